@@ -1,0 +1,53 @@
+"""Every bound that Atoll sets, with its unit and its reason.
+
+A bound that a person may move is the default of an option or a setting; the others are
+what keeps one algorithm from taking a machine down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Iterations of one step. The original knows no bound, and a stopping rule that never holds
+#: then runs for ever; no published computation that we know of comes near this one.
+ITERATIONS_MAX = 10_000
+
+#: Seconds that one call of an algorithm may take. A day: long enough for a registration of
+#: brain images, short enough that a forgotten run ends.
+CALL_SECONDS_MAX = 86_400.0
+
+#: Seconds that a session may take from its start to its readiness for a first call.
+START_SECONDS_MAX = 600.0
+
+#: Bytes of one answer. Four times the largest answer that we test (300 MB); an answer is held
+#: in memory while it is checked, so that it must stay well below the machine's memory.
+REPLY_BYTES_MAX = 1_200_000_000
+
+#: Bytes of a message's body that travel inside the message. Larger bodies travel as a blob,
+#: so that a hub's database never holds a payload.
+BODY_BYTES_INSIDE_MAX = 256 * 1024
+
+#: Bytes that are read or written at a time where a file is streamed.
+CHUNK_BYTES = 1024 * 1024
+
+#: Files that one call may send. More than any published computation sends, fewer than would
+#: fill a file system's table of inodes.
+FILES_PER_CALL_MAX = 100_000
+
+#: Bytes of the end of a log that an error quotes.
+LOG_TAIL_BYTES = 4_000
+
+#: Bytes of a kept run's journal of calls. Beyond it later iterations can't be repeated, and
+#: the run's record says so.
+JOURNAL_BYTES_MAX = 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimits:
+    """What one call of an algorithm may take."""
+
+    seconds: float = CALL_SECONDS_MAX
+    reply_bytes: int = REPLY_BYTES_MAX
+    #: Memory of one call, all its processes together where a control group can be made, else
+    #: of each process. None: as much as the machine has.
+    memory_bytes: int | None = None

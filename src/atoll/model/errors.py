@@ -1,0 +1,84 @@
+"""Every error that Atoll raises on purpose.
+
+* AtollError
+  * Unusable              what was asked for can't be begun: the person mends it (exit status 2)
+    - SpecInvalid         a specification or an input is wrong; one fault per line
+    - RuntimeUnavailable  this machine can't run algorithms in the way that was asked for
+    - OutputTaken         the run's folder holds files already
+  * JobFailed             a job ended without an outcome; the run says where (exit status 1)
+    - AlgorithmFailed     the algorithm's own process failed
+    - ReplyInvalid        the algorithm answered with something that is not an answer
+    - LimitReached        a bound of ``engine/limits.py`` was hit
+    - UnsafeName          a file's name would lead out of the folder that it is put in
+    - BlobMismatch        what arrived is not what was announced
+    - InputMissing        a value that an earlier step should have left is not there
+  * StaleEvent            the event is about a job that has ended already
+  * NotYours              a seat spoke about a job that is another seat's
+
+A message says what happened, to what, what was expected, and what to do. It never holds
+a secret or a value of a site's data.
+"""
+
+
+class AtollError(Exception):
+    """The root: an error that Atoll raises on purpose."""
+
+
+class Unusable(AtollError):
+    """What was asked for can't be begun. Nothing was started and nothing was written."""
+
+
+class SpecInvalid(Unusable):
+    """A specification or an input is wrong.
+
+    Attributes:
+        faults: one sentence per fault, each with the file, the line and the path in the document.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class RuntimeUnavailable(Unusable):
+    """This machine can't run algorithms in the way that was asked for."""
+
+
+class OutputTaken(Unusable):
+    """The folder that a run should write to holds files already."""
+
+
+class JobFailed(AtollError):
+    """A job ended without an outcome. Its run fails, and names the seat."""
+
+
+class AlgorithmFailed(JobFailed):
+    """The algorithm's own process failed: an exit status, a signal, an exception."""
+
+
+class ReplyInvalid(JobFailed):
+    """The algorithm answered, but not with what its dialect asks for."""
+
+
+class LimitReached(JobFailed):
+    """A bound of ``engine/limits.py`` was hit."""
+
+
+class UnsafeName(JobFailed):
+    """A file's name would lead out of the folder that it is put in."""
+
+
+class BlobMismatch(JobFailed):
+    """What arrived is not what was announced."""
+
+
+class InputMissing(JobFailed):
+    """A value that an earlier step should have left is not there."""
+
+
+class StaleEvent(AtollError):
+    """The event is about a job that has ended already. Nobody waits for it."""
+
+
+class NotYours(AtollError):
+    """A seat spoke about a job that is another seat's."""

@@ -1,0 +1,287 @@
+"""The nouns of one analysis: a run, its steps, rounds and jobs, and what jobs exchange.
+
+A *run* is one analysis over several sites: a chain of *steps*, each one algorithm. A step
+proceeds in *rounds*. A round is a set of *jobs* that start and end together; a job is one
+call of the algorithm at one *seat*. Jobs exchange *messages*. A message's body is opaque to
+everything but the seats that write and read it.
+
+Values are frozen, keyword-only and check themselves. State is one enum per machine; why
+something ended is another field (`Failure`), never a state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType
+
+from atoll.model.errors import UnsafeName
+
+RunId = NewType("RunId", str)
+JobId = NewType("JobId", str)
+MessageId = NewType("MessageId", str)
+#: A named place in a run: a site (``local0``), or the aggregator's (``remote``).
+Seat = NewType("Seat", str)
+
+#: The longest path of a file within the folder that it is sent to, in bytes of UTF-8.
+BLOB_NAME_BYTES_MAX = 1024
+#: The longest single part of such a path. 255 is what Linux's file systems allow.
+BLOB_NAME_PART_BYTES_MAX = 255
+
+
+class RunStatus(Enum):
+    """How far a run is.
+
+    ::
+
+        ACTIVE --last round ends--> DONE
+           \\----a job fails------> FAILED
+    """
+
+    ACTIVE = "active"
+    DONE = "done"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self is not RunStatus.ACTIVE
+
+
+class JobStatus(Enum):
+    """How far a job is.
+
+    ::
+
+        QUEUED --claimed--> ACTIVE --reported--> DONE
+           |                  |\\----reported---> FAILED
+           \\------------------+---run failed---> CANCELLED
+    """
+
+    QUEUED = "queued"
+    ACTIVE = "active"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self not in (JobStatus.QUEUED, JobStatus.ACTIVE)
+
+
+class Role(Enum):
+    """What a seat does in a round."""
+
+    SITE = "site"  #: holds data
+    AGGREGATOR = "aggregator"  #: combines what the sites sent
+
+
+class Work(Enum):
+    """What a job asks of its seat."""
+
+    CALL = "call"  #: call the algorithm and report its outcome
+    DELIVER = "deliver"  #: take in what was sent last; the algorithm is not called
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A file, named by what is in it.
+
+    Raises:
+        UnsafeName: the name is not a plain relative path, or is too long.
+    """
+
+    #: Where the file lay in its folder: relative, parts joined by ``/``.
+    name: str
+    #: ``sha256:`` and 64 hexadecimal digits.
+    digest: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        check_blob_name(self.name)
+
+
+def check_blob_name(name: str) -> None:
+    """Refuse a name that could lead out of a folder, or that no file can have.
+
+    Raises:
+        UnsafeName: with the name and what is wrong with it.
+    """
+    parts = name.split("/")
+    if not all(parts) or {".", ".."} & set(parts) or "\\" in name or "\0" in name:
+        raise UnsafeName(
+            f"a file named {name!r} can't be passed on: expected a plain relative path "
+            "without empty parts, '.', '..' or backslashes"
+        )
+    try:
+        encoded = [part.encode() for part in parts]
+    except UnicodeEncodeError as error:
+        raise UnsafeName(f"a file named {name!r} can't be passed on: the name is not UTF-8") from error
+    if max(map(len, encoded)) > BLOB_NAME_PART_BYTES_MAX:
+        raise UnsafeName(
+            f"a file named {name[:40]!r}… can't be passed on: a part of its name is longer than "
+            f"{BLOB_NAME_PART_BYTES_MAX} bytes"
+        )
+    if sum(map(len, encoded)) + len(encoded) - 1 > BLOB_NAME_BYTES_MAX:
+        raise UnsafeName(
+            f"a file named {name[:40]!r}… can't be passed on: its path is longer than {BLOB_NAME_BYTES_MAX} bytes"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What one seat tells others. Only its writer and its readers look into the body."""
+
+    id: MessageId
+    sender: Seat
+    readers: tuple[Seat, ...]
+    #: Empty where the body is too large to travel inside: then it is `body_blob`.
+    body: bytes = b""
+    body_blob: Blob | None = None
+    #: Files that travel beside the body.
+    blobs: tuple[Blob, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """What the body and the files weigh together."""
+        large = self.body_blob.size_bytes if self.body_blob else 0
+        return len(self.body) + large + sum(blob.size_bytes for blob in self.blobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a job leaves: its message, and whether its seat says that the step may end."""
+
+    message: Message | None
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a job or a run failed."""
+
+    #: The class name of the error, from `atoll.model.errors`.
+    type: str
+    message: str
+    site: Seat | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Algorithm:
+    """An algorithm, by dialect and digest."""
+
+    dialect: str
+    digest: str
+    #: For people: what the algorithm calls itself.
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One algorithm of a run, and the messages that open it."""
+
+    algorithm: Algorithm
+    #: Whether an aggregator combines what the sites send; else each site works for itself.
+    aggregated: bool
+    #: One message for all sites, or one for each in their order.
+    openings: tuple[MessageId, ...]
+
+    def opening_for(self, position: int) -> MessageId:
+        """The message that opens this step at the site with this position."""
+        return self.openings[position if len(self.openings) > 1 else 0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One analysis over several sites. Its size does not grow with its rounds."""
+
+    id: RunId
+    steps: tuple[Step, ...]
+    #: The data-holding seats in their given order; never sorted.
+    sites: tuple[Seat, ...]
+    #: The seat that combines, or None where no step needs one.
+    aggregator: Seat | None
+    #: How often a step may call its sites before the run fails.
+    iterations_max: int
+    status: RunStatus = RunStatus.ACTIVE
+    #: Rounds opened so far, of every kind.
+    round_count: int = 0
+    #: Rounds opened so far in which the algorithm was called.
+    call_round_count: int = 0
+    failure: Failure | None = None
+
+    def __post_init__(self) -> None:
+        if not self.sites or not self.steps:
+            raise ValueError("a run needs at least one site and one step")
+        if len(set(self.sites)) != len(self.sites) or self.aggregator in self.sites:
+            raise ValueError(f"the seats of run {self.id} are not distinct")
+        for step in self.steps:
+            if len(step.openings) not in (1, len(self.sites)):
+                raise ValueError(f"{len(step.openings)} opening messages for {len(self.sites)} sites")
+            if step.aggregated and self.aggregator is None:
+                raise ValueError(f"step {step.algorithm.name} needs an aggregator and the run has none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Jobs that start and end together."""
+
+    number: int
+    #: Position of the step that it belongs to.
+    step: int
+    #: How often the step has called seats of this role, this round included; from 1.
+    iteration: int
+    role: Role
+    work: Work
+    job_count: int
+    open_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One call of the algorithm at one seat: the unit that a node claims."""
+
+    id: JobId
+    run_id: RunId
+    round_number: int
+    #: Place in its round; the order in which outcomes are read.
+    position: int
+    seat: Seat
+    inbox: tuple[MessageId, ...]
+    status: JobStatus = JobStatus.QUEUED
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """All that a seat is told with a job: its own work, and who will read what it sends."""
+
+    job: Job
+    algorithm: Algorithm
+    step: int
+    iteration: int
+    role: Role
+    work: Work
+    inbox: tuple[Message, ...]
+    readers: tuple[Seat, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a round asks of one seat, before it has become a job."""
+
+    seat: Seat
+    inbox: tuple[MessageId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """A round that a choreography asks for, before it has become one."""
+
+    step: int
+    iteration: int
+    role: Role
+    work: Work
+    orders: tuple[Order, ...]
