@@ -1,0 +1,32 @@
+"""What somebody who watches a simulation is told, while it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from atoll.model.work import Role, Seat
+
+
+class Watcher(Protocol):
+    """Hears what the seats of a simulation do, in the order in which they do it."""
+
+    def begun(self, *, sites: Sequence[Seat], steps: Sequence[str], runtime: str) -> None:
+        """The run starts: its sites in order, the names of its steps, and how code is run."""
+        ...
+
+    def job_started(self, *, seat: Seat, role: Role, step: int, iteration: int) -> None:
+        """The algorithm is called at a seat. `step` counts from 0, `iteration` from 1."""
+        ...
+
+    def job_ended(self, *, seat: Seat, role: Role, seconds: float, sent_bytes: int, failed: bool) -> None:
+        """The call has ended at this seat. `sent_bytes`: its message and its files."""
+        ...
+
+    def warned(self, text: str) -> None:
+        """Something was tolerated, or is worth knowing. Comes once per text."""
+        ...
+
+    def ended(self) -> None:
+        """Nothing more will come; also after a failure or an interruption."""
+        ...
