@@ -1,0 +1,72 @@
+# The verbs of this repository. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --warn-undefined-variables
+
+# The interpreter that `make setup` builds the environment with: 3.11 or later.
+PYTHON ?= python3
+# What `make test` hands on to pytest: make test ARGS="tests/unit -k conductor"
+ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/.made-from-lock
+# Tools find Atoll's own interpreter and commands first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup demo test check format coverage bench docs lock clean
+
+help: ## List the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r verb line; do printf 'make %-10s %s\n' "$$verb" "$$line"; done
+
+setup: $(STAMP) ## Make .venv with everything that is locked (needs python3 >= 3.11 and its venv)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: Atoll needs Python 3.11 or later, and \"$(PYTHON)\" is " + sys.version.split()[0] + ". Name another: make setup PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'make: $(PYTHON) comes without venv. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'Making .venv from requirements/dev.txt. The first time takes a minute or two.'
+	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Run a regression over three islands' penguins, and compare it with the pooled one
+	@$(BIN)/python examples/demo.py
+
+test: setup ## Run the tests (under ten minutes; no Docker, Node or database needed)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## Run every gate but the tests: format, lint, types, imports, docs, lock, fragments
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python requirements/lock.py check
+	$(BIN)/python changes/check.py
+
+format: setup ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+coverage: setup ## Run the tests; model, engine and dialects must be covered, every branch
+	@rm -f .coverage .coverage.*
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='src/atoll/model/*,src/atoll/engine/*,src/atoll/dialects/*' --fail-under=100
+
+bench: setup ## Measure, and write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: setup ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+lock: setup ## Resolve the dependencies anew, a week behind the newest releases
+	$(BIN)/python requirements/lock.py make
+
+clean: ## Remove what the other verbs made, but the runs
+	rm -rf .venv site dist build .coverage .coverage.* .*_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
