@@ -17,6 +17,7 @@ STAMP := .venv/.made-from-lock
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup demo test check format coverage bench docs lock clean
+.PHONY: formatted linted typed walls pages fresh fragments
 
 help: ## List the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r verb line; do printf 'make %-10s %s\n' "$$verb" "$$line"; done
@@ -38,23 +39,29 @@ demo: setup ## Run a regression over three islands' penguins, and compare it wit
 test: setup ## Run the tests (under ten minutes; no Docker, Node or database needed)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: setup ## Run every gate but the tests: format, lint, types, imports, docs, lock, fragments
+check: formatted linted typed walls pages fresh fragments ## Run every gate but the tests: format, lint, types, imports, docs, lock, fragments
+
+formatted: setup
 	$(BIN)/ruff format --check
+linted: setup
 	$(BIN)/ruff check
+typed: setup
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+walls: setup
+	$(BIN)/lint-imports --no-logo
+pages: setup
 	$(BIN)/mkdocs build --strict --quiet
+fresh: setup
 	$(BIN)/python requirements/lock.py check
-	$(BIN)/python changes/check.py
+fragments: setup
+	@said=$$($(BIN)/towncrier build --draft --version next 2>&1) || { echo "$$said" >&2; exit 1; }
 
 format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 coverage: setup ## Run the tests; model, engine and dialects must be covered, every branch
-	@rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest $(ARGS)
-	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='src/atoll/model/*,src/atoll/engine/*,src/atoll/dialects/*' --fail-under=100
 
