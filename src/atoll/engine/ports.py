@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.engine.limits import CallLimits
-from atoll.model.events import Event, JobBroke, JobReported
+from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import (
     Blob,
     Job,
@@ -224,6 +224,10 @@ class Convention(Protocol):
         """Where a file from `sender` belongs at the seat of this ticket."""
         ...
 
+    def carried(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> Sequence[str]:
+        """Names of output files of earlier steps that belong into the base folder for this call."""
+        ...
+
     def compose(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> bytes:
         """The request. `bodies` are those of the ticket's inbox, in its order."""
         ...
@@ -342,19 +346,23 @@ class RunStore(Protocol):
         ...
 
     async def open_state(self, run_id: RunId, job_id: JobId) -> OpenState:
-        """What the conductor needs for an event about this job."""
+        """What the conductor needs for an event about this job.
+
+        Raises:
+            StaleEvent: the job's round is over.
+        """
         ...
 
-    async def apply(self, changes: Changes, event: Event | None, message: Message | None) -> None:
-        """Write everything that one event changed, or nothing."""
+    async def apply(self, changes: Changes, message: Message | None = None) -> None:
+        """Write everything that one event changed, and the message that it brought, or nothing."""
         ...
 
     async def next_job(self, seat: Seat) -> Job | None:
         """The oldest queued job of a seat. Costs nothing for the jobs of other seats."""
         ...
 
-    async def messages(self, ids: Sequence[MessageId]) -> Sequence[Message]:
-        """Messages in the order of their ids."""
+    async def messages(self, run_id: RunId, ids: Sequence[MessageId]) -> Sequence[Message]:
+        """Messages in the order of `ids`: opening ones, settled ones, and the latest rounds'."""
         ...
 
     async def settled(self, run_id: RunId, step: int) -> Mapping[Seat, MessageId]:

@@ -1,0 +1,1 @@
+"""How algorithms are written: what comes next, and how they are called."""

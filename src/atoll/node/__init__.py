@@ -1,0 +1,1 @@
+"""The program at a data station: claims jobs, runs them, reports."""

@@ -1,0 +1,156 @@
+"""A seat's place for one run: its folders, its memory, its session.
+
+::
+
+    base/        the site's own files (links to a read-only mount) and what was sent to it
+    transfer/    what the algorithm puts here is sent
+    temporary/   /tmp and the cache directory; emptied when a step ends
+    output       somewhere else: it stays when the run has ended
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atoll.engine.limits import CallLimits
+from atoll.engine.ports import Convention, Folder, Launch, Mount, Runtime, Session
+from atoll.model.work import Seat, Ticket
+from atoll.node import guarded
+
+#: Where an isolated algorithm sees the files that the links in its base folder lead to.
+_DATA = "/site"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """An algorithm that is at hand at this node."""
+
+    convention: Convention
+    code: Path
+    #: Parts of `code` that the algorithm must not see, relative to it.
+    masked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteData:
+    """The files that a site brings to a run."""
+
+    folder: Path
+    #: Relative names of links that lead out of the folder, and what they lead to.
+    outside: dict[str, Path] = field(default_factory=dict)
+
+
+def look_at(folder: Path) -> SiteData:
+    """Find the links in a site's folder that lead out of it: they need a mount of their own."""
+    outside: dict[str, Path] = {}
+    real = folder.resolve()
+    for where, folders, files in os.walk(real):
+        for name in (*folders, *files):
+            path = Path(where, name)
+            if path.is_symlink():
+                target = path.resolve()
+                if target.exists() and not target.is_relative_to(real):
+                    outside[path.relative_to(real).as_posix()] = target
+    return SiteData(folder=real, outside=outside)
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """What a seat keeps of one run between its calls. It never leaves the site."""
+
+    seat: Seat
+    folders: dict[Folder, Path]
+    log: Path
+    data: SiteData | None = None
+    cache: dict[str, bytes] = field(default_factory=dict)
+    outputs: dict[int, bytes] = field(default_factory=dict)
+    #: The step whose memory and session this desk has now.
+    step: int = -1
+    session: Session | None = None
+    _laid_out: bool = False
+
+    def inside(self, folder: Folder) -> str:
+        """Where the algorithm sees this folder."""
+        assert self.session is not None
+        return self.session.inside(self.folders[folder])
+
+    async def turn_to(self, step: int) -> None:
+        """Begin a step afresh: no memory, no session, and no temporary file of the one before."""
+        if step == self.step:
+            return
+        await self.close()
+        self.step = step
+        self.cache = {}
+        for folder, path in self.folders.items():
+            path.mkdir(parents=True, exist_ok=True)
+            if folder is Folder.TEMPORARY:
+                guarded.empty(path)
+
+    async def seat_down(
+        self, ticket: Ticket, installed: Installed, runtime: Runtime, limits: CallLimits
+    ) -> Session:
+        """The session of this step, started at its first call."""
+        if self.session is None:
+            self.session = await runtime.start(self._launch(ticket, installed, limits))
+            self._lay_out()
+        return self.session
+
+    async def close(self) -> None:
+        """End the session."""
+        session, self.session = self.session, None
+        if session is not None:
+            await session.close()
+
+    def remove(self) -> None:
+        """Remove what a run leaves at this seat beside its output and its log."""
+        shutil.rmtree(self.folders[Folder.BASE].parent, ignore_errors=True)
+
+    def _launch(self, ticket: Ticket, installed: Installed, limits: CallLimits) -> Launch:
+        style, command = installed.convention.launch(ticket)
+        targets = installed.convention.targets(self.seat)
+        mounts = [
+            Mount(source=self.folders[folder], target=target, writable=True)
+            for folder, target in targets.items()
+        ]
+        if self.data is not None:
+            mounts.append(Mount(source=self.data.folder, target=f"{_DATA}/{self.seat}"))
+            mounts += [
+                Mount(source=source, target=f"{_DATA}/linked/{number}")
+                for number, source in enumerate(self.data.outside.values())
+            ]
+        return Launch(
+            seat=self.seat,
+            style=style,
+            code=installed.code,
+            command=command,
+            masked=installed.masked,
+            mounts=tuple(mounts),
+            temporary=self.folders[Folder.TEMPORARY],
+            log=self.log,
+            limits=limits,
+        )
+
+    def _lay_out(self) -> None:
+        """Link the site's own files into the base folder.
+
+        Folders are real and files are links, so that what is sent here can lie beside the
+        site's own files and take the name of one, while those stay read-only and uncopied.
+        """
+        if self._laid_out or self.data is None or self.session is None:
+            return
+        self._laid_out = True
+        base, root = self.folders[Folder.BASE], self.data.folder
+        shown = self.session.inside(root)
+        for where, folders, files in os.walk(root):
+            inner = Path(where).relative_to(root)
+            for name in folders:
+                if not Path(where, name).is_symlink():
+                    (base / inner / name).mkdir(exist_ok=True)
+            for name in (*files, *(name for name in folders if Path(where, name).is_symlink())):
+                relative = (inner / name).as_posix()
+                source = self.data.outside.get(relative)
+                target = self.session.inside(source) if source else f"{shown}/{relative}"
+                os.symlink(target, base / inner / name)

@@ -1,0 +1,1 @@
+"""What is done around a call, one thing per module."""

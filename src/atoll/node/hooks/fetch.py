@@ -1,0 +1,68 @@
+"""Before a call: bring in what was sent, verified, and put files where the dialect says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+
+from atoll.engine.ports import Convention, Folder, HubLink
+from atoll.model.errors import BlobMismatch
+from atoll.model.work import Blob, Message, Ticket
+from atoll.node import guarded
+from atoll.node.desk import Desk
+
+
+async def bodies(link: HubLink, ticket: Ticket) -> list[bytes]:
+    """The bodies of the ticket's messages, in their order.
+
+    Raises:
+        BlobMismatch: what arrived is not what was announced.
+    """
+    return [await _body(link, message) for message in ticket.inbox]
+
+
+async def files(link: HubLink, ticket: Ticket, convention: Convention, desk: Desk) -> int:
+    """Put every file that came with the ticket's messages into its place; return how many.
+
+    Raises:
+        BlobMismatch: what arrived is not what was announced. Nothing is put in its place then.
+        UnsafeName: a file's name would lead somewhere else.
+    """
+    count = 0
+    for message in ticket.inbox:
+        for blob in message.blobs:
+            place = convention.place(ticket, message.sender, blob.name)
+            with guarded.creating(desk.folders[place.folder], place.name) as file:
+                async for chunk in _verified(link, blob):
+                    file.write(chunk)
+            count += 1
+    return count
+
+
+async def carry(names: list[str], desk: Desk) -> None:
+    """Copy files that an earlier step left in the output folder to where this step reads."""
+    wanted = set(names)
+    if not wanted:
+        return
+    for name, source in guarded.regular_files(desk.folders[Folder.OUTPUT]):
+        if name in wanted or any(name.startswith(f"{folder}/") for folder in wanted):
+            with guarded.creating(desk.folders[Folder.BASE], name) as file:
+                while chunk := source.read(1 << 20):
+                    file.write(chunk)
+
+
+async def _body(link: HubLink, message: Message) -> bytes:
+    if message.body_blob is None:
+        return message.body
+    return b"".join([chunk async for chunk in _verified(link, message.body_blob)])
+
+
+async def _verified(link: HubLink, blob: Blob) -> AsyncIterator[bytes]:
+    digest = hashlib.sha256()
+    size_bytes = 0
+    async for chunk in link.get_blob(blob):
+        digest.update(chunk)
+        size_bytes += len(chunk)
+        yield chunk
+    if (f"sha256:{digest.hexdigest()}", size_bytes) != (blob.digest, blob.size_bytes):
+        raise BlobMismatch(f"what arrived as {blob.name!r} is not what was sent: its digest differs")

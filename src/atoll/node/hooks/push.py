@@ -1,0 +1,80 @@
+"""After a call: send what was left in the transfer folder, and a body that is too large.
+
+Every blob is acknowledged before the message that names it is sent. So nobody ever waits for
+a file that a message promised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import BinaryIO
+
+from atoll.engine.limits import BODY_BYTES_INSIDE_MAX, CHUNK_BYTES, FILES_PER_CALL_MAX
+from atoll.engine.ports import Folder, HubLink
+from atoll.model.errors import LimitReached
+from atoll.model.work import Blob, Message, MessageId, Ticket
+from atoll.node import guarded
+from atoll.node.desk import Desk
+
+
+async def message(link: HubLink, ticket: Ticket, body: bytes, blobs: tuple[Blob, ...]) -> Message:
+    """The message that a job leaves, its body stored beside it where it is large."""
+    large = None
+    if len(body) > BODY_BYTES_INSIDE_MAX:
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        large = Blob(name="body", digest=digest, size_bytes=len(body))
+        await link.put_blob(large, _slices(body))
+    return Message(
+        id=MessageId(ticket.job.id),
+        sender=ticket.job.seat,
+        readers=ticket.readers,
+        body=b"" if large else body,
+        body_blob=large,
+        blobs=blobs,
+    )
+
+
+async def files(link: HubLink, desk: Desk) -> tuple[Blob, ...]:
+    """Send every file in the transfer folder, then empty it.
+
+    Raises:
+        LimitReached: there are more files than one call may send.
+        UnsafeName: something there is neither a file nor a folder.
+    """
+    folder = desk.folders[Folder.TRANSFER]
+    if guarded.is_empty(folder):
+        return ()
+    blobs: list[Blob] = []
+    for name, file in guarded.regular_files(folder):
+        if len(blobs) == FILES_PER_CALL_MAX:
+            raise LimitReached(
+                f"the transfer directory holds more than {FILES_PER_CALL_MAX} files, the most that one "
+                "call may send. Send an archive"
+            )
+        blob = _described(name, file)
+        await link.put_blob(blob, _chunks(file))
+        blobs.append(blob)
+    guarded.empty(folder)
+    return tuple(blobs)
+
+
+def _described(name: str, file: BinaryIO) -> Blob:
+    digest = hashlib.sha256()
+    size_bytes = 0
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+        size_bytes += len(chunk)
+    file.seek(0)
+    return Blob(name=name, digest=f"sha256:{digest.hexdigest()}", size_bytes=size_bytes)
+
+
+async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk
+
+
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    view = memoryview(body)
+    for start in range(0, len(body), CHUNK_BYTES):
+        yield bytes(view[start : start + CHUNK_BYTES])

@@ -1,0 +1,1 @@
+"""Where a hub keeps runs and blobs."""
