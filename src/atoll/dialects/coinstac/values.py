@@ -35,7 +35,7 @@ def read(text: str, *, what: str) -> Any:
         json.JSONDecodeError: the text is not JSON.
     """
     try:
-        return json.loads(text, parse_float=_number, parse_constant=_refuse)
+        return _DECODER.decode(text)
     except _NotANumber as error:
         raise ReplyInvalid(_not_finite(text, what)) from error
     except json.JSONDecodeError:
@@ -53,7 +53,7 @@ def write(value: Any) -> bytes:
         ReplyInvalid: the value holds NaN, or something that JSON has no word for.
     """
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+        return _ENCODER.encode(value).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise ReplyInvalid(f"a value can't be written as JSON: {error}") from error
 
@@ -97,3 +97,8 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, float]]:
             stack.extend((item, f"{path}.{key}") for key, item in reversed(value.items()))
         elif isinstance(value, list):
             stack.extend((item, f"{path}[{i}]") for i, item in reversed(list(enumerate(value))))
+
+
+# Made once: `json.loads` and `json.dumps` would make one for every call.
+_DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_refuse)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,139 @@
+"""Calls protocol-2 functions in this process: for tests, for scale, and for a debugger.
+
+There is no isolation and no time limit: a `breakpoint()` in a function works, and a `print`
+goes where the process prints. Each seat gets modules of its own, so that what a computation
+keeps in its globals stays at its seat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from atoll.engine.limits import LOG_TAIL_BYTES
+from atoll.engine.ports import Launch, Reply, Session, Style
+from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
+
+Function = Callable[[Any], Any]
+
+
+class InlineRuntime:
+    """Runs algorithms as functions of this process."""
+
+    name = "inline"
+
+    def caveats(self) -> Sequence[str]:
+        """What inline code is not kept from."""
+        return (
+            "inline code runs inside Atoll's own process, without isolation and without limits on time "
+            "and memory: use it for code that you trust",
+        )
+
+    async def start(self, launch: Launch) -> Session:
+        """Load the computation's functions.
+
+        Raises:
+            RuntimeUnavailable: the computation is not written as functions (protocol 2).
+            AlgorithmFailed: its entry script can't be loaded, or starts nothing.
+        """
+        if launch.style is not Style.SERVE:
+            raise RuntimeUnavailable(
+                "--runtime inline calls functions: expected a computation of protocol 2 "
+                '("compspecVersion": 2). This one is started anew for each call: '
+                "use --runtime process or bubblewrap"
+            )
+        return _InlineSession(launch, *_load(launch))
+
+    async def close(self) -> None:
+        """Nothing outlives a session here."""
+
+
+class _InlineSession:
+    def __init__(self, launch: Launch, local: Function, remote: Function) -> None:
+        self._launch = launch
+        self._functions = {"local": local, "remote": remote}
+
+    def inside(self, path: Path) -> str:
+        return str(path)
+
+    async def call(self, request: bytes, *, seed: int | None = None) -> Reply:
+        document = json.loads(request)
+        if seed is not None:
+            _reseed(seed)
+        try:
+            output = json.dumps(self._functions[document["mode"]](document["data"])).encode()
+        except Exception:  # Whatever a computation raises is its failure, not ours.
+            return self._broken(traceback.format_exc())
+        await asyncio.sleep(0)  # Calls are synchronous: let the other seats have their turn.
+        if len(output) > self._launch.limits.reply_bytes:
+            raise LimitReached(
+                f"the answer has {len(output)} bytes: the most that one call may answer is "
+                f"{self._launch.limits.reply_bytes}. Write large results to the output directory"
+            )
+        return Reply(output=output)
+
+    async def close(self) -> None:
+        pass
+
+    def _broken(self, text: str) -> Reply:
+        with self._launch.log.open("a") as log:
+            log.write(text)
+        return Reply(output=b"", exit_code=1, log_tail=text[-LOG_TAIL_BYTES:])
+
+
+def _load(launch: Launch) -> tuple[Function, Function]:
+    """Run the entry script with a `coinstac` module that notes what it is asked to start."""
+    caught: list[tuple[Function, Function]] = []
+    stand_in = types.ModuleType("coinstac")
+    stand_in.start = lambda local, remote: caught.append((local, remote))  # type: ignore[attr-defined]  # A module takes any name.
+    script = Path(launch.command[1].replace("/computation", str(launch.code), 1))
+    with _modules_of_its_own(launch.code, script.parent, stand_in):
+        try:
+            source = compile(script.read_bytes(), str(script), "exec")
+            main = {"__name__": "__main__", "__file__": str(script), "__builtins__": __builtins__}
+            exec(source, main)  # noqa: S102  # Running the computation in this process is what inline is.
+        except Exception as error:  # As above.
+            text = traceback.format_exc()
+            with launch.log.open("a") as log:
+                log.write(text)
+            raise AlgorithmFailed(f"{script.name} could not be loaded:\n{text[-LOG_TAIL_BYTES:]}") from error
+    if not caught:
+        raise AlgorithmFailed(
+            f"{script.name} called no coinstac.start(local, remote): expected a protocol-2 entry script. "
+            "Name another one with --entry"
+        )
+    return caught[-1]
+
+
+@contextmanager
+def _modules_of_its_own(code: Path, folder: Path, stand_in: types.ModuleType) -> Any:
+    """Import what lies in the computation's folder anew, and forget it afterwards."""
+    before = dict(sys.modules)
+    path = sys.path[:]
+    sys.modules["coinstac"] = stand_in
+    sys.path[:0] = [str(folder)]
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if name == "coinstac" or (name not in before and file and Path(file).is_relative_to(code)):
+                del sys.modules[name]
+        if "coinstac" in before:
+            sys.modules["coinstac"] = before["coinstac"]
+
+
+def _reseed(seed: int) -> None:
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)

@@ -1,0 +1,152 @@
+"""A federation in one process: the real hub, the real agents, and a function call between them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atoll.dialects.coinstac import choreography as coinstac
+from atoll.engine.limits import CallLimits
+from atoll.engine.ports import Choreography, Folder, Runtime
+from atoll.hub.hub import Hub, Listener
+from atoll.model.work import Message, Run, Seat, Ticket
+from atoll.node.agent import Agent
+from atoll.node.desk import Desk, Installed, SiteData
+from atoll.node.runner import Observer, Runner
+from atoll.simulator.link import LocalLink, SeededDice, Turnstile
+from atoll.stores.folder import FolderBlobStore
+from atoll.stores.memory import MemoryRunStore
+
+CHOREOGRAPHIES: Mapping[str, Choreography] = {"coinstac": coinstac}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that a simulation needs to begin."""
+
+    run: Run
+    #: The messages that open the run's steps, as the submitter wrote them.
+    messages: tuple[Message, ...]
+    #: The algorithms of its steps, by digest.
+    installed: Mapping[str, Installed]
+    #: What each site brings; a seat without files is left out.
+    data: Mapping[Seat, SiteData]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a plan is carried out."""
+
+    runtime: Runtime
+    #: For what ends with the run. Removed at its end by whoever made it.
+    scratch: Path
+    #: For each seat's output folder, and for its log.
+    outputs: Path
+    logs: Path
+    #: Calls at a time over all seats.
+    slots: int
+    limits: CallLimits = field(default_factory=CallLimits)
+    #: Repeats the order of claims, and the generators of the scripts. None: the order of the
+    #: sites is shuffled by a fixed seed, and the scripts draw what they like.
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a simulation ended."""
+
+    run: Run
+    #: The last message of each seat in the last step that settled it.
+    settled: Mapping[Seat, bytes]
+
+
+class World:
+    """One run over simulated sites."""
+
+    def __init__(
+        self, plan: Plan, settings: Settings, observer: Observer, listeners: Sequence[Listener] = ()
+    ) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._blobs = FolderBlobStore(settings.scratch / "blobs")
+        turnstile = Turnstile(SeededDice(settings.seed or 0))
+        self._hub = Hub(MemoryRunStore(), self._blobs, CHOREOGRAPHIES, (turnstile, *listeners))
+        slot = asyncio.Semaphore(settings.slots)
+        self._agents = [self._agent(seat, turnstile, slot, observer) for seat in self._seats()]
+
+    async def run(self) -> Ended:
+        """Carry the plan out, to its end or its failure.
+
+        Cancelled, it ends every process that it started.
+        """
+        serving = [asyncio.create_task(agent.serve()) for agent in self._agents]
+        try:
+            await self._hub.submit(self._plan.run, self._plan.messages)
+            ending = asyncio.create_task(self._hub.ended(self._plan.run.id))
+            await asyncio.wait([ending, *serving], return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                ending.cancel()
+                next(task for task in serving if task.done()).result()
+            run = ending.result()
+            return Ended(run=run, settled=await self._settled(run))
+        finally:
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
+            for agent in self._agents:
+                await agent.runner.end(self._plan.run.id)
+            await self._blobs.clear()
+
+    async def _settled(self, run: Run) -> Mapping[Seat, bytes]:
+        messages = await self._hub.settled(run.id, len(run.steps) - 1)
+        return {seat: await self._body(message) for seat, message in messages.items()}
+
+    async def _body(self, message: Message) -> bytes:
+        if message.body_blob is None:
+            return message.body
+        return b"".join([chunk async for chunk in self._hub.get_blob(message.body_blob)])
+
+    def _seats(self) -> list[Seat]:
+        run = self._plan.run
+        return [*run.sites, *([run.aggregator] if run.aggregator else [])]
+
+    def _agent(
+        self, seat: Seat, turnstile: Turnstile, slot: asyncio.Semaphore, observer: Observer
+    ) -> Agent:
+        link = LocalLink(self._hub, seat, turnstile)
+        runner = Runner(
+            link,
+            self._settings.runtime,
+            self._plan.installed,
+            lambda _: self._desk(seat),
+            observer,
+            limits=self._settings.limits,
+            seed_for=seeds(self._settings.seed),
+        )
+        return Agent(link, runner, slot)
+
+    def _desk(self, seat: Seat) -> Desk:
+        work = self._settings.scratch / "seats" / seat
+        folders = {
+            Folder.BASE: work / "base",
+            Folder.TRANSFER: work / "transfer",
+            Folder.TEMPORARY: work / "temporary",
+            Folder.OUTPUT: self._settings.outputs / seat,
+        }
+        log = self._settings.logs / f"{seat}.log"
+        return Desk(seat=seat, folders=folders, log=log, data=self._plan.data.get(seat))
+
+
+def seeds(seed: int | None) -> Callable[[Ticket], int | None]:
+    """A seed of its own for each call, from the run's: the same call draws the same numbers."""
+
+    def seed_for(ticket: Ticket) -> int | None:
+        if seed is None:
+            return None
+        text = f"{seed}/{ticket.step}/{ticket.iteration}/{ticket.job.seat}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+
+    return seed_for
