@@ -1,0 +1,221 @@
+"""What a run leaves in its folder.
+
+::
+
+    result.json       the result, whole
+    run.json          how it came about: spec and inputs by digest, versions, seed, host, timings
+    events.jsonl      every event in its order, without times: a seed repeats it to the byte
+    calls.jsonl       the request of every call, so that an iteration can be repeated
+    output/SEAT/      what the algorithm wrote into its output directory
+    logs/SEAT.log     what it printed on standard error
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atoll.engine.limits import JOURNAL_BYTES_MAX
+from atoll.engine.ports import Changes
+from atoll.model.errors import OutputTaken
+from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
+from atoll.model.work import Job, Message, Role, Round, Ticket
+from atoll.simulator.watch import Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def outputs(self) -> Path:
+        """Each seat's output folder, by its name."""
+        return self.path / "output"
+
+    @property
+    def logs(self) -> Path:
+        """Each seat's log."""
+        return self.path / "logs"
+
+    @property
+    def scratch(self) -> Path:
+        """What ends with the run."""
+        return self.path / ".scratch"
+
+    @property
+    def events(self) -> Path:
+        """Every event, one per line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def calls(self) -> Path:
+        """Every call's request, one per line."""
+        return self.path / "calls.jsonl"
+
+    def write(self, name: str, document: Any) -> None:
+        """Write a JSON document; it appears under its name when it is whole."""
+        aside = self.path / f".{name}.arriving"
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        os.replace(aside, self.path / name)
+
+
+def take(wanted: Path | None, name: str) -> RunFolder:
+    """Make the folder of a run: the wanted one, which may be there if it is empty, or a new one.
+
+    Raises:
+        OutputTaken: the folder holds something already, or is a file.
+    """
+    if wanted is not None:
+        if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
+            raise OutputTaken(
+                f"{wanted} holds files already: expected a folder that is new or empty, so that no earlier "
+                "result is mixed with this one. Name another with --output, or remove it"
+            )
+        wanted.mkdir(parents=True, exist_ok=True)
+        return RunFolder(wanted.resolve())
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in range(1, 10_000):
+        path = Path("atoll-runs", stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return RunFolder(path.resolve())
+    raise OutputTaken(f"atoll-runs holds ten thousand runs named {stem}: remove some")
+
+
+class Recorder:
+    """Writes down what happens, and tells the watcher. A node's observer and a hub's listener."""
+
+    def __init__(self, folder: RunFolder, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._events = folder.events.open("wb")
+        self._calls = folder.calls.open("wb")
+        self._calls_bytes = 0
+        #: Whether every call is in the journal; else its limit was reached.
+        self.journal_whole = True
+        self.warnings: dict[str, None] = {}
+        self.timings: list[dict[str, Any]] = []
+        self._round_started: float = 0.0
+        self._calling: dict[str, dict[str, float | int]] = {}
+        self._said: set[tuple[str, Role]] = set()
+
+    # A node's observer.
+
+    def started(self, ticket: Ticket, request: bytes) -> None:
+        """Keep the request, so that this call can be repeated."""
+        head = {
+            "step": ticket.step,
+            "iteration": ticket.iteration,
+            "seat": ticket.job.seat,
+            "role": ticket.role.value,
+            "received": [[message.sender, blob.name] for message in ticket.inbox for blob in message.blobs],
+        }
+        line = b'%s,"request":%s}\n' % (json.dumps(head).encode()[:-1], request)
+        self._calls_bytes += len(line)
+        if self._calls_bytes > JOURNAL_BYTES_MAX:
+            self.journal_whole = False
+        else:
+            self._calls.write(line)
+        self._watcher.job_started(
+            seat=ticket.job.seat, role=ticket.role, step=ticket.step, iteration=ticket.iteration
+        )
+
+    def finished(self, ticket: Ticket, seconds: float, message: Message | None) -> None:
+        """Note the time that a call took, and what it sent."""
+        sent = message.size_bytes if message else 0
+        self._calling[ticket.job.seat] = {"seconds": round(seconds, 6), "sent_bytes": sent}
+        self._watcher.job_ended(
+            seat=ticket.job.seat, role=ticket.role, seconds=seconds, sent_bytes=sent, failed=message is None
+        )
+
+    def warned(self, ticket: Ticket, text: str) -> None:
+        """Pass a warning on, once per text and kind of seat."""
+        step = f"step {ticket.step}, " if ticket.step else ""
+        who = "the aggregator" if ticket.role is Role.AGGREGATOR else ticket.job.seat
+        if (text, ticket.role) in self._said:
+            return
+        self._said.add((text, ticket.role))
+        self.warn(f"{who} ({step}iteration {ticket.iteration}) {text}")
+
+    def warn(self, text: str) -> None:
+        """Tell the watcher, once per text."""
+        if text not in self.warnings:
+            self.warnings[text] = None
+            self._watcher.warned(text)
+
+    # A hub's listener.
+
+    def changed(self, event: Event | None, job: Job | None, changes: Changes) -> None:
+        """Write the event down, and the rounds that it closed and opened."""
+        if job is not None:
+            self._write(_described(event, job))
+        now = time.perf_counter()
+        for round_ in changes.rounds:
+            if round_.open_count == 0:
+                self._closed(round_, now - self._round_started)
+            elif round_.open_count == round_.job_count:
+                self._round_started = now
+                self._write({"event": "round opened", **_round(round_), "jobs": round_.job_count})
+        if changes.run.status.ended:
+            if self._calling:
+                self.timings.append({"unfinished": True, "seats": self._calling})
+            self._write({"event": "run ended", "status": changes.run.status.value})
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        self._events.close()
+        self._calls.close()
+
+    def _closed(self, round_: Round, seconds: float) -> None:
+        seats, self._calling = self._calling, {}
+        self.timings.append({**_round(round_), "seconds": round(seconds, 6), "seats": seats})
+        self._write({"event": "round closed", "round": round_.number})
+
+    def _write(self, document: Mapping[str, Any]) -> None:
+        self._events.write(json.dumps(document).encode() + b"\n")
+
+
+@contextmanager
+def recording(folder: RunFolder, watcher: Watcher) -> Iterator[Recorder]:
+    """A recorder whose files are closed at the end, whatever the end is."""
+    recorder = Recorder(folder, watcher)
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+def _round(round_: Round) -> dict[str, Any]:
+    return {
+        "round": round_.number,
+        "step": round_.step,
+        "iteration": round_.iteration,
+        "role": round_.role.value,
+        "work": round_.work.value,
+    }
+
+
+def _described(event: Event | None, job: Job) -> dict[str, Any]:
+    about: dict[str, Any] = {"round": job.round_number, "seat": job.seat}
+    match event:
+        case JobClaimed():
+            return {"event": "job claimed", **about}
+        case JobReported(outcome=outcome):
+            message = outcome.message
+            sent = {"bytes": message.size_bytes, "files": len(message.blobs)} if message else {}
+            return {"event": "job reported", **about, **sent, "final": outcome.final}
+        case JobBroke(failure=failure):
+            return {"event": "job broke", **about, "type": failure.type}
+        case _:
+            raise AssertionError(event)  # An event about a job is one of these three.
