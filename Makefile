@@ -15,6 +15,8 @@ BIN := .venv/bin
 STAMP := .venv/.made-from-lock
 # Tools find Atoll's own interpreter and commands first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# The theme would print news about its maker's other projects.
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup demo test check format coverage bench docs lock clean
 .PHONY: formatted linted typed walls pages fresh fragments
