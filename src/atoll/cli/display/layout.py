@@ -96,6 +96,8 @@ def _show_object(page: Page, value: Mapping[str, Any], *, labels: Labels, headin
         _head(page, heading)
         if columns:
             _put_columns(page, value, columns=columns, names=names, labels=labels)
+        if columns and flat:
+            page.console.print()
         if flat:
             _put_pairs(page, [(labels.of(str(key)), item) for key, item in flat.items()])
     for key, item in value.items():

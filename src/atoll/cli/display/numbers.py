@@ -15,6 +15,8 @@ SIGNIFICANT_DIGITS = 5
 #: Whole numbers below this are counts, dates or identifiers: every digit is shown. Above it
 #: a float has no fractions left to tell whole numbers apart, so that digits say nothing.
 _WHOLE_MAX = 10**15
+#: Below this a number is easier to read as a whole number than with an exponent.
+_PLAIN_MAX = 1e9
 #: Integers below this are shown in full. Python itself refuses to print more than 4,300 digits.
 _INTEGER_MAX: int = 10**40
 
@@ -34,6 +36,8 @@ def number_text(number: float) -> str:
         return "not a number" if math.isnan(number) else "infinity" if number > 0 else "-infinity"
     if number.is_integer() and abs(number) < _WHOLE_MAX:
         return str(int(number))
+    if 10**SIGNIFICANT_DIGITS <= abs(number) < _PLAIN_MAX:
+        return f"{number:.0f}"
     mantissa, _, exponent = f"{number:.{SIGNIFICANT_DIGITS}g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
