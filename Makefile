@@ -52,7 +52,7 @@ typed: setup
 walls: setup
 	$(BIN)/lint-imports --no-logo
 pages: setup
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 fresh: setup
 	$(BIN)/python requirements/lock.py check
 fragments: setup
