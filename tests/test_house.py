@@ -52,10 +52,16 @@ class Source:
         return self.text.splitlines()
 
     def comment_at(self, number: int) -> str:
-        """The words of the comment on a line, or of a comment that fills the line before."""
-        here = self.lines[number - 1].partition("#")[2]
-        before = self.lines[number - 2].strip() if number > 1 else ""
-        return here.strip() or (before.lstrip("# ") if before.startswith("#") else "")
+        """The words of the comment on a line, or of a comment that fills the line above.
+
+        One above a block of imports speaks for the whole block.
+        """
+        here = self.lines[number - 1].partition("#")[2].strip()
+        above = number - 2
+        while above > 0 and self.lines[above].lstrip().startswith(("import ", "from ")):
+            above -= 1
+        before = self.lines[above].strip() if above >= 0 else ""
+        return here or (before.lstrip("# ") if before.startswith("#") else "")
 
 
 Rule = Callable[[Source], Iterator[str]]
@@ -66,8 +72,8 @@ def _is_one_of(module: str, names: set[str] | tuple[str, ...]) -> bool:
 
 
 def _has_words(comment: str) -> bool:
-    """Whether a comment is a reason, not only a code or a word."""
-    return len(re.findall(r"[A-Za-z']{2,}", comment)) >= 3
+    """Whether a comment says something, and is not only a code or a word."""
+    return len(re.findall(r"\b[A-Za-z']{2,}\b", comment)) >= 2
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
