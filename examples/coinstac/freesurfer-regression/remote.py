@@ -8,17 +8,17 @@ import ridge
 
 def statistics(summaries, covariates, penalty):
     """A row of the table: the fit to these sites' subjects."""
-    fit = ridge.fit(ridge.pool([summary["moments"] for summary in summaries]), covariates, penalty)
-    terms = fit["coefficients"].values()
+    regression = ridge.fit(ridge.pool([summary["moments"] for summary in summaries]), covariates, penalty)
+    terms = regression["coefficients"].values()
     return {
-        "covariates": list(fit["coefficients"]),
+        "covariates": list(regression["coefficients"]),
         "beta": [term["estimate"] for term in terms],
         "standard_error": [term["standard_error"] for term in terms],
         "t": [term["t"] for term in terms],
         "p": [term["p"] for term in terms],
-        "r_squared": fit["r_squared"],
-        "degrees_of_freedom": fit["degrees_of_freedom"],
-        "n": fit["n"],
+        "r_squared": regression["fit"]["r_squared"],
+        "degrees_of_freedom": regression["fit"]["degrees_of_freedom"],
+        "n": regression["fit"]["n"],
         "dropped": sum(summary["dropped"] for summary in summaries),
     }
 

@@ -75,10 +75,12 @@ class Aggregator:
                 term: {key: float(values[i]) for key, values in columns.items()}
                 for i, term in enumerate(["Intercept", *self.names[:-1]])
             },
-            "log_likelihood": log_likelihood,
-            "n": int(self.counts.sum()),
-            "lambda": self.settings["lambda"],
-            "steps": self.steps,
+            "fit": {
+                "log_likelihood": log_likelihood,
+                "n": int(self.counts.sum()),
+                "lambda": self.settings["lambda"],
+                "steps": self.steps,
+            },
             "sites": self.sites,
         }
         return {"output": output, "success": True}

@@ -76,10 +76,12 @@ class Aggregator:
         coefficients.update({name: float(slopes[i]) for i, name in enumerate(self.names[:-1])})
         output = {
             "coefficients": coefficients,
-            "r_squared": float(1 - total(sites, "squares") / self.squares[-1]),
-            "n": int(self.counts.sum()),
-            "lambda": self.settings["lambda"],
-            "steps": self.steps,
+            "fit": {
+                "r_squared": float(1 - total(sites, "squares") / self.squares[-1]),
+                "n": int(self.counts.sum()),
+                "lambda": self.settings["lambda"],
+                "steps": self.steps,
+            },
             "sites": self.sites,
         }
         return {"output": output, "success": True}

@@ -14,7 +14,6 @@ for name, site in sites.items():
 
 total = ridge.pool([site["moments"] for site in sites.values()])
 result = ridge.fit(total, first["names"][:-1], first["lambda"])
-result["lambda"] = first["lambda"]
 result["sites"] = {
     name: {"n": site["moments"]["n"], "dropped": site["dropped"]} for name, site in sites.items()
 }

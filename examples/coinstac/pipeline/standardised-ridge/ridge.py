@@ -72,8 +72,11 @@ def fit(total, names, penalty):
             term: {key: float(values[i]) for key, values in columns.items()}
             for i, term in enumerate(["Intercept", *names])
         },
-        "r_squared": float(1 - residual_squares / total_squares),
-        "residual_standard_error": float(np.sqrt(variance)),
-        "degrees_of_freedom": float(freedom),
-        "n": n,
+        "fit": {
+            "r_squared": float(1 - residual_squares / total_squares),
+            "residual_standard_error": float(np.sqrt(variance)),
+            "degrees_of_freedom": float(freedom),
+            "n": n,
+            "lambda": penalty,
+        },
     }
