@@ -115,4 +115,3 @@ class SeededDice:
 
     def shuffle(self, items: list[Seat]) -> None:
         self._random.shuffle(items)
-

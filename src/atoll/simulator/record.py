@@ -25,7 +25,7 @@ from atoll.engine.limits import JOURNAL_BYTES_MAX
 from atoll.engine.ports import Changes
 from atoll.model.errors import OutputTaken
 from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
-from atoll.model.work import Job, Message, Role, Round, Ticket
+from atoll.model.work import Job, Message, Role, Round, Ticket, Work
 from atoll.simulator.watch import Watcher
 
 
@@ -106,6 +106,12 @@ class Recorder:
         self.journal_whole = True
         self.warnings: dict[str, None] = {}
         self.timings: list[dict[str, Any]] = []
+        #: Rounds in which the algorithm was called, and iterations over all steps.
+        self.rounds = 0
+        self.iterations = 0
+        #: The round in which a job broke.
+        self.broken: Round | None = None
+        self._round: Round | None = None
         self._round_started: float = 0.0
         self._calling: dict[str, dict[str, float | int]] = {}
         self._said: set[tuple[str, Role]] = set()
@@ -160,12 +166,14 @@ class Recorder:
         """Write the event down, and the rounds that it closed and opened."""
         if job is not None:
             self._write(_described(event, job))
+        if isinstance(event, JobBroke):
+            self.broken = self._round
         now = time.perf_counter()
         for round_ in changes.rounds:
             if round_.open_count == 0:
                 self._closed(round_, now - self._round_started)
             elif round_.open_count == round_.job_count:
-                self._round_started = now
+                self._opened(round_, now)
                 self._write({"event": "round opened", **_round(round_), "jobs": round_.job_count})
         if changes.run.status.ended:
             if self._calling:
@@ -176,6 +184,12 @@ class Recorder:
         """Write what is buffered."""
         self._events.close()
         self._calls.close()
+
+    def _opened(self, round_: Round, now: float) -> None:
+        self._round, self._round_started = round_, now
+        if round_.work is Work.CALL:
+            self.rounds += 1
+            self.iterations += round_.role is Role.SITE
 
     def _closed(self, round_: Round, seconds: float) -> None:
         seats, self._calling = self._calling, {}

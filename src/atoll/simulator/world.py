@@ -113,9 +113,7 @@ class World:
         run = self._plan.run
         return [*run.sites, *([run.aggregator] if run.aggregator else [])]
 
-    def _agent(
-        self, seat: Seat, turnstile: Turnstile, slot: asyncio.Semaphore, observer: Observer
-    ) -> Agent:
+    def _agent(self, seat: Seat, turnstile: Turnstile, slot: asyncio.Semaphore, observer: Observer) -> Agent:
         link = LocalLink(self._hub, seat, turnstile)
         runner = Runner(
             link,

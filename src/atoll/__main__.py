@@ -1,0 +1,5 @@
+"""What ``python -m atoll`` runs."""
+
+from atoll.cli.main import run
+
+run()

@@ -1,0 +1,51 @@
+"""The ``atoll`` command: finds the verb, and turns every error into a sentence and a status."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from atoll import __version__
+from atoll.cli import simulate
+from atoll.cli.exits import INTERRUPTED, UNUSABLE
+from atoll.cli.output import refuse
+
+app = typer.Typer(
+    name="atoll",
+    no_args_is_help=True,
+    add_completion=False,
+    help="Analyse data where it lives: a small agreed computation travels, only the aggregate leaves.",
+)
+app.command("simulate")(simulate.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"atoll {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _atoll(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Nothing to do before the verb; --version is eager."""
+
+
+def run() -> NoReturn:
+    """Run the command and leave with its exit status."""
+    try:
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        refuse(
+            "Usage", f"{error.format_message()} Try 'atoll simulate --help'.", as_json="--json" in sys.argv
+        )
+        status = UNUSABLE
+    except (KeyboardInterrupt, typer.Abort):
+        refuse("Interrupted", "the command was interrupted", as_json="--json" in sys.argv)
+        status = INTERRUPTED
+    sys.exit(status or 0)

@@ -1,0 +1,122 @@
+"""How the command tells its end, to people and to programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from atoll.cli.display import render
+from atoll.cli.escape import escape
+from atoll.cli.live import LiveView, PlainView
+
+#: Columns where the output is no terminal that says how wide it is.
+_WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A run that has ended, with what its spec says of how to show it."""
+
+    #: What ``--json`` prints.
+    document: dict[str, Any]
+    display: Sequence[Mapping[str, Any]] = ()
+    #: The spec's output section, whose labels name rows and columns.
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    #: Whether an aggregator had the last word: else each site has a result of its own.
+    aggregated: bool = True
+
+
+def print_document(document: dict[str, Any]) -> None:
+    """Print the one JSON document that ``--json`` promises."""
+    json.dump(document, sys.stdout)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def refuse(kind: str, message: str, *, as_json: bool) -> None:
+    """Say that nothing was started, and why; one line per fault."""
+    for line in message.splitlines():
+        print(f"error: {escape(line)}", file=sys.stderr)
+    if as_json:
+        nothing = {
+            "run": None,
+            "status": "failed",
+            "dialect": None,
+            "sites": [],
+            "rounds": 0,
+            "iterations": 0,
+        }
+        error = {"type": kind, "message": message, "site": None}
+        end = {"result": None, "results": {}, "error": error, "seconds": 0.0, "output": None, "warnings": []}
+        print_document(nothing | end)
+
+
+def console(*, error: bool) -> Console:
+    """Where a run is shown: standard output, or standard error beside a document."""
+    stream = sys.stderr if error else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDTH
+    return Console(stderr=error, width=width, highlight=False)
+
+
+def watcher(*, inline: bool) -> LiveView | PlainView:
+    """What shows a run while it goes on: on standard error, so that results can be piped.
+
+    Inline code may stop in a debugger, which a picture that redraws itself would paint over.
+    """
+    target = console(error=True)
+    return LiveView(target) if target.is_terminal and not inline else PlainView(target)
+
+
+def show(ended: Ended, target: Console) -> None:
+    """Show a run's end: the result as its spec asks, or why there is none; and where all lies."""
+    document = ended.document
+    folder = Path(document["output"])
+    if document["status"] == "done":
+        _show_result(ended, folder, target)
+        name = "result.json" if (folder / "result.json").exists() else "run.json"
+        target.print(_line("", f"The run is done, after {_extent(document)}. All of it: {folder / name}"))
+        return
+    error = document["error"]
+    target.print(_line("bold red", f"The run failed{_where(error)}: {error['type']}"))
+    target.print(Text(escape(error["message"], keep_lines=True)))
+    if error.get("log"):
+        target.print(_line("", f"The full log: {error['log']}"))
+    target.print(_line("", f"What was kept of the run: {folder}"))
+
+
+def _show_result(ended: Ended, folder: Path, target: Console) -> None:
+    options: dict[str, Any] = {"display": ended.display, "outputs": ended.outputs, "folder": folder}
+    if ended.aggregated:
+        render(target, result=ended.document["result"], title=ended.title, **options)
+        return
+    for site, result in ended.document["results"].items():
+        render(target, result=result, title=f"{ended.title}: {site}", **options)
+
+
+def _extent(document: Mapping[str, Any]) -> str:
+    iterations = document["iterations"]
+    sites = len(document["sites"])
+    return (
+        f"{iterations} iteration{'s' * (iterations != 1)} at {sites} site{'s' * (sites != 1)} "
+        f"in {document['seconds']:.2f} s"
+    )
+
+
+def _where(error: Mapping[str, Any]) -> str:
+    if error.get("site") is None:
+        return ""
+    step = f"step {error['step']}, " if error.get("step") else ""
+    return f" at {error['site']} ({step}iteration {error['iteration']})"
+
+
+def _line(style: str, text: str) -> Text:
+    return Text(escape(text), style=style)

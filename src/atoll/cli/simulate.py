@@ -1,0 +1,195 @@
+"""``atoll simulate``: run an algorithm on simulated sites."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Coroutine, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from atoll.cli.exits import DONE, FAILED, INTERRUPTED, UNUSABLE
+from atoll.cli.output import Ended, console, print_document, refuse, show, watcher
+from atoll.engine.limits import CALL_SECONDS_MAX, ITERATIONS_MAX
+from atoll.model.errors import SpecInvalid, Unusable
+from atoll.simulator.arguments import Arguments
+
+T = TypeVar("T")
+
+
+class RuntimeName(str, Enum):
+    """Ways to run code that needs no image."""
+
+    AUTO = "auto"
+    INLINE = "inline"
+    PROCESS = "process"
+    BUBBLEWRAP = "bubblewrap"
+
+
+class DialectName(str, Enum):
+    """Dialects that an algorithm may be written in."""
+
+    AUTO = "auto"
+    COINSTAC = "coinstac"
+
+
+def command(
+    path: Annotated[
+        Path, typer.Argument(help="A folder with a compspec.json, or a pipelinespec.json.")
+    ] = Path(),
+    clients: Annotated[
+        int | None,
+        typer.Option(
+            "-c",
+            "--clients",
+            min=1,
+            help="Number of sites. Default: the length of the inputspec array, else 1.",
+        ),
+    ] = None,
+    inputspec: Annotated[
+        Path | None, typer.Option("-i", "--inputspec", help="The inputs. Default: DIRECTORY/inputspec.json.")
+    ] = None,
+    compspec: Annotated[
+        Path | None, typer.Option("-s", "--compspec", help="The spec. Default: PATH/compspec.json.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("-d", "--directory", help="Where the sites' files lie. Default: PATH/test.")
+    ] = None,
+    pipeline: Annotated[
+        Path | None,
+        typer.Option("-p", "--pipeline", help="A pipelinespec.json: one computation after another."),
+    ] = None,
+    runtime: Annotated[
+        RuntimeName, typer.Option(help="auto: under bubblewrap where that works, else as a process.")
+    ] = RuntimeName.AUTO,
+    python: Annotated[
+        Path | None, typer.Option(help="The interpreter for the algorithm's code. Default: Atoll's own.")
+    ] = None,
+    entry: Annotated[
+        str | None,
+        typer.Option(
+            help="Protocol 2: the entry script. Default: what the Dockerfile starts, else entry.py."
+        ),
+    ] = None,
+    dialect: Annotated[
+        DialectName, typer.Option(help="How the algorithm is written. auto looks at PATH.")
+    ] = DialectName.AUTO,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The run's folder, new or empty. Default: atoll-runs/RUN.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on standard output, all else on standard error.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Take warnings about specs and inputs as errors.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Repeat the order of claims, and the scripts' generators.")
+    ] = None,
+    max_iterations: Annotated[
+        int, typer.Option(min=1, help="Iterations after which a step that has not ended fails.")
+    ] = ITERATIONS_MAX,
+    call_seconds: Annotated[
+        float, typer.Option(min=0.001, help="Seconds that one call of a script may take.")
+    ] = CALL_SECONDS_MAX,
+    memory: Annotated[
+        int | None, typer.Option(min=1, help="Mebibytes of memory that one call may take. Default: no bound.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="A kept run's folder, to repeat one of its iterations.")
+    ] = None,
+    from_iteration: Annotated[
+        int | None, typer.Option("--from", min=1, help="With --resume: the iteration to repeat.")
+    ] = None,
+) -> int:
+    """Run an algorithm on simulated sites, and show what it found."""
+    del dialect  # One dialect is known so far, and auto finds it.
+    asked = Arguments(
+        path=path,
+        clients=clients,
+        inputspec=inputspec,
+        compspec=compspec,
+        directory=directory,
+        pipeline=pipeline,
+        runtime=runtime.value,
+        python=python,
+        entry=entry,
+        output=output,
+        strict=strict,
+        seed=seed,
+        max_iterations=max_iterations,
+        call_seconds=call_seconds,
+        memory=memory,
+    )
+    try:
+        with _prints_aside(as_json):
+            ended = _carry_out(asked, resume, from_iteration)
+    except Unusable as error:
+        refuse(type(error).__name__, str(error), as_json=as_json)
+        return UNUSABLE
+    if as_json:
+        print_document(ended.document)
+    show(ended, console(error=as_json))
+    return _status(ended)
+
+
+def _carry_out(asked: Arguments, folder: Path | None, iteration: int | None) -> Ended:
+    # Imported here, so that --help and a wrong option answer at once.
+    from atoll.simulator import coinstac, resume, simulation
+
+    if (folder is None) != (iteration is None):
+        raise SpecInvalid("--resume FOLDER and --from ITERATION go together: which iteration of which run?")
+    if folder is None or iteration is None:
+        prepared = coinstac.prepare(asked)
+        report = _run(simulation.simulate(prepared, asked, watcher(inline=asked.runtime == "inline")))
+        step = -1
+    else:
+        kept = resume.find(folder, iteration)
+        asked = kept.changed_by(asked)
+        prepared = coinstac.prepare(asked)
+        report = _run(resume.repeat(kept, prepared, asked, watcher(inline=asked.runtime == "inline")))
+        step = kept.step
+    spec = prepared.parts[step].spec
+    return Ended(
+        document=report.document(),
+        display=spec.display,
+        outputs={name: output.model_dump() for name, output in spec.outputs.items()},
+        title=spec.name,
+        aggregated=spec.decentralized,
+    )
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    return asyncio.run(_ended_by_signals(work))
+
+
+async def _ended_by_signals(work: Coroutine[None, None, T]) -> T:
+    """Let a request to terminate end the work as Ctrl-C does: with everything that it started."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    return await work
+
+
+@contextlib.contextmanager
+def _prints_aside(as_json: bool) -> Iterator[None]:
+    """Keep what inline code prints off the standard output that holds the one document."""
+    if not as_json:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _status(ended: Ended) -> int:
+    if ended.document["status"] == "done":
+        return DONE
+    interrupted = ended.document["error"]["type"] == "Interrupted"
+    return INTERRUPTED if interrupted else FAILED

@@ -1,0 +1,233 @@
+"""From COINSTAC's files to a plan: a computation or a pipeline, its inputs and its sites' files.
+
+Everything is read and checked before anything starts: what can't be used is said at once, and
+nothing has been written by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atoll.dialects.coinstac.convention import Convention, opening_body
+from atoll.dialects.coinstac.inputs import (
+    Inputspec,
+    Reference,
+    Resolved,
+    SiteInput,
+    count_sites,
+    parse_inputspec,
+)
+from atoll.dialects.coinstac.pipeline import parse_pipelinespec, resolve_pipeline
+from atoll.dialects.coinstac.spec import Compspec, parse_compspec
+from atoll.engine.ports import Style
+from atoll.model.errors import SpecInvalid
+from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
+from atoll.node.desk import Installed, SiteData, look_at
+from atoll.simulator.arguments import Arguments
+from atoll.simulator.sources import digest_of, entry_script, masked, read, site_folder
+from atoll.simulator.world import Plan
+
+REMOTE = Seat("remote")
+#: Who writes the messages that open a run.
+_SUBMITTER = Seat("submitter")
+#: Output types whose value names files: a later step that asks for it gets the files too.
+_FILE_TYPES = frozenset({"file", "files", "directory"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One step, as it was read."""
+
+    path: Path
+    spec: Compspec
+    inputspec_path: Path
+    inputspec: Inputspec
+    #: Of the documents' text, for the record.
+    digests: Mapping[str, str]
+
+    @property
+    def code(self) -> Path:
+        """The computation's folder."""
+        return self.path.parent.resolve()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A plan, and what the person is told and shown."""
+
+    plan: Plan
+    parts: tuple[Part, ...]
+    directory: Path
+    warnings: tuple[str, ...]
+
+
+def prepare(asked: Arguments) -> Prepared:
+    """Read and check everything that was asked for.
+
+    Raises:
+        SpecInvalid: with every fault that was found; with `strict`, also what is else tolerated.
+    """
+    warnings: list[str] = []
+    paths = _compspecs(asked, warnings)
+    directory = _directory(asked, paths[0])
+    parts = tuple(_part(asked, path, number, directory, warnings) for number, path in enumerate(paths))
+    inputspecs = [part.inputspec for part in parts]
+    count = count_sites(inputspecs, clients=asked.clients)
+    sites = tuple(Seat(f"local{number}") for number in range(count))
+    folders = _folders(directory, sites, warnings)
+    resolved = resolve_pipeline(
+        [part.spec for part in parts], inputspecs, clients=asked.clients, exists=_exists_in(folders)
+    )
+    for inputs in resolved:
+        warnings += inputs.warnings
+    if asked.strict and warnings:
+        raise SpecInvalid(*warnings)
+    plan = _plan(asked, parts, resolved, sites, directory, folders)
+    return Prepared(plan=plan, parts=parts, directory=directory, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _compspecs(asked: Arguments, warnings: list[str]) -> list[Path]:
+    path, pipeline = asked.path, asked.pipeline
+    if path.is_file() and asked.pipeline is None and asked.compspec is None:
+        if path.name == "compspec.json":
+            return [path]
+        pipeline = path
+    if pipeline is None:
+        compspec = asked.compspec or path / "compspec.json"
+        if asked.compspec is None and not compspec.exists() and (path / "pipelinespec.json").is_file():
+            pipeline = path / "pipelinespec.json"
+        else:
+            return [compspec]
+    remedy = "Name a pipelinespec.json with --pipeline"
+    entries = parse_pipelinespec(read(pipeline, "a list of compspec.json paths", remedy), str(pipeline))
+    return [pipeline.parent / entry.written for entry in entries]
+
+
+def _directory(asked: Arguments, first: Path) -> Path:
+    """Where the sites' files lie: as named, or the test folder beside what was asked for."""
+    if asked.directory is not None:
+        if not asked.directory.is_dir():
+            raise SpecInvalid(f"--directory {asked.directory} is not a folder")
+        return asked.directory
+    base = asked.path if asked.path.is_dir() else asked.path.parent
+    candidates = [
+        base / "test",
+        *([asked.pipeline.parent / "test"] if asked.pipeline else []),
+        first.parent / "test",
+    ]
+    return next((folder for folder in candidates if folder.is_dir()), candidates[-1])
+
+
+def _part(asked: Arguments, path: Path, number: int, directory: Path, warnings: list[str]) -> Part:
+    text = read(
+        path,
+        "a COINSTAC computation's compspec.json",
+        "Name the computation's folder, or the file with --compspec",
+    )
+    spec, remarks = parse_compspec(text, str(path))
+    warnings += remarks
+    if number == 0:
+        beside = directory / "inputspec.json"
+        inputs = asked.inputspec or (beside if beside.exists() else path.parent / "test" / "inputspec.json")
+        remedy = 'Write one, such as {"lambda": {"value": 0}}, or name it with --inputspec'
+    else:
+        inputs = path.parent / "test" / "inputspec-pipeline.json"
+        remedy = "Every computation of a pipeline but the first needs one"
+    input_text = read(inputs, "the inputs of the computation", remedy)
+    inputspec = parse_inputspec(input_text, str(inputs))
+    digests = {"compspec": _digest(text), "inputspec": _digest(input_text)}
+    return Part(path=path, spec=spec, inputspec_path=inputs, inputspec=inputspec, digests=digests)
+
+
+def _folders(directory: Path, sites: Sequence[Seat], warnings: list[str]) -> dict[Seat, SiteData]:
+    folders: dict[Seat, SiteData] = {}
+    for seat in (*sites, REMOTE):
+        folder, warning = site_folder(directory, seat)
+        if warning:
+            warnings.append(warning)
+        if folder is not None:
+            folders[seat] = look_at(folder)
+    return folders
+
+
+def _exists_in(folders: Mapping[Seat, SiteData]) -> Callable[[int, str], bool]:
+    def exists(site: int, name: str) -> bool:
+        data = folders.get(Seat(f"local{site}"))
+        return data is not None and (data.folder / name).exists()
+
+    return exists
+
+
+def _plan(
+    asked: Arguments,
+    parts: Sequence[Part],
+    resolved: Sequence[Resolved],
+    sites: tuple[Seat, ...],
+    directory: Path,
+    folders: Mapping[Seat, SiteData],
+) -> Plan:
+    messages: list[Message] = []
+    installed: dict[str, Installed] = {}
+    steps: list[Step] = []
+    for number, (part, inputs) in enumerate(zip(parts, resolved, strict=True)):
+        digest = digest_of(part.code)
+        hidden = masked(part.code, directory, [*sites, REMOTE])
+        convention = _convention(part, asked.entry if number == 0 else None)
+        installed[digest] = Installed(convention=convention, code=part.code, masked=hidden)
+        openings = _openings(number, inputs.sites, [earlier.spec for earlier in parts])
+        messages += openings
+        algorithm = Algorithm(dialect="coinstac", digest=digest, name=part.spec.name)
+        ids = tuple(message.id for message in openings)
+        steps.append(Step(algorithm=algorithm, aggregated=part.spec.decentralized, openings=ids))
+    aggregator = REMOTE if any(step.aggregated for step in steps) else None
+    run = Run(
+        id=RunId("run"),
+        steps=tuple(steps),
+        sites=sites,
+        aggregator=aggregator,
+        iterations_max=asked.max_iterations,
+    )
+    return Plan(run=run, messages=tuple(messages), installed=installed, data=folders)
+
+
+def _convention(part: Part, entry: str | None) -> Convention:
+    spec = part.spec
+    if spec.version_of_protocol == 1:
+        aggregator = spec.command_for(Role.AGGREGATOR) if spec.decentralized else ()
+        return Convention(
+            style=Style.CALL, site_command=spec.command_for(Role.SITE), aggregator_command=aggregator
+        )
+    command = ("python", f"/computation/{entry_script(part.code, entry)}")
+    return Convention(
+        style=Style.SERVE, site_command=command, aggregator_command=command if spec.decentralized else ()
+    )
+
+
+def _openings(step: int, inputs: Sequence[SiteInput], specs: Sequence[Compspec]) -> list[Message]:
+    """One message where all sites share their inputs, else one for each."""
+    shared = all(site is inputs[0] for site in inputs)
+    return [
+        Message(
+            id=MessageId(f"opening.{step}.{number}"),
+            sender=_SUBMITTER,
+            readers=(),
+            body=opening_body([(name, _entry(value, specs)) for name, value in site.items()]),
+        )
+        for number, site in enumerate(inputs[:1] if shared else inputs)
+    ]
+
+
+def _entry(value: Any, specs: Sequence[Compspec]) -> dict[str, Any]:
+    if not isinstance(value, Reference):
+        return {"value": value}
+    declared = specs[value.step].outputs.get(value.variable)
+    files = declared is not None and declared.type in _FILE_TYPES
+    return {"fromCache": {"step": value.step, "variable": value.variable}, "files": files}
+
+
+def _digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

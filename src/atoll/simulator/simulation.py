@@ -1,0 +1,246 @@
+"""One simulation, from what was asked for to what is told at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atoll import __version__
+from atoll.engine.ports import Runtime
+from atoll.model.errors import RuntimeUnavailable
+from atoll.model.work import Failure, RunStatus
+from atoll.runtimes import bubblewrap
+from atoll.runtimes.bubblewrap import BubblewrapRuntime
+from atoll.runtimes.inline import InlineRuntime
+from atoll.runtimes.process import ProcessRuntime
+from atoll.simulator.arguments import Arguments
+from atoll.simulator.coinstac import REMOTE, Prepared
+from atoll.simulator.record import Recorder, RunFolder, recording, take
+from atoll.simulator.watch import Watcher
+from atoll.simulator.world import Ended, Settings, World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How a simulation ended, as it is told to a program."""
+
+    run: str | None
+    status: str
+    sites: tuple[str, ...] = ()
+    rounds: int = 0
+    iterations: int = 0
+    result: Any = None
+    results: Mapping[str, Any]
+    error: Mapping[str, Any] | None = None
+    seconds: float = 0.0
+    output: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The document that ``--json`` prints."""
+        return {
+            "run": self.run,
+            "status": self.status,
+            "dialect": "coinstac",
+            "sites": list(self.sites),
+            "rounds": self.rounds,
+            "iterations": self.iterations,
+            "result": self.result,
+            "results": dict(self.results),
+            "error": self.error,
+            "seconds": round(self.seconds, 3),
+            "output": str(self.output) if self.output else None,
+            "warnings": list(self.warnings),
+        }
+
+
+async def simulate(prepared: Prepared, asked: Arguments, watcher: Watcher) -> Report:
+    """Carry a plan out, and keep what it leaves.
+
+    Cancelled, it ends all that it started and says so in its report.
+
+    Raises:
+        RuntimeUnavailable: this machine can't run the algorithms in the way that was asked for.
+        OutputTaken: the folder for the run holds something already.
+    """
+    started = time.perf_counter()
+    chosen, remarks = choose(prepared, asked)
+    folder = take(asked.output, prepared.parts[0].spec.name)
+    runtime = make_runtime(chosen, prepared, asked, folder)
+    report: Report | None = None
+    with recording(folder, watcher) as recorder:
+        try:
+            for remark in (*prepared.warnings, *remarks, *runtime.caveats()):
+                recorder.warn(remark)
+            ended = await _run(prepared, asked, runtime, folder, recorder, watcher)
+            report = _report(prepared, ended, folder, recorder, time.perf_counter() - started)
+        except asyncio.CancelledError:
+            report = _interrupted(prepared, folder, recorder, time.perf_counter() - started)
+        finally:
+            await runtime.close()
+            shutil.rmtree(folder.scratch, ignore_errors=True)
+            watcher.ended()
+            if report is not None:
+                _keep(prepared, asked, runtime, folder, recorder, report)
+    return report
+
+
+def choose(prepared: Prepared, asked: Arguments) -> tuple[str, tuple[str, ...]]:
+    """Which runtime it will be, and a sentence where the choice was Atoll's.
+
+    Raises:
+        RuntimeUnavailable: the one that was asked for does not work here, or not for this plan.
+    """
+    wanted = asked.runtime
+    if wanted == "inline":
+        single = [part.path for part in prepared.parts if part.spec.version_of_protocol == 1]
+        if single:
+            raise RuntimeUnavailable(
+                f"--runtime inline calls functions, and {single[0]} is a computation of protocol 1, whose "
+                "scripts are started anew for each call. Use --runtime process or bubblewrap"
+            )
+        if asked.python is not None:
+            raise RuntimeUnavailable("--runtime inline runs in Atoll's own interpreter: leave --python out")
+    if wanted not in ("auto", "bubblewrap"):
+        return wanted, ()
+    reason = bubblewrap.probe()
+    if reason is None:
+        return "bubblewrap", ()
+    if wanted == "bubblewrap":
+        raise RuntimeUnavailable(f"bubblewrap does not work here: {reason}")
+    return "process", (f"bubblewrap does not work here ({reason}), so code runs as plain processes",)
+
+
+def make_runtime(name: str, prepared: Prepared, asked: Arguments, folder: RunFolder) -> Runtime:
+    """The runtime of this name, for what the plan will start."""
+    if name == "inline":
+        return InlineRuntime()
+    if name == "process":
+        return ProcessRuntime(python=asked.python)
+    data = [site.folder for site in prepared.plan.data.values()]
+    linked = [path for site in prepared.plan.data.values() for path in site.outside.values()]
+    code = [installed.code for installed in prepared.plan.installed.values()]
+    return BubblewrapRuntime(python=asked.python, roots=[folder.path, *code, *data, *linked])
+
+
+async def _run(
+    prepared: Prepared,
+    asked: Arguments,
+    runtime: Runtime,
+    folder: RunFolder,
+    recorder: Recorder,
+    watcher: Watcher,
+) -> Ended:
+    plan = prepared.plan
+    settings = Settings(
+        runtime=runtime,
+        scratch=folder.scratch,
+        outputs=folder.outputs,
+        logs=folder.logs,
+        slots=slots(),
+        limits=asked.limits,
+        seed=asked.seed,
+    )
+    folder.logs.mkdir()
+    names = [step.algorithm.name for step in plan.run.steps]
+    watcher.begun(sites=plan.run.sites, steps=names, runtime=runtime.name)
+    return await World(plan, settings, recorder, (recorder,)).run()
+
+
+def slots() -> int:
+    """How many calls run at a time: one for each processor that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _report(
+    prepared: Prepared, ended: Ended, folder: RunFolder, recorder: Recorder, seconds: float
+) -> Report:
+    run = ended.run
+    done = run.status is RunStatus.DONE
+    aggregated = run.steps[-1].aggregated
+    settled = {seat: json.loads(body) for seat, body in ended.settled.items()} if done else {}
+    result = settled.get(REMOTE)
+    results = {site: result if aggregated else settled[site] for site in run.sites} if done else {}
+    return Report(
+        run=folder.path.name,
+        status=run.status.value,
+        sites=run.sites,
+        rounds=recorder.rounds,
+        iterations=recorder.iterations,
+        result=result,
+        results=results,
+        error=_error(run.failure, folder, recorder),
+        seconds=seconds,
+        output=folder.path,
+        warnings=tuple(recorder.warnings),
+    )
+
+
+def _error(failure: Failure | None, folder: RunFolder, recorder: Recorder) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    error: dict[str, Any] = {"type": failure.type, "message": failure.message, "site": failure.site}
+    if failure.site is not None and recorder.broken is not None:
+        log = folder.logs / f"{failure.site}.log"
+        broken = recorder.broken
+        error |= {"step": broken.step, "round": broken.number, "iteration": broken.iteration}
+        error["log"] = str(log) if log.exists() else None
+    return error
+
+
+def _interrupted(prepared: Prepared, folder: RunFolder, recorder: Recorder, seconds: float) -> Report:
+    """The report of a run that somebody ended."""
+    return Report(
+        run=folder.path.name,
+        status=RunStatus.FAILED.value,
+        sites=prepared.plan.run.sites,
+        rounds=recorder.rounds,
+        iterations=recorder.iterations,
+        results={},
+        error={"type": "Interrupted", "message": "the run was interrupted", "site": None},
+        seconds=seconds,
+        output=folder.path,
+        warnings=tuple(recorder.warnings),
+    )
+
+
+def _keep(
+    prepared: Prepared,
+    asked: Arguments,
+    runtime: Runtime,
+    folder: RunFolder,
+    recorder: Recorder,
+    report: Report,
+) -> None:
+    run = prepared.plan.run
+    if report.status == RunStatus.DONE.value:
+        folder.write("result.json", report.result if run.steps[-1].aggregated else dict(report.results))
+    summary = {key: value for key, value in report.document().items() if key not in ("result", "results")}
+    steps = [
+        {"name": part.spec.name, "compspec": str(part.path), "inputspec": str(part.inputspec_path)}
+        | {"algorithm_digest": step.algorithm.digest}
+        | {f"{what}_digest": digest for what, digest in part.digests.items()}
+        for part, step in zip(prepared.parts, run.steps, strict=True)
+    ]
+    document = {
+        **summary,
+        "steps": steps,
+        "seed": asked.seed,
+        "runtime": runtime.name,
+        "versions": {"atoll": __version__, "python": platform.python_version()},
+        "interpreter": str(asked.python or sys.executable),
+        "host": {"system": platform.platform(), "machine": platform.machine(), "processors": slots()},
+        "arguments": asked.document(),
+        "calls_kept": recorder.journal_whole,
+        "timings": recorder.timings,
+    }
+    folder.write("run.json", document)

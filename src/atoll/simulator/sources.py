@@ -1,0 +1,97 @@
+"""Where the parts of a COINSTAC simulation lie on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from atoll.dialects.coinstac import entry
+from atoll.dialects.coinstac.convention import RUN_FOLDER
+from atoll.model.errors import SpecInvalid
+
+#: What is never part of an algorithm's digest: caches, and the sites' data.
+_NOT_CODE = frozenset({"__pycache__", "test", "atoll-runs", "node_modules"})
+#: Files of an algorithm that are digested by content; beyond it, by name and size alone.
+_DIGESTED_BYTES_MAX = 1024 * 1024
+
+
+def read(path: Path, what: str, remedy: str) -> str:
+    """The text of a document.
+
+    Raises:
+        SpecInvalid: the file is not there, or can't be read.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise SpecInvalid(f"{path} is not there: expected {what}. {remedy}") from None
+    except UnicodeDecodeError as error:
+        raise SpecInvalid(f"{path} is not UTF-8 (at byte {error.start}): expected {what}") from None
+    except OSError as error:
+        raise SpecInvalid(f"{path} can't be read ({error.strerror}): expected {what}. {remedy}") from None
+
+
+def site_folder(directory: Path, seat: str) -> tuple[Path | None, str | None]:
+    """The folder with a seat's files, in either of the layouts, and a warning where both are there."""
+    layouts = [directory / "input" / seat / RUN_FOLDER, directory / seat / RUN_FOLDER]
+    there = [folder for folder in layouts if folder.is_dir()]
+    warning = None
+    if len(there) > 1:
+        warning = f"{seat} has files in {there[0]} and in {there[1]}; the first folder is taken"
+    return (there[0] if there else None), warning
+
+
+def masked(code: Path, directory: Path, seats: Sequence[str]) -> tuple[str, ...]:
+    """What an algorithm must not see of its own folder: other sites' data, earlier runs, history."""
+    parts = {"test", "atoll-runs", ".git"}
+    inner, outer = directory.resolve(), code.resolve()
+    if inner == outer:
+        parts |= {"input", "output", *seats}
+    elif inner.is_relative_to(outer):
+        parts.add(inner.relative_to(outer).as_posix())
+    return tuple(sorted(part for part in parts if (outer / part).exists()))
+
+
+def entry_script(code: Path, named: str | None) -> str:
+    """The entry script of a protocol-2 computation, relative to its folder.
+
+    Raises:
+        SpecInvalid: there is none.
+    """
+    if named is not None:
+        path = Path(named)
+        path = path if path.is_absolute() or path.exists() and not (code / path).exists() else code / path
+        if not path.is_file() or not path.resolve().is_relative_to(code.resolve()):
+            raise SpecInvalid(
+                f"--entry {named} is not a file in {code}: expected the script that calls coinstac.start"
+            )
+        return path.resolve().relative_to(code.resolve()).as_posix()
+    dockerfile = code / "Dockerfile"
+    started = entry.started_by(dockerfile.read_text(errors="replace")) if dockerfile.is_file() else None
+    if started is not None and (code / started).is_file():
+        return started
+    for path in sorted(code.rglob(entry.DEFAULT), key=lambda found: (len(found.parts), found)):
+        if not _NOT_CODE & set(path.relative_to(code).parts):
+            return path.relative_to(code).as_posix()
+    raise SpecInvalid(
+        f"{code} has no entry script: a protocol-2 computation is started by what its Dockerfile starts, "
+        f"or by {entry.DEFAULT}. Name it with --entry"
+    )
+
+
+def digest_of(code: Path) -> str:
+    """A digest of an algorithm's folder without the sites' data: names and content of its files."""
+    digest = hashlib.sha256()
+    for where, folders, files in os.walk(code):
+        folders[:] = sorted(name for name in folders if name not in _NOT_CODE and not name.startswith("."))
+        for name in sorted(files):
+            path = Path(where, name)
+            if path.is_symlink() or not path.is_file():
+                continue
+            size_bytes = path.stat().st_size
+            digest.update(f"{path.relative_to(code)}\0{size_bytes}\0".encode(errors="surrogateescape"))
+            if size_bytes <= _DIGESTED_BYTES_MAX:
+                digest.update(path.read_bytes())
+    return f"sha256:{digest.hexdigest()}"
