@@ -11,16 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+from rich.live import Live
 
 from atoll.cli.escape import escape
 from atoll.cli.progress import Progress, bytes_text, duration_text, seconds_text
 from atoll.model.work import Role, Seat
-
-if TYPE_CHECKING:
-    # Rich takes a tenth of a second to import. Whoever passes a console has paid for it.
-    from rich.console import Console, RenderableType
-    from rich.live import Live
 
 #: Seconds between two pictures. Seconds are shown with one digit, so more is only unrest.
 REFRESH_SECONDS = 0.2
@@ -53,9 +50,6 @@ class LiveView:
 
     def begun(self, *, sites: Sequence[Seat], steps: Sequence[str], runtime: str) -> None:
         """Start to draw."""
-        # Saves some ten milliseconds where nothing is drawn: `--json`, pipes, other commands.
-        from rich.live import Live
-
         self._progress = Progress(sites=sites, steps=steps, runtime=runtime, now=self._clock())
         self._live = Live(
             console=self._console,
@@ -121,7 +115,7 @@ class LiveView:
             pause = max(REFRESH_SECONDS, 9 * (time.perf_counter() - before))
 
     def _picture(self) -> RenderableType:
-        # Saves some ten milliseconds where nothing is drawn, as in `begun`.
+        # Tables take some ten milliseconds to import: saved where only lines are printed.
         from atoll.cli.live_picture import draw
 
         if self._progress is None:

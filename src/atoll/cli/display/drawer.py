@@ -127,7 +127,9 @@ class Drawer:
 def plain_name(name: str) -> str:
     """The name with nothing in it but letters, digits, dots, dashes and underscores."""
     plain = _UNPLAIN.sub("-", name[: 4 * _NAME_CHARACTERS_MAX])
-    plain = re.sub(r"\.{2,}|-{2,}", "-", plain).strip(".-")[:_NAME_CHARACTERS_MAX].rstrip(".-")
+    plain = (
+        re.sub(r"-{2,}", "-", re.sub(r"\.{2,}", "-", plain)).strip(".-")[:_NAME_CHARACTERS_MAX].rstrip(".-")
+    )
     return f"{plain or 'picture'}-" if plain.partition(".")[0].lower() in _DEVICES else plain or "picture"
 
 

@@ -50,7 +50,7 @@ def show_scatter(page: Page, drawer: Drawer, result: Any) -> bool:
         page.path(path, title)
         points, looked = sum(len(one.points) for one in series), len(coordinates[::every])
         if every > 1:
-            page.remark(f"drawn with every {every}th of {counted(len(coordinates), 'point')}")
+            page.remark(f"one point in {every} is drawn, of {len(coordinates):,}")
         if points < looked:
             page.remark(f"{counted(looked - points, 'point')} without a finite x and y left out")
         drawn += 1
@@ -71,7 +71,7 @@ def show_boxes(page: Page, drawer: Drawer, result: Any, *, title: str) -> bool:
     if not boxes:
         return False
     if len(boxes) > BOXES_MAX:
-        page.remark(f"… {len(boxes) - BOXES_MAX:,} of {counted(len(boxes), 'box')}es are not drawn")
+        page.remark(f"… {len(boxes) - BOXES_MAX:,} of {len(boxes):,} boxes are not drawn")
     path = drawer.put("box-plot", ".svg", draw_boxes(title, boxes[:BOXES_MAX], y="").encode(), caption=title)
     page.path(path, "Box plot")
     return True
