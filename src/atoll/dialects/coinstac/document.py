@@ -51,9 +51,10 @@ class Document:
             path = path[:-1]
         return _line(self.text, self._offsets[path])
 
-    def sentence(self, path: JsonPath, words: str) -> str:
-        """Say something about the value at a path: file, line, path and words."""
-        where = f"{show_path(path)}: " if path else ""
+    def sentence(self, path: JsonPath, words: str, *, shown: JsonPath | None = None) -> str:
+        """Say something about the value at a path: file, line, path (or what may be shown of it) and words."""
+        shown = path if shown is None else shown
+        where = f"{show_path(shown)}: " if shown else ""
         return printable(f"{self.origin}:{self.line_of(path)}: {where}{words}")
 
     @cached_property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TypeAlias
 
 from atoll.dialects.coinstac.document import (
@@ -184,11 +185,19 @@ class _Remarks:
         self._first: dict[tuple[str, str], str] = {}
         self._more: dict[tuple[str, str], int] = {}
 
-    def add(self, key: tuple[str, str], inputspec: Inputspec, path: JsonPath, words: str) -> None:
+    def add(
+        self,
+        key: tuple[str, str],
+        inputspec: Inputspec,
+        path: JsonPath,
+        words: str,
+        *,
+        shown: JsonPath | None = None,
+    ) -> None:
         if key in self._first:
             self._more[key] = self._more.get(key, 0) + 1
         else:
-            self._first[key] = inputspec.document.sentence(path, words)
+            self._first[key] = inputspec.document.sentence(path, words, shown=shown)
 
     def sentences(self) -> tuple[str, ...]:
         return tuple(
@@ -287,15 +296,17 @@ def _remark_on_value(
         place = spec.place("computation", "input", name, breach.rule)
         more = f"; {breach.count - 1} more like it" if breach.count > 1 else ""
         words = f"{breach.words} ({breach.rule} in {place}){more}"
-        remarks.add((name, words), inputspec, (*path, "value", *breach.path), words)
+        # Keys inside a value may be the names of people's records: positions are shown, keys are not.
+        shown = (*path, "value", *takewhile(lambda part: isinstance(part, int), breach.path))
+        remarks.add((name, words), inputspec, (*path, "value", *breach.path), words, shown=shown)
     names = file_names(variable, value)
     for position in positions:
         missing = [file for file in names if not exists(position, file)]
         if missing:
-            shown = ", ".join(short(file) for file in missing[:MISSING_NAMED_MAX])
+            some = ", ".join(short(file) for file in missing[:MISSING_NAMED_MAX])
             rest = f" and {len(missing) - MISSING_NAMED_MAX} more" if len(missing) > MISSING_NAMED_MAX else ""
-            words = f"not in the folder of local{position}: {shown}{rest}"
-            remarks.add((name, shown + rest), inputspec, (*path, "value"), words)
+            words = f"not in the folder of local{position}: {some}{rest}"
+            remarks.add((name, some + rest), inputspec, (*path, "value"), words)
 
 
 def _remark_on_missing(

@@ -2,7 +2,8 @@
 
 The original shows these rules in its forms and checks none of them when it runs. So nothing
 here refuses a value: a broken rule is something to tell, and the value is passed on as it is.
-Cells of a table are a site's data: sentences say what kind they are, never what they hold.
+Cells and row names of a table are a site's data: words say what kind a cell is, never what it
+holds, and the path is there to find a line with.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ def file_names(variable: InputVariable, value: Json) -> tuple[str, ...]:
     """The files in a site's folder that a value names; none where the type doesn't name files."""
     if variable.type in ("files", "directory"):
         return tuple(_texts(value))
-    if variable.type in ("freesurfer", "array", "csv") and variable.extensions and isinstance(value, list):
+    if variable.type in ("freesurfer", "array", "csv") and variable.extensions:
         # The older form is a list of lists, with the files first; newer ones list regions, or hold the
         # rows themselves. Only what ends as the spec says is certainly a file.
-        names = value[0] if value and isinstance(value[0], list) else value
+        names = value[0] if isinstance(value, list) and value and isinstance(value[0], list) else value
         return tuple(name for name in _texts(names) if _ends(name, variable.extensions))
     return ()
 
@@ -198,7 +199,7 @@ def _check_cells(variable: InputVariable, rows: dict[str, Json]) -> Iterator[Bre
             continue
         for column, cell in row.items():
             if kinds and not any(_is(cell, wanted) for wanted in kinds):
-                words = f"expected {_either(kinds)}, found {kind(cell)}"
+                words = f"expected {_either(kinds)} in column {short(column)}, found {kind(cell)}"
                 yield Breach(rule="items", words=words, path=(name, column))
 
 
@@ -270,7 +271,8 @@ def _kinds(variable: InputVariable) -> tuple[str, ...]:
 
 def _is(value: Json, name: str) -> bool:
     if name == "integer":
-        return not isinstance(value, bool) and isinstance(value, (int, float)) and float(value).is_integer()
+        whole = isinstance(value, float) and value.is_integer()
+        return whole or (isinstance(value, int) and not isinstance(value, bool))
     return kind(value) == _KINDS[name]
 
 

@@ -325,7 +325,7 @@ def parse_compspec(text: str, origin: str) -> tuple[Compspec, tuple[str, ...]]:
             # Each turn takes keys out of the document, so that the turns come to an end.
             value = reduce(_without, passed, value)
             warnings += (
-                _remark(document, path, f"{words}; Atoll passes over it") for path, words in passed.items()
+                _remark(document, path, f"{words}; Atoll passes over it") for path, words in passed.values()
             )
             if wrong:
                 faults += (_remark(document, path, words) for path, words in wrong.items())
@@ -367,20 +367,23 @@ def _protocol_ignores_command(value: Json) -> bool:
 
 def _sort_errors(
     document: Document, error: ValidationError
-) -> tuple[dict[JsonPath, str], dict[JsonPath, str]]:
-    """What can be passed over, and what can't: words by path, the first for each path."""
+) -> tuple[dict[JsonPath, tuple[JsonPath, str]], dict[JsonPath, str]]:
+    """What can be passed over (by the key to take out: place and words), and what can't (by its place)."""
     ignores_command = _protocol_ignores_command(document.value)
-    passed: dict[JsonPath, str] = {}
+    passed: dict[JsonPath, tuple[JsonPath, str]] = {}
     wrong: dict[JsonPath, str] = {}
     for detail in error.errors(include_url=False, include_context=False):
         path: JsonPath = detail["loc"]
         hint = _hint(path, ignores_command=ignores_command)
         if hint is None:
-            wrong.setdefault(path, _words(detail))
+            wrong[path] = _words(detail)
         elif path[1:2] == ("output",) and path[3:4] == ("items",):
-            passed.setdefault(hint, "expected parts by name, or a list")
+            # It may be one of several types, and the errors are those of each.
+            passed.setdefault(hint, (hint, "expected parts by name, or a list"))
+        elif detail["type"] == "missing":
+            passed.setdefault(hint, (hint, f"expected an object with {short(str(path[-1]))}"))
         else:
-            passed.setdefault(hint, _words(detail, path[len(hint) :]))
+            passed.setdefault(hint, (path, _words(detail)))
     return passed, wrong
 
 
@@ -408,13 +411,9 @@ _EXPECTED = {
 }
 
 
-def _words(detail: ErrorDetails, inside: JsonPath = ()) -> str:
+def _words(detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
-        return (
-            f"expected an object with {short(str(inside[-1]))}"
-            if inside
-            else "is missing; expected an object"
-        )
+        return "is missing; expected an object"
     expected = _EXPECTED.get(detail["type"], detail["msg"])
     return f"expected {expected}, found {found(detail['input'])}"
 
