@@ -11,6 +11,7 @@ import asyncio
 import json
 import random
 import sys
+import time
 import traceback
 import types
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ from atoll.engine.ports import Launch, Reply, Session, Style
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
 
 Function = Callable[[Any], Any]
+
+#: How long synchronous calls may keep the event loop waiting between two of them.
+_PAUSE_SECONDS = 0.02
 
 
 class InlineRuntime:
@@ -57,6 +61,9 @@ class InlineRuntime:
 
 
 class _InlineSession:
+    #: When the event loop gets its next turn; shared, since all seats share the loop.
+    next_pause = 0.0
+
     def __init__(self, launch: Launch, local: Function, remote: Function) -> None:
         self._launch = launch
         self._functions = {"local": local, "remote": remote}
@@ -72,7 +79,7 @@ class _InlineSession:
             output = json.dumps(self._functions[document["mode"]](document["data"])).encode()
         except Exception:  # Whatever a computation raises is its failure, not ours.
             return self._broken(traceback.format_exc())
-        await asyncio.sleep(0)  # Calls are synchronous: let the other seats have their turn.
+        await self._let_others()
         if len(output) > self._launch.limits.reply_bytes:
             raise LimitReached(
                 f"the answer has {len(output)} bytes: the most that one call may answer is "
@@ -82,6 +89,13 @@ class _InlineSession:
 
     async def close(self) -> None:
         pass
+
+    async def _let_others(self) -> None:
+        """Calls are synchronous: let signals and the view have a turn, a few times a second."""
+        now = time.monotonic()
+        if now > _InlineSession.next_pause:
+            _InlineSession.next_pause = now + _PAUSE_SECONDS
+            await asyncio.sleep(0)
 
     def _broken(self, text: str) -> Reply:
         with self._launch.log.open("a") as log:
