@@ -295,6 +295,25 @@ def test_pictures_are_written_and_shown_on_one_page(tmp_path: Path) -> None:
     assert str(paths[0]) in "\n".join(lines)
 
 
+def test_each_site_of_a_run_keeps_its_own_pictures(tmp_path: Path) -> None:
+    paths = []
+    for site in ("local0", "../local1"):
+        console = Console(file=io.StringIO())
+        paths += render(
+            console,
+            result={"a": PNG_TEXT},
+            display=[{"type": "images"}],
+            outputs={},
+            folder=tmp_path,
+            title=site,
+            part=site,
+        )
+
+    assert ["local0/a.png", "local0/index.html", "local1/a.png", "local1/index.html"] == [
+        str(path.relative_to(tmp_path / "display")) for path in paths
+    ]
+
+
 def test_a_picture_that_already_lies_in_the_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps" / "t.png").write_bytes(PNG)

@@ -59,7 +59,7 @@ _FIGURE = (
 class Drawer:
     """Writes files into one folder, each under a name of its own."""
 
-    #: The folder ``display/``; made when the first file is written.
+    #: The folder ``display/`` or one in it; made when the first file is written.
     folder: Path
     #: What was written, in order.
     paths: list[Path] = field(default_factory=list)
@@ -108,7 +108,9 @@ class Drawer:
         return self.folder / name
 
     def _write(self, path: Path, content: bytes) -> None:
-        if self.folder.is_symlink():
+        if self.folder.is_symlink() or (
+            self.folder.parent.name == "display" and self.folder.parent.is_symlink()
+        ):
             raise NotADirectoryError(f"{self.folder} is a link; expected a folder of this run")
         self.folder.mkdir(parents=True, exist_ok=True)
         # A new file that takes the name at the end: a link under this name is replaced, not followed.

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ PICTURES_MAX = 500
 _PRINTED_MAX = 12
 #: Bytes of one picture. A brain map at print size is some hundred thousand.
 _PICTURE_BYTES_MAX = 64 * 1024 * 1024
-#: Values of a result that are looked at.
-_VALUES_MAX = 100_000
+#: Items of one list or object that are looked at. Pictures stand among few neighbours; numbers
+#: come by the million.
+_ITEMS_MAX = 10_000
 _DEPTH_MAX = 20
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -55,9 +57,7 @@ def decoded(text: str) -> bytes | None:
 
 def find(value: Any, *, folder: Path) -> Iterator[Picture]:
     """The pictures in a value, in its order."""
-    for looked, (names, text) in enumerate(_texts(value, names=())):
-        if looked >= _VALUES_MAX:
-            return
+    for names, text in _texts(value, names=()):
         content = decoded(text)
         if content is not None:
             yield Picture(names=names, content=content)
@@ -105,8 +105,8 @@ def _texts(value: Any, *, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
     elif len(names) >= _DEPTH_MAX:
         return
     elif isinstance(value, Mapping):
-        for key, item in value.items():
+        for key, item in islice(value.items(), _ITEMS_MAX):
             yield from _texts(item, names=(*names, str(key)))
     elif isinstance(value, Sequence) and not isinstance(value, bytes):
-        for number, item in enumerate(value):
+        for number, item in enumerate(islice(value, _ITEMS_MAX)):
             yield from _texts(item, names=(*names, str(number)))

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from atoll.cli.display.drawer import Drawer, inside
+from atoll.cli.display.drawer import Drawer, inside, plain_name
 from atoll.cli.display.json_text import put_json
 from atoll.cli.display.layout import Labels, show
 from atoll.cli.display.page import Page, counted
@@ -53,6 +53,7 @@ def render(
     folder: Path,
     title: str,
     inputs: Mapping[str, Any] | None = None,
+    part: str = "",
 ) -> tuple[Path, ...]:
     """Print a result, and write its pictures and plots into ``folder/display/``.
 
@@ -67,11 +68,13 @@ def render(
         folder: the run's folder.
         title: what the result is called.
         inputs: what it was asked; of these only ``results_html_path`` is looked at.
+        part: whose result it is, where a run has several (a site's name): its files get a folder
+            of their own below ``display/``, so that they don't replace each other.
 
     Returns:
         The files that were written, in order. The page that shows all pictures is the last.
     """
-    page, drawer = Page(console), Drawer(folder=folder / "display")
+    page, drawer = Page(console), Drawer(folder=_drawer_folder(folder, part))
     heading = Text(escape(title)[:200], style="bold")
     console.print()
     console.print(Rule(heading, align="left", style="dim"))
@@ -103,6 +106,10 @@ def render(
         page.remark(f"… {counted(len(tabs) - TABS_MAX, 'more display')} not shown")
     _close(page, drawer, title)
     return tuple(drawer.paths)
+
+
+def _drawer_folder(folder: Path, part: str) -> Path:
+    return folder / "display" / plain_name(part) if part else folder / "display"
 
 
 def _tabs(display: Any) -> list[Mapping[str, Any]]:
