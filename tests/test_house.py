@@ -25,8 +25,9 @@ BODY_LINES_MAX = 60
 FILE_LINES_MAX = 500
 #: Names that say nothing of what a module is for.
 EMPTY_NAMES = {"common", "globals", "helpers", "manager", "misc", "util", "utils"}
-#: The only modules that may read the environment: programs turn it into settings or arguments.
-ENVIRONMENT_READERS = {"atoll.cli.main", "atoll.runtimes.guest"}
+#: The only modules that may read the environment: for the width of the terminal, for what an
+#: algorithm's own environment is made from, and inside a sandbox, where it is the algorithm's.
+ENVIRONMENT_READERS = {"atoll.cli.output", "atoll.runtimes.environment", "atoll.runtimes.guest"}
 #: Nobody imports these: they are started. The guest runs inside a sandbox, under any interpreter.
 STARTED = ("atoll.__main__", "atoll.cli.main", "atoll.runtimes.guest")
 #: An ``__init__`` that holds a program. A published computation says ``from coinstac import …``
