@@ -10,12 +10,14 @@ import typer
 from atoll import __version__
 from atoll.cli import simulate
 from atoll.cli.exits import INTERRUPTED, UNUSABLE
-from atoll.cli.output import refuse
+from atoll.cli.refusal import refuse
 
 app = typer.Typer(
     name="atoll",
     no_args_is_help=True,
     add_completion=False,
+    # Plain help: drawn boxes cut off what they have no room for, and take their time.
+    rich_markup_mode=None,
     help="Analyse data where it lives: a small agreed computation travels, only the aggregate leaves.",
 )
 app.command("simulate")(simulate.command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,31 +32,6 @@ class Ended:
     title: str = ""
     #: Whether an aggregator had the last word: else each site has a result of its own.
     aggregated: bool = True
-
-
-def print_document(document: dict[str, Any]) -> None:
-    """Print the one JSON document that ``--json`` promises."""
-    json.dump(document, sys.stdout)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
-
-
-def refuse(kind: str, message: str, *, as_json: bool) -> None:
-    """Say that nothing was started, and why; one line per fault."""
-    for line in message.splitlines():
-        print(f"error: {escape(line)}", file=sys.stderr)
-    if as_json:
-        nothing = {
-            "run": None,
-            "status": "failed",
-            "dialect": None,
-            "sites": [],
-            "rounds": 0,
-            "iterations": 0,
-        }
-        error = {"type": kind, "message": message, "site": None}
-        end = {"result": None, "results": {}, "error": error, "seconds": 0.0, "output": None, "warnings": []}
-        print_document(nothing | end)
 
 
 def console(*, error: bool) -> Console:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
-import sys
-from collections.abc import Coroutine, Iterator
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from atoll.cli.exits import DONE, FAILED, INTERRUPTED, UNUSABLE
-from atoll.cli.output import Ended, console, print_document, refuse, show, watcher
+from atoll.cli.exits import UNUSABLE
+from atoll.cli.refusal import refuse
 from atoll.engine.limits import CALL_SECONDS_MAX, ITERATIONS_MAX
-from atoll.model.errors import SpecInvalid, Unusable
+from atoll.model.errors import Unusable
 from atoll.simulator.arguments import Arguments
 
-T = TypeVar("T")
 
-
-class RuntimeName(str, Enum):
+class RuntimeName(StrEnum):
     """Ways to run code that needs no image."""
 
     AUTO = "auto"
@@ -31,7 +24,7 @@ class RuntimeName(str, Enum):
     BUBBLEWRAP = "bubblewrap"
 
 
-class DialectName(str, Enum):
+class DialectName(StrEnum):
     """Dialects that an algorithm may be written in."""
 
     AUTO = "auto"
@@ -126,70 +119,11 @@ def command(
         call_seconds=call_seconds,
         memory=memory,
     )
+    # Imported here, so that --help and a wrong option answer at once.
+    from atoll.cli.conduct import conduct
+
     try:
-        with _prints_aside(as_json):
-            ended = _carry_out(asked, resume, from_iteration)
+        return conduct(asked, kept=resume, iteration=from_iteration, as_json=as_json)
     except Unusable as error:
         refuse(type(error).__name__, str(error), as_json=as_json)
         return UNUSABLE
-    if as_json:
-        print_document(ended.document)
-    show(ended, console(error=as_json))
-    return _status(ended)
-
-
-def _carry_out(asked: Arguments, folder: Path | None, iteration: int | None) -> Ended:
-    # Imported here, so that --help and a wrong option answer at once.
-    from atoll.simulator import coinstac, resume, simulation
-
-    if (folder is None) != (iteration is None):
-        raise SpecInvalid("--resume FOLDER and --from ITERATION go together: which iteration of which run?")
-    if folder is None or iteration is None:
-        prepared = coinstac.prepare(asked)
-        report = _run(simulation.simulate(prepared, asked, watcher(inline=asked.runtime == "inline")))
-        step = -1
-    else:
-        kept = resume.find(folder, iteration)
-        asked = kept.changed_by(asked)
-        prepared = coinstac.prepare(asked)
-        report = _run(resume.repeat(kept, prepared, asked, watcher(inline=asked.runtime == "inline")))
-        step = kept.step
-    spec = prepared.parts[step].spec
-    return Ended(
-        document=report.document(),
-        display=spec.display,
-        outputs={name: output.model_dump() for name, output in spec.outputs.items()},
-        title=spec.name,
-        aggregated=spec.decentralized,
-    )
-
-
-def _run(work: Coroutine[None, None, T]) -> T:
-    return asyncio.run(_ended_by_signals(work))
-
-
-async def _ended_by_signals(work: Coroutine[None, None, T]) -> T:
-    """Let a request to terminate end the work as Ctrl-C does: with everything that it started."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
-    return await work
-
-
-@contextlib.contextmanager
-def _prints_aside(as_json: bool) -> Iterator[None]:
-    """Keep what inline code prints off the standard output that holds the one document."""
-    if not as_json:
-        yield
-        return
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
-
-
-def _status(ended: Ended) -> int:
-    if ended.document["status"] == "done":
-        return DONE
-    interrupted = ended.document["error"]["type"] == "Interrupted"
-    return INTERRUPTED if interrupted else FAILED

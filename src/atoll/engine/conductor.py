@@ -126,7 +126,7 @@ def _exhausted(run: Run, ended: Round, settled: tuple[tuple[int, Seat, MessageId
         type=LimitReached.__name__,
         message=(
             f"{step.algorithm.name} did not end within {run.iterations_max} iterations: "
-            f"expected {who} to answer with \"success\": true by then. "
+            f'expected {who} to answer with "success": true by then. '
             "Check its stopping rule, or allow more with --max-iterations"
         ),
     )

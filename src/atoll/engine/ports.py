@@ -21,7 +21,6 @@ from atoll.model.work import (
     Message,
     MessageId,
     Orders,
-    Outcome,
     Round,
     Run,
     RunId,
@@ -376,5 +375,3 @@ class Dice(Protocol):
     def shuffle(self, items: list[Seat]) -> None:
         """Put the items into another order, in place."""
         ...
-
-

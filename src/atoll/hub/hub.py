@@ -14,7 +14,7 @@ from atoll.engine.conductor import Choreographies, advance, begin
 from atoll.engine.ports import BlobStore, Changes, RunStore
 from atoll.model.errors import NotYours
 from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
-from atoll.model.work import Blob, Job, Message, MessageId, Run, RunId, Seat, Ticket
+from atoll.model.work import Blob, Job, Message, Run, RunId, Seat, Ticket
 
 
 class Listener(Protocol):

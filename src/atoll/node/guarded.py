@@ -42,7 +42,7 @@ def creating(root: Path, name: str) -> Iterator[BinaryIO]:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with open(os.open(aside, flags, 0o644, dir_fd=handle), "wb", buffering=0) as file:
-                yield file  # type: ignore[misc]  # FileIO is what an unbuffered open gives.
+                yield file
             _rename(handle, aside, last, name)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -87,7 +87,7 @@ def _walk(handle: int, prefix: str) -> Iterator[tuple[str, BinaryIO]]:
             elif stat.S_ISREG(mode):
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 with open(os.open(entry, flags, dir_fd=handle), "rb", buffering=0) as file:
-                    yield name, file  # type: ignore[misc]  # FileIO, as above.
+                    yield name, file
             else:
                 raise UnsafeName(
                     f"{name!r} in the transfer directory is {_kind(mode)}: only files and folders "

@@ -37,8 +37,7 @@ class InlineRuntime:
     def caveats(self) -> Sequence[str]:
         """What inline code is not kept from."""
         return (
-            "inline code runs inside Atoll's own process, without isolation and without limits on time "
-            "and memory: use it for code that you trust",
+            "inline code runs inside Atoll's own process, without isolation or limits: use it for code you trust",
         )
 
     async def start(self, launch: Launch) -> Session:

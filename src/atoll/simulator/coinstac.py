@@ -72,7 +72,7 @@ def prepare(asked: Arguments) -> Prepared:
         SpecInvalid: with every fault that was found; with `strict`, also what is else tolerated.
     """
     warnings: list[str] = []
-    paths = _compspecs(asked, warnings)
+    paths = _compspecs(asked)
     directory = _directory(asked, paths[0])
     parts = tuple(_part(asked, path, number, directory, warnings) for number, path in enumerate(paths))
     inputspecs = [part.inputspec for part in parts]
@@ -90,7 +90,7 @@ def prepare(asked: Arguments) -> Prepared:
     return Prepared(plan=plan, parts=parts, directory=directory, warnings=tuple(dict.fromkeys(warnings)))
 
 
-def _compspecs(asked: Arguments, warnings: list[str]) -> list[Path]:
+def _compspecs(asked: Arguments) -> list[Path]:
     path, pipeline = asked.path, asked.pipeline
     if path.is_file() and asked.pipeline is None and asked.compspec is None:
         if path.name == "compspec.json":

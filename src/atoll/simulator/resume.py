@@ -113,7 +113,7 @@ async def repeat(kept: Kept, prepared: Prepared, asked: Arguments, watcher: Watc
         await runtime.close()
         shutil.rmtree(folder.scratch, ignore_errors=True)
         watcher.ended()
-    results = {seat: answer for seat, answer in again.answers.items() if seat != REMOTE}
+    results = {site: again.answers[site] for site in sites if site in again.answers}
     result = again.answers.get(REMOTE)
     rounds = len({call.role for call in kept.calls})
     seconds = time.perf_counter() - started
@@ -184,7 +184,9 @@ class _Again:
             ticket = _ticket(call, ticket.algorithm)
             self._watcher.job_started(seat=seat, role=call.role, step=0, iteration=call.iteration)
             before = time.perf_counter()
-            reply = await session.call(_request(call, desk, serves), seed=seeds(self._asked.seed)(ticket))
+            reply = await session.call(
+                _request(call, desk, serves=serves), seed=seeds(self._asked.seed)(ticket)
+            )
             seconds = time.perf_counter() - before
             sent_bytes = len(reply.output)
             failed = reply.exit_code != 0
@@ -219,7 +221,7 @@ def _call(line: bytes) -> Call:
     )
 
 
-def _request(call: Call, desk: Desk, serves: bool) -> bytes:
+def _request(call: Call, desk: Desk, *, serves: bool) -> bytes:
     """The request that was kept, with the folders that the seat has this time."""
     document = json.loads(call.request)
     data = document["data"] if serves else document

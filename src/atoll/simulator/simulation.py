@@ -82,7 +82,7 @@ async def simulate(prepared: Prepared, asked: Arguments, watcher: Watcher) -> Re
             for remark in (*prepared.warnings, *remarks, *runtime.caveats()):
                 recorder.warn(remark)
             ended = await _run(prepared, asked, runtime, folder, recorder, watcher)
-            report = _report(prepared, ended, folder, recorder, time.perf_counter() - started)
+            report = _report(ended, folder, recorder, time.perf_counter() - started)
         except asyncio.CancelledError:
             report = _interrupted(prepared, folder, recorder, time.perf_counter() - started)
         finally:
@@ -161,9 +161,7 @@ def slots() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _report(
-    prepared: Prepared, ended: Ended, folder: RunFolder, recorder: Recorder, seconds: float
-) -> Report:
+def _report(ended: Ended, folder: RunFolder, recorder: Recorder, seconds: float) -> Report:
     run = ended.run
     done = run.status is RunStatus.DONE
     aggregated = run.steps[-1].aggregated

@@ -61,8 +61,7 @@ def entry_script(code: Path, named: str | None) -> str:
         SpecInvalid: there is none.
     """
     if named is not None:
-        path = Path(named)
-        path = path if path.is_absolute() or path.exists() and not (code / path).exists() else code / path
+        path = code / named if (code / named).exists() else Path(named)
         if not path.is_file() or not path.resolve().is_relative_to(code.resolve()):
             raise SpecInvalid(
                 f"--entry {named} is not a file in {code}: expected the script that calls coinstac.start"

@@ -1,0 +1,87 @@
+"""Carrying out ``atoll simulate``, from its arguments to its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from atoll.cli.exits import DONE, FAILED, INTERRUPTED
+from atoll.cli.output import Ended, console, show, watcher
+from atoll.cli.refusal import print_document
+from atoll.model.errors import SpecInvalid
+from atoll.simulator import coinstac, resume, simulation
+from atoll.simulator.arguments import Arguments
+
+T = TypeVar("T")
+
+
+def conduct(asked: Arguments, *, kept: Path | None, iteration: int | None, as_json: bool) -> int:
+    """Simulate, or repeat an iteration; show the end, and return the exit status.
+
+    Raises:
+        Unusable: what was asked for can't be begun.
+    """
+    with _prints_aside(as_json=as_json):
+        ended = _carry_out(asked, kept, iteration)
+    if as_json:
+        print_document(ended.document)
+    show(ended, console(error=as_json))
+    return _status(ended.document)
+
+
+def _carry_out(asked: Arguments, folder: Path | None, iteration: int | None) -> Ended:
+    if (folder is None) != (iteration is None):
+        raise SpecInvalid("--resume FOLDER and --from ITERATION go together: which iteration of which run?")
+    if folder is None or iteration is None:
+        prepared = coinstac.prepare(asked)
+        report = _run(simulation.simulate(prepared, asked, watcher(inline=asked.runtime == "inline")))
+        step = -1
+    else:
+        kept = resume.find(folder, iteration)
+        asked = kept.changed_by(asked)
+        prepared = coinstac.prepare(asked)
+        report = _run(resume.repeat(kept, prepared, asked, watcher(inline=asked.runtime == "inline")))
+        step = kept.step
+    spec = prepared.parts[step].spec
+    return Ended(
+        document=report.document(),
+        display=spec.display,
+        outputs={name: output.model_dump() for name, output in spec.outputs.items()},
+        title=spec.name,
+        aggregated=spec.decentralized,
+    )
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    return asyncio.run(_ended_by_signals(work))
+
+
+async def _ended_by_signals(work: Coroutine[None, None, T]) -> T:
+    """Let a request to terminate end the work as Ctrl-C does: with everything that it started."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    return await work
+
+
+@contextlib.contextmanager
+def _prints_aside(*, as_json: bool) -> Iterator[None]:
+    """Keep what inline code prints off the standard output that holds the one document."""
+    if not as_json:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _status(document: Mapping[str, Any]) -> int:
+    if document["status"] == "done":
+        return DONE
+    return INTERRUPTED if document["error"]["type"] == "Interrupted" else FAILED
