@@ -296,7 +296,7 @@ def test_pictures_are_written_and_shown_on_one_page(tmp_path: Path) -> None:
 
 
 def test_each_site_of_a_run_keeps_its_own_pictures(tmp_path: Path) -> None:
-    paths = []
+    paths: list[Path] = []
     for site in ("local0", "../local1"):
         console = Console(file=io.StringIO())
         paths += render(
