@@ -1,0 +1,158 @@
+"""Processes that this process starts itself, and their end: every descendant with them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from atoll.model.errors import AlgorithmFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """What a process is given besides its command. Whoever made the descriptors closes them."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    #: The socket of a served process.
+    serve: int | None = None
+
+
+class Child:
+    """A process that was started, and the process group that it leads."""
+
+    def __init__(self, process: subprocess.Popen[bytes], whole_group: bool) -> None:
+        self._process = process
+        self._whole_group = whole_group
+        self._loop = asyncio.get_running_loop()
+        #: Its exit status, or minus the signal that ended it.
+        self.ended: asyncio.Future[int] = self._loop.create_future()
+        self._descriptor = os.pidfd_open(process.pid)
+        self._loop.add_reader(self._descriptor, self._reap)
+
+    def kill(self) -> None:
+        """End it with everything that it started. `ended` is set when that has happened."""
+        if not self.ended.done():
+            kill_tree(self._process.pid)
+
+    def _reap(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        if self._whole_group:
+            # It isn't reaped yet, so that the group's number can't be another's.
+            _signal(os.killpg, self._process.pid)
+        status = self._process.wait()
+        if not self.ended.done():
+            self.ended.set_result(status)
+
+
+def spawn(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    streams: Streams,
+    *,
+    cwd: Path | None = None,
+    passed: Sequence[int] = (),
+    data_bytes_max: int | None = None,
+    group: Path | None = None,
+    whole_group: bool = True,
+) -> Child:
+    """Start a process that leads a session of its own, leaves no core file and dies with us.
+
+    Args:
+        command: its first word is a path.
+        environment: its whole environment.
+        streams: its standard streams, and the socket that it serves.
+        cwd: its working directory.
+        passed: further descriptors that it inherits, under the same numbers.
+        data_bytes_max: what each of its processes may allocate.
+        group: the file of a control group that takes it in.
+        whole_group: whether to end what is left of its process group when it has ended.
+
+    Raises:
+        AlgorithmFailed: the command can't be started.
+    """
+    serve = () if streams.serve is None else (streams.serve,)
+    try:
+        process = subprocess.Popen(
+            [*_prelude(data_bytes_max, group), *command],
+            env=dict(environment),
+            cwd=cwd,
+            stdin=streams.stdin,
+            stdout=streams.stdout,
+            stderr=streams.stderr,
+            pass_fds=(*serve, *passed),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise AlgorithmFailed(f"{command[0]!r} can't be started: {error.strerror}") from error
+    return Child(process, whole_group)
+
+
+def _prelude(data_bytes_max: int | None, group: Path | None) -> list[str]:
+    """A shell that sets limits and becomes the command: all that needs no Python in between."""
+    lines = ["ulimit -c 0"]
+    if data_bytes_max is not None:
+        lines.append(f"ulimit -d {max(data_bytes_max // 1024, 1)}")
+    words = []
+    if group is not None:
+        lines.append('echo 0 > "$0"')
+    if _setpriv() is not None:
+        words = [str(_setpriv()), "--pdeathsig", "KILL", "--"]
+    lines.append('exec "$@"')
+    return ["/bin/sh", "-c", "; ".join(lines), str(group or "sh"), *words]
+
+
+@cache
+def _setpriv() -> str | None:
+    return shutil.which("setpriv")
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process, its group, its session, and all that descends from them.
+
+    Each is stopped before its children are looked up, so that none slips away by forking. A
+    process that left the session and whose parent has ended can't be told from any other.
+    """
+    found: set[int] = set()
+    while new := _related(pid, found) - found:
+        for each in new:
+            _signal(os.kill, each, signal.SIGSTOP)
+        found |= new
+    for each in found - {pid}:
+        _signal(os.kill, each)
+    _signal(os.kill, pid)
+
+
+def _related(pid: int, found: set[int]) -> set[int]:
+    """The process, and those whose parent, group or session is known to belong to it."""
+    known = found | {pid}
+    related = {pid}
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            try:
+                with open(f"/proc/{entry}/stat", "rb") as file:
+                    # The name stands in brackets and may hold anything.
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue  # it has just ended
+            parent, group, session = int(fields[1]), int(fields[2]), int(fields[3])
+            if parent in known or group == pid or session == pid:
+                related.add(int(entry))
+    return related
+
+
+def _signal(send: object, pid: int, number: int = signal.SIGKILL) -> None:
+    assert callable(send)
+    try:
+        send(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has ended, or has become another's

@@ -1,0 +1,60 @@
+"""The environment that an algorithm gets: little, and nothing by accident."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+#: Settings of numeric libraries that hold for everything on this machine.
+_NUMERIC = ("OPENBLAS_", "OMP_", "MKL_", "NUMEXPR_")
+#: What libraries or the interpreter read when they are imported. Calls whose environments
+#: differ in one of these can't have the same parent.
+_READ_AT_IMPORT = (
+    *_NUMERIC,
+    *("PYTHON", "LANG", "LC_", "LD_", "GOTO_", "BLIS_", "KMP_", "GOMP_", "NUMBA_", "MPL", "JOBLIB_"),
+    *("TF_", "CUDA_", "NVIDIA_", "TORCH_", "PYTORCH_", "JAX_", "XLA_"),
+)
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def isolated(python: Path, extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment inside a sandbox."""
+    return {
+        **_numeric(),
+        "PATH": f"{python.parent}:{_SYSTEM_PATH}",
+        "HOME": "/tmp",  # noqa: S108 -- the sandbox's own
+        "LANG": os.environ.get("LANG") or "C.UTF-8",  # noqa: TID251 -- the one place that hands the machine's on
+        "TMPDIR": "/tmp",  # noqa: S108 -- the sandbox's own
+        **extra,
+    }
+
+
+def shared(python: Path, temporary: Path, extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that shares this machine."""
+    return {
+        **_numeric(),
+        "PATH": f"{python.parent}:{os.environ.get('PATH') or _SYSTEM_PATH}",
+        "HOME": os.environ.get("HOME") or str(temporary),
+        "LANG": os.environ.get("LANG") or "C.UTF-8",
+        "TMPDIR": str(temporary),
+        **extra,
+    }
+
+
+def read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that a warm parent must have from its start."""
+    return {name: value for name, value in sorted(environment.items()) if name.startswith(_READ_AT_IMPORT)}
+
+
+def _numeric() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(_NUMERIC)}
+
+
+def parent(read_ahead: tuple[tuple[str, str], ...], *, home: str | None = None) -> dict[str, str]:
+    """The environment of a warm parent: what imports read, and what any process needs."""
+    return {
+        "PATH": os.environ.get("PATH") or _SYSTEM_PATH,
+        "HOME": home or os.environ.get("HOME") or "/",
+        **dict(read_ahead),
+    }

@@ -1,0 +1,7 @@
+"""Programs that run beside an algorithm, under whatever interpreter it asks for.
+
+They import nothing but the standard library of Python 3.8 and later, never Atoll itself, and
+they know nothing of runs, rounds or sites. `warm` is the parent that forks calls, `script`
+runs a script as a fresh interpreter would, `cell` makes and enters a sandbox's namespaces,
+and the folder ``coinstac`` is the module that protocol 2 of that dialect imports.
+"""

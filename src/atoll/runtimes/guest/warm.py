@@ -1,0 +1,325 @@
+"""A warm parent: it imports libraries once and forks a process for every call.
+
+The host talks to it over one socket. A message is a JSON object; files that belong to it
+travel beside it. The parent never reads what a call is given, its environment included: that
+is in a file which only the forked child opens, so that no call finds another's in its memory.
+
+::
+
+    host  -> {"do": "import", ...}                     parent -> {"ready": true} or {"cold": why}
+          -> {"do": "cell", "id": n} + task            -> {"cell": n, "error": null}
+          -> {"do": "call", "id": n, "cell": m} + ...  -> {"started": n, "pid": p} .. {"ended": n, "status": s}
+          -> {"do": "kill", "id": n}
+          -> {"do": "drop", "id": n}
+          (closed)                                     ends with all its children
+
+One thread only: a fork copies no other, and locks that those held would stay locked for ever.
+"""
+
+# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
+
+from __future__ import annotations
+
+import array
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import warnings
+from typing import Any, Dict, List, NoReturn, Optional, Tuple
+
+from . import script  # noqa: TID252 -- the package has another name where this runs
+
+#: Bytes of a message; what is larger travels as a file.
+_MESSAGE_BYTES_MAX = 65536
+_FILES_MAX = 8
+
+
+class _Call:
+    """A forked process that has not been reported as ended."""
+
+    def __init__(self, number: int, pid: int, cell: Optional[int]) -> None:
+        self.number = number
+        self.pid = pid
+        self.cell = cell
+        #: What the system said of its end; then the cell is swept.
+        self.status: Optional[int] = None
+
+
+class _Parent:
+    """The loop of a warm parent."""
+
+    def __init__(self, control: socket.socket, cell: Any) -> None:
+        self._control = control
+        #: The module that makes cells, where this parent is isolated.
+        self._cell = cell
+        self._calls: Dict[int, _Call] = {}
+        self._cells: Dict[int, Any] = {}
+        #: First processes of cells that were dropped and are not reaped yet.
+        self._dropped: List[int] = []
+        self._own_processes = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if cell else -1
+        self._awake, wakeup = os.pipe()
+        self._wakeup = wakeup
+        os.set_blocking(self._awake, False)
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def run(self) -> NoReturn:
+        """Do what the host asks until it closes the line."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._awake, select.POLLIN)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == self._awake:
+                    try:
+                        os.read(self._awake, 4096)
+                    except BlockingIOError:
+                        pass
+                    self._reap()
+                else:
+                    self._obey()
+
+    def _tell(self, **message: Any) -> None:
+        try:
+            self._control.sendall(json.dumps(message).encode())
+        except OSError:
+            self._leave()
+
+    def _leave(self) -> NoReturn:
+        for call in self._calls.values():
+            self._kill(call)
+        os._exit(0)
+
+    def _obey(self) -> None:
+        text, files = _receive(self._control)
+        if not text:
+            self._leave()
+        message = json.loads(text)
+        do = message["do"]
+        if do == "call":
+            self._start(message, files)
+        elif do == "cell":
+            self._make_cell(message["id"], files)
+        elif do == "kill" and message["id"] in self._calls:
+            self._kill(self._calls[message["id"]])
+        elif do == "drop" and message["id"] in self._cells:
+            home = self._cells.pop(message["id"])
+            home.close()
+            self._dropped.append(home.pid)
+        for file in files:
+            os.close(file)
+
+    def _start(self, message: Dict[str, Any], files: List[int]) -> None:
+        number, cell = message["id"], message.get("cell")
+        home = self._cells.get(cell)
+        if cell is not None and home is None:
+            self._tell(ended=number, lost=True)
+            return
+        try:
+            pid = self._fork(home.processes if home is not None else None)
+        except OSError as error:
+            self._tell(ended=number, refused=str(error))
+            return
+        if pid == 0:
+            self._be_call(dict(zip(message["files"], files)), home)
+        self._calls[number] = _Call(number, pid, cell)
+        self._tell(started=number, pid=pid)
+
+    def _fork(self, processes: Optional[int]) -> int:
+        """Fork, into another process namespace where one is given."""
+        if processes is None:
+            return _fork()
+        self._cell.setns(processes, self._cell.CLONE_NEWPID)
+        pid = -1
+        try:
+            pid = _fork()
+        finally:
+            if pid != 0:
+                self._cell.setns(self._own_processes, self._cell.CLONE_NEWPID)
+        return pid
+
+    def _be_call(self, files: Dict[str, int], home: Any) -> NoReturn:
+        """Become the call, in the forked child."""
+        try:
+            os.setsid()
+            task = json.loads(_read_all(files["task"]))
+            if "group" in files:
+                os.write(files["group"], b"0")
+            if home is not None:
+                home.enter()
+            self._forget_parent(files)
+            if task.get("memory") is not None:
+                import resource  # noqa: PLC0415 -- only a limited call needs it
+
+                resource.setrlimit(resource.RLIMIT_DATA, (task["memory"], task["memory"]))
+            if "serve" in files:
+                os.set_inheritable(files["serve"], True)
+                task["environment"][script.SERVE_VARIABLE] = str(files["serve"])
+            script.become(task)
+        except BaseException as error:  # noqa: BLE001 -- the top of a process
+            os.write(2, ("the call could not be set up: %s\n" % (error,)).encode())
+            os._exit(127)
+        script.run(task)
+
+    def _forget_parent(self, files: Dict[str, int]) -> None:
+        """Close what is the parent's, and put the call's streams where they belong."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._control.close()
+        for descriptor in (self._awake, self._wakeup):
+            os.close(descriptor)
+        for home in self._cells.values():
+            home.forget()
+        if self._own_processes >= 0:
+            os.close(self._own_processes)
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            os.dup2(files[name], number)
+        for name, descriptor in files.items():
+            if name != "serve":
+                os.close(descriptor)
+
+    def _make_cell(self, number: int, files: List[int]) -> None:
+        cell = self._cell
+        ours, theirs = socket.socketpair()
+        cell.unshare(cell.CLONE_NEWPID)
+        pid = -1
+        try:
+            pid = _fork()
+        finally:
+            if pid != 0:
+                cell.setns(self._own_processes, cell.CLONE_NEWPID)
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            self._control.close()
+            ours.close()
+            for home in self._cells.values():
+                home.forget()
+            cell.serve_init(json.loads(_read_all(files[0])), theirs)
+        theirs.close()
+        answer = ours.recv(_MESSAGE_BYTES_MAX)
+        if answer != b"built":
+            ours.close()
+            self._dropped.append(pid)
+            self._tell(cell=number, error=answer.decode() or "its first process ended")
+            return
+        self._cells[number] = cell.Cell(pid, ours)
+        self._tell(cell=number, error=None)
+
+    def _kill(self, call: _Call) -> None:
+        try:
+            if call.status is None:
+                # Without a cell, a call is a process group; its leader isn't reaped yet.
+                (os.kill if call.cell is not None else os.killpg)(call.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            os.kill(call.pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        """Report the calls that ended. Nothing of a call is left when its end is told."""
+        for call in list(self._calls.values()):
+            if call.cell is None:
+                if os.waitid(os.P_PID, call.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    continue
+                self._kill(call)  # what it left in its group, while its number can't be another's
+                _, call.status = os.waitpid(call.pid, 0)
+            else:
+                pid, call.status = os.waitpid(call.pid, os.WNOHANG)
+                if pid == 0:
+                    call.status = None
+                    continue
+                self._sweep(call.cell)
+            del self._calls[call.number]
+            self._tell(ended=call.number, status=call.status)
+        self._dropped = [pid for pid in self._dropped if not os.waitpid(pid, os.WNOHANG)[0]]
+        for number, home in list(self._cells.items()):
+            if os.waitpid(home.pid, os.WNOHANG)[0]:  # it should not end by itself: calls are told
+                home.forget()
+                del self._cells[number]
+
+    def _sweep(self, number: int) -> None:
+        """End what a call left in its cell."""
+        home = self._cells.get(number)
+        try:
+            if home is not None:
+                home.line.sendall(b"-")
+                home.line.recv(1)
+        except OSError:
+            pass  # the cell's first process is gone, and with it all others
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads that libraries in C have. Those know how to fork; the
+        # host was told to start cold where there are threads of Python.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _receive(control: socket.socket) -> Tuple[bytes, List[int]]:
+    """A message and its files; empty where the host has closed."""
+    space = socket.CMSG_SPACE(_FILES_MAX * array.array("i").itemsize)
+    text, extras, _, _ = control.recvmsg(_MESSAGE_BYTES_MAX, space)
+    files = array.array("i")
+    for _, _, content in extras:
+        files.frombytes(content[: len(content) - len(content) % files.itemsize])
+    for file in files:
+        os.set_inheritable(file, False)
+    return text, list(files)
+
+
+def _read_all(descriptor: int) -> bytes:
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read()
+
+
+def _import_libraries(libraries: List[str]) -> Optional[str]:
+    """Import what can be imported, and say why this process must not fork, if so."""
+    for name in libraries:
+        try:
+            __import__(name)
+        except BaseException:  # noqa: BLE001, PERF203 -- whatever a library raises, the script will meet it
+            continue
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:  # type: ignore[attr-defined] # known by name only
+        return "a library started a thread when it was imported"
+    for name in os.listdir("/proc/self/fd"):
+        # An open folder would lead a call out of its sandbox.
+        if int(name) > 2 and os.path.isdir("/proc/self/fd/" + name) and "/fd" not in os.readlink("/proc/self/fd/" + name):
+            return "a library holds a folder open"
+    return None
+
+
+def main(descriptor: int, isolated: bool) -> NoReturn:
+    """Be a warm parent that is told what to do over `descriptor`."""
+    control = socket.socket(fileno=descriptor)
+    control.set_inheritable(False)
+    cell: Any = None
+    try:
+        if isolated:
+            from . import cell  # noqa: PLC0415, TID252 -- it needs ctypes calls that others do without
+        import resource  # noqa: PLC0415 -- after the line is there to tell what goes wrong
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        first = json.loads(_receive(control)[0] or b"null")
+        if first is None:
+            os._exit(0)
+        sys.path[:] = [path for path in sys.path if path not in ("", first["here"])]
+        sys.path[:0] = first["path"]
+        reason = _import_libraries(first["libraries"])
+        sys.path[:] = [path for path in sys.path if path not in first["path"]]
+        for name in [name for name in sys.modules if name.split(".")[0] == __name__.split(".")[0]]:
+            del sys.modules[name]  # the script may have modules of these names
+        gc.collect()
+        gc.freeze()  # a collection in a child then leaves the shared memory alone
+        parent = _Parent(control, cell)
+        control.sendall(json.dumps({"ready": True} if reason is None else {"cold": reason}).encode())
+    except BaseException as error:  # noqa: BLE001 -- the top of a process
+        control.sendall(json.dumps({"cold": "%s: %s" % (type(error).__name__, error)}).encode())
+        os._exit(1)
+    parent.run()

@@ -1,0 +1,353 @@
+"""The host's side of warm parents: who there are, and what is under way in each.
+
+A parent is one process per interpreter, set of libraries and import-time environment, shared
+by every seat of a runtime. It is started when a call first needs it and ends with the runtime,
+or with this process, however that ends: its line to us closes then.
+
+What a parent forks is told in files that only the fork reads; see ``guest/warm.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from array import array
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atoll.engine.limits import START_SECONDS_MAX
+from atoll.runtimes.children import Child, Streams, kill_tree
+from atoll.runtimes.command import BOOT
+
+_log = logging.getLogger(__name__)
+
+#: The folder that holds the guest package.
+HERE = Path(__file__).parent
+#: The folder that holds the ``coinstac`` module of served processes.
+SERVED = HERE / "guest"
+#: Bytes of one message of a parent.
+_MESSAGE_BYTES_MAX = 65536
+#: Seconds that a parent gets to end by itself once its line is closed.
+_END_SECONDS = 5.0
+
+
+class ParentLost(Exception):
+    """A warm parent ended while something of it was needed. The call may be done again."""
+
+
+class CellRefused(Exception):
+    """A warm parent could not make a sandbox."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What calls must have in common to share a parent."""
+
+    executable: Path
+    libraries: tuple[str, ...]
+    #: Put in front of the import path while the libraries are imported.
+    path: tuple[str, ...] = ()
+    #: Variables that libraries read when they are imported.
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+#: Starts the process of a parent: its command behind the interpreter, its environment, and
+#: the descriptors of its line and of its standard error.
+Starter = Callable[[Kind, Sequence[str], int, int], Child]
+
+
+class Call:
+    """A process that a parent has forked."""
+
+    def __init__(self, parent: Parent, number: int) -> None:
+        self._parent = parent
+        self._number = number
+        #: Known once the parent has told it; in the parent's own numbers where it is isolated.
+        self.pid: int | None = None
+        #: Its exit status, or minus the signal that ended it; `ParentLost` where nobody knows.
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def kill(self) -> None:
+        """End it with everything that it started. `ended` is set when that has happened."""
+        if not self.ended.done():
+            self._parent.kill(self)
+
+    @property
+    def number(self) -> int:
+        """How the parent calls it."""
+        return self._number
+
+
+class Parent:
+    """A warm parent that said that it is ready."""
+
+    def __init__(self, child: Child, line: socket.socket, isolated: bool) -> None:
+        self._child = child
+        self._line = line
+        self._isolated = isolated
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[int, Call] = {}
+        self._cells: dict[int, asyncio.Future[None]] = {}
+        self._count = 0
+        #: Messages that the line had no room for, with copies of their files.
+        self._waiting: deque[tuple[bytes, list[int]]] = deque()
+        self.alive = True
+        self._loop.add_reader(line, self._hear)
+
+    def start(
+        self, task: Mapping[str, Any], streams: Streams, *, cell: int | None = None, group: int | None = None
+    ) -> Call:
+        """Fork a call.
+
+        Args:
+            task: what the fork reads: see ``guest/script.py``.
+            streams: its standard streams, and the socket that it serves.
+            cell: the sandbox that it joins.
+            group: the open door of a control group that takes it in.
+
+        Raises:
+            ParentLost: the parent has ended.
+        """
+        self._count += 1
+        call = Call(self, self._count)
+        files = {"stdin": streams.stdin, "stdout": streams.stdout, "stderr": streams.stderr}
+        if streams.serve is not None:
+            files["serve"] = streams.serve
+        if group is not None:
+            files["group"] = group
+        self._calls[call.number] = call
+        description = _file_of(task)
+        try:
+            names = ["task", *files]
+            message = {"do": "call", "id": call.number, "cell": cell, "files": names}
+            self._send(message, [description, *files.values()])
+        finally:
+            os.close(description)
+        return call
+
+    async def make_cell(self, view: Sequence[tuple[str, str, str]]) -> int:
+        """Make a sandbox.
+
+        Raises:
+            CellRefused: the machine doesn't let the parent do it.
+            ParentLost: the parent has ended.
+        """
+        self._count += 1
+        number = self._count
+        answer = self._cells[number] = self._loop.create_future()
+        description = _file_of({"view": view})
+        try:
+            self._send({"do": "cell", "id": number}, [description])
+        finally:
+            os.close(description)
+        await asyncio.shield(answer)
+        return number
+
+    def drop_cell(self, number: int) -> None:
+        """End a sandbox with everything in it."""
+        with suppress(ParentLost):
+            self._send({"do": "drop", "id": number}, [])
+
+    def kill(self, call: Call) -> None:
+        """End a call."""
+        if not self._isolated and call.pid is not None:
+            kill_tree(call.pid)
+        with suppress(ParentLost):
+            self._send({"do": "kill", "id": call.number}, [])
+
+    async def close(self) -> None:
+        """End the parent with everything that it forked."""
+        self._lose()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await asyncio.shield(self._child.ended)
+        except TimeoutError:
+            self._child.kill()
+            await self._child.ended
+
+    def _send(self, message: Mapping[str, Any], files: Sequence[int]) -> None:
+        if not self.alive:
+            raise ParentLost
+        text = json.dumps(message).encode()
+        if not self._waiting:
+            try:
+                _transmit(self._line, text, files)
+            except BlockingIOError:
+                self._loop.add_writer(self._line, self._send_waiting)
+            except OSError:
+                self._lose()
+                raise ParentLost from None
+            else:
+                return
+        self._waiting.append((text, [os.dup(file) for file in files]))
+
+    def _send_waiting(self) -> None:
+        while self._waiting:
+            text, files = self._waiting[0]
+            try:
+                _transmit(self._line, text, files)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._lose()
+                return
+            self._waiting.popleft()
+            for file in files:
+                os.close(file)
+        self._loop.remove_writer(self._line)
+
+    def _hear(self) -> None:
+        while self.alive:
+            try:
+                text = self._line.recv(_MESSAGE_BYTES_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                text = b""
+            if not text:
+                self._lose()
+                return
+            self._understand(json.loads(text))
+
+    def _understand(self, message: Mapping[str, Any]) -> None:
+        if "started" in message:
+            if (call := self._calls.get(message["started"])) is not None:
+                call.pid = message["pid"]
+        elif "ended" in message:
+            call = self._calls.pop(message["ended"], None)
+            if call is None or call.ended.done():
+                return
+            if "status" in message:
+                call.ended.set_result(os.waitstatus_to_exitcode(message["status"]))
+            else:  # its cell is gone, or the parent could not fork
+                call.ended.set_exception(ParentLost(message.get("refused", "")))
+        elif "cell" in message:
+            answer = self._cells.pop(message["cell"])
+            if message["error"] is None:
+                answer.set_result(None)
+            else:
+                answer.set_exception(CellRefused(message["error"]))
+
+    def _lose(self) -> None:
+        """The parent has ended, or is to end."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._loop.remove_reader(self._line)
+        self._loop.remove_writer(self._line)
+        self._line.close()
+        for _, files in self._waiting:
+            for file in files:
+                os.close(file)
+        self._waiting.clear()
+        for call in self._calls.values():
+            if not self._isolated and call.pid is not None:
+                kill_tree(call.pid)  # nobody else would
+            if not call.ended.done():
+                call.ended.set_exception(ParentLost())
+        for answer in self._cells.values():
+            answer.set_exception(ParentLost())
+        self._calls.clear()
+        self._cells.clear()
+
+
+class Pool:
+    """The warm parents of one runtime."""
+
+    def __init__(self, starter: Starter, *, here: str, isolated: bool) -> None:
+        self._starter = starter
+        self._here = here
+        self._isolated = isolated
+        self._parents: dict[Kind, asyncio.Task[Parent | None]] = {}
+
+    async def parent(self, kind: Kind) -> Parent | None:
+        """The parent of a kind, started if there is none; None where this kind must start cold."""
+        task = self._parents.get(kind)
+        if task is not None and task.done() and (task.cancelled() or _has_ended(task.result())):
+            task = None
+        if task is None:
+            task = self._parents[kind] = asyncio.create_task(self._start(kind))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """End every parent."""
+        tasks = list(self._parents.values())
+        self._parents.clear()
+        for task in tasks:
+            if not task.done():
+                task.cancel()
+        for parent in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(parent, Parent):
+                await parent.close()
+
+    async def _start(self, kind: Kind) -> Parent | None:
+        boot = BOOT.format(here=self._here, program="warm", arguments=f"{{line}}, {self._isolated}")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        errors = os.memfd_create("errors", os.MFD_CLOEXEC)
+        child = None
+        try:
+            with theirs:
+                child = self._starter(kind, ["-c", boot.format(line=theirs.fileno())], theirs.fileno(), errors)
+            first = {"libraries": kind.libraries, "path": kind.path, "here": self._here}
+            ours.send(json.dumps(first).encode())
+            reason = await _first_word(ours)
+            if reason is None:
+                return Parent(child, ours, self._isolated)
+            said = os.pread(errors, 2000, 0).decode("utf-8", "replace").strip()
+            _log.debug("no warm parent for %s: %s %s", kind.executable, reason, said)
+            await _end(child, ours)
+        except BaseException:
+            if child is not None:
+                await _end(child, ours)
+            ours.close()
+            raise
+        finally:
+            os.close(errors)
+        return None
+
+
+async def _end(child: Child, line: socket.socket) -> None:
+    line.close()
+    child.kill()
+    await child.ended
+
+
+def _has_ended(parent: Parent | None) -> bool:
+    return parent is not None and not parent.alive
+
+
+async def _first_word(line: socket.socket) -> str | None:
+    """Wait until a parent has imported its libraries; why it can't be one, if so."""
+    try:
+        async with asyncio.timeout(START_SECONDS_MAX):
+            text = await asyncio.get_running_loop().sock_recv(line, _MESSAGE_BYTES_MAX)
+    except TimeoutError:
+        return f"its imports took longer than {START_SECONDS_MAX:g} seconds"
+    except OSError as error:
+        return str(error)
+    if not text:
+        return "it ended while it imported its libraries"
+    reason = json.loads(text).get("cold")
+    return None if reason is None else str(reason)
+
+
+def _transmit(line: socket.socket, text: bytes, files: Sequence[int]) -> None:
+    extras = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))] if files else []
+    line.sendmsg([text], extras)
+
+
+def _file_of(content: Mapping[str, Any]) -> int:
+    """A file in memory that holds a JSON document, to be read from its start."""
+    descriptor = os.memfd_create("task", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(json.dumps(content).encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
