@@ -53,6 +53,7 @@ def _carry_out(asked: Arguments, folder: Path | None, iteration: int | None) -> 
         display=spec.display,
         outputs={name: output.model_dump() for name, output in spec.outputs.items()},
         title=spec.name,
+        inputs=prepared.parts[step].inputspec.sites[0],
         aggregated=spec.decentralized,
     )
 

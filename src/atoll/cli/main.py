@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated, NoReturn
 
@@ -40,6 +41,10 @@ def _atoll(
 
 def run() -> NoReturn:
     """Run the command and leave with its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no "…" shows a question mark, rather than ending the run.
+            stream.reconfigure(errors="replace")
     try:
         status = app(standalone_mode=False)
     except typer.TyperException as error:

@@ -30,6 +30,8 @@ class Ended:
     #: The spec's output section, whose labels name rows and columns.
     outputs: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
+    #: What the first site was asked: an input may name pages of the algorithm's own.
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     #: Whether an aggregator had the last word: else each site has a result of its own.
     aggregated: bool = True
 
@@ -69,11 +71,12 @@ def show(ended: Ended, target: Console) -> None:
 
 def _show_result(ended: Ended, folder: Path, target: Console) -> None:
     options: dict[str, Any] = {"display": ended.display, "outputs": ended.outputs, "folder": folder}
+    options["inputs"] = ended.inputs
     if ended.aggregated:
         render(target, result=ended.document["result"], title=ended.title, **options)
         return
     for site, result in ended.document["results"].items():
-        render(target, result=result, title=f"{ended.title}: {site}", **options)
+        render(target, result=result, title=f"{ended.title}: {site}", part=site, **options)
 
 
 def _extent(document: Mapping[str, Any]) -> str:
