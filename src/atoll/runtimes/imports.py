@@ -50,7 +50,9 @@ def find_libraries(
             _log.debug("%s is not read for its imports: %s", path, error)
             continue
         if (line := _environment_change(tree)) is not None:
-            _log.debug("nothing is imported ahead for %s: %s changes the environment on line %d", code, path, line)
+            _log.debug(
+                "nothing is imported ahead for %s: %s changes the environment on line %d", code, path, line
+            )
             return ()
         names |= set(_imported(tree))
     installed: dict[str, bool] = {}
@@ -80,7 +82,9 @@ def _python_files(code: Path, masked: set[str]) -> Iterator[Path]:
                 continue
             count += 1
             if count > _FILES_MAX:
-                _log.debug("only the first %d Python files of %s are read for their imports", _FILES_MAX, code)
+                _log.debug(
+                    "only the first %d Python files of %s are read for their imports", _FILES_MAX, code
+                )
                 return
             yield path
 
@@ -146,7 +150,9 @@ def _changes_environment(node: ast.AST) -> bool:
 
 
 def _names(node: ast.AST, name: str) -> bool:
-    return (isinstance(node, ast.Attribute) and node.attr == name) or (isinstance(node, ast.Name) and node.id == name)
+    return (isinstance(node, ast.Attribute) and node.attr == name) or (
+        isinstance(node, ast.Name) and node.id == name
+    )
 
 
 def _is_installed(name: str, folders: Iterable[Path]) -> bool:

@@ -106,7 +106,9 @@ def _ask(python: Path) -> _Answer:
     return tuple(version), executable or str(python), prefixes, paths
 
 
-def _understand(version: tuple[int, int], executable: str, prefixes: Sequence[str], paths: Sequence[str]) -> Interpreter:
+def _understand(
+    version: tuple[int, int], executable: str, prefixes: Sequence[str], paths: Sequence[str]
+) -> Interpreter:
     real: list[Path] = [Path(os.path.realpath(path)) for path in [*prefixes, *paths] if os.path.exists(path)]
     program = Path(os.path.realpath(executable))
     folders: list[Path] = []
@@ -122,9 +124,13 @@ def _understand(version: tuple[int, int], executable: str, prefixes: Sequence[st
     for given in (executable, *prefixes, *paths):
         links.update(link_chain(Path(given)))
     outside = [
-        (link, target) for link, target in links.items() if not within_any(link, [*map(Path, SYSTEM), *folders])
+        (link, target)
+        for link, target in links.items()
+        if not within_any(link, [*map(Path, SYSTEM), *folders])
     ]
-    libraries = [Path(path) for path in paths[1:] if os.path.isdir(path) and not path.endswith("/lib-dynload")]
+    libraries = [
+        Path(path) for path in paths[1:] if os.path.isdir(path) and not path.endswith("/lib-dynload")
+    ]
     # The standard library itself is always imported fast enough.
     libraries = [path for path in libraries if path != Path(paths[0])]
     return Interpreter(

@@ -71,7 +71,9 @@ class _Place:
         self._program = read_program(command)
         self._environment = environment.shared(interpreter.executable, launch.temporary, launch.environment)
         self._command = (_find(command[0], self._environment["PATH"], launch, interpreter), *command[1:])
-        self._group = None if self.limits.memory_bytes is None else groups.make_group(self.limits.memory_bytes)
+        self._group = (
+            None if self.limits.memory_bytes is None else groups.make_group(self.limits.memory_bytes)
+        )
         self._pool = pool if self._program is not None and self._program.warm else None
         self._kind = self._choose_kind(self._program) if self._pool is not None and self._program else None
 
@@ -104,7 +106,9 @@ class _Place:
         libraries: tuple[str, ...] = ()
         # A path of the author's own may hold other libraries of the same names.
         if "PYTHONPATH" not in self._launch.environment:
-            libraries = find_libraries(self._launch.code, self._launch.masked, self._interpreter, ("coinstac",))
+            libraries = find_libraries(
+                self._launch.code, self._launch.masked, self._interpreter, ("coinstac",)
+            )
         return Kind(
             executable=self._interpreter.executable,
             libraries=libraries,
@@ -133,7 +137,9 @@ class _Place:
         variables = dict(self._environment)
         if streams.serve is not None:
             variables["ATOLL_SERVE_FD"] = str(streams.serve)
-            variables["PYTHONPATH"] = os.pathsep.join([str(SERVED), *filter(None, [variables.get("PYTHONPATH")])])
+            variables["PYTHONPATH"] = os.pathsep.join(
+                [str(SERVED), *filter(None, [variables.get("PYTHONPATH")])]
+            )
         return spawn(
             command,
             variables,

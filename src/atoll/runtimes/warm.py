@@ -295,7 +295,9 @@ class Pool:
         child = None
         try:
             with theirs:
-                child = self._starter(kind, ["-c", boot.format(line=theirs.fileno())], theirs.fileno(), errors)
+                child = self._starter(
+                    kind, ["-c", boot.format(line=theirs.fileno())], theirs.fileno(), errors
+                )
             first = {"libraries": kind.libraries, "path": kind.path, "here": self._here}
             ours.send(json.dumps(first).encode())
             reason = await _first_word(ours)

@@ -227,7 +227,9 @@ def _seal(points: List[Any]) -> None:
     for path in map(os.fsdecode, mounted):
         if not path.startswith(ROOT + "/"):
             continue
-        kind = next((kind for point, kind in points if (path + "/").startswith(point.rstrip("/") + "/")), "read")
+        kind = next(
+            (kind for point, kind in points if (path + "/").startswith(point.rstrip("/") + "/")), "read"
+        )
         if kind in ("read", "cover", "blank"):
             _remount(path, _MS_RDONLY | _MS_NODEV)
         elif kind == "write":

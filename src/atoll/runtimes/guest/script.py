@@ -144,7 +144,9 @@ def _run_script(name: str, namespace: Dict[str, Any]) -> None:
             source = file.read()
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        sys.stderr.write("%s: can't open file %r: [Errno %s] %s\n" % (sys.executable, path, error.errno, reason))
+        sys.stderr.write(
+            "%s: can't open file %r: [Errno %s] %s\n" % (sys.executable, path, error.errno, reason)
+        )
         raise SystemExit(2) from None
     loaders = sys.modules["_frozen_importlib_external"]
     namespace["__file__"] = path
@@ -259,4 +261,6 @@ def main(arguments: List[str]) -> NoReturn:
     seed, kind, name, *rest = arguments
     option = {"script": [], "module": ["-m"], "command": ["-c"]}[kind]
     sys.path.pop(0)  # what `-c` put there
-    run({"seed": int(seed), "kind": kind, "name": name, "arguments": rest, "original": [*option, name, *rest]})
+    run(
+        {"seed": int(seed), "kind": kind, "name": name, "arguments": rest, "original": [*option, name, *rest]}
+    )

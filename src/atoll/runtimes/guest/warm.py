@@ -290,7 +290,11 @@ def _import_libraries(libraries: List[str]) -> Optional[str]:
         return "a library started a thread when it was imported"
     for name in os.listdir("/proc/self/fd"):
         # An open folder would lead a call out of its sandbox.
-        if int(name) > 2 and os.path.isdir("/proc/self/fd/" + name) and "/fd" not in os.readlink("/proc/self/fd/" + name):
+        if (
+            int(name) > 2
+            and os.path.isdir("/proc/self/fd/" + name)
+            and "/fd" not in os.readlink("/proc/self/fd/" + name)
+        ):
             return "a library holds a folder open"
     return None
 

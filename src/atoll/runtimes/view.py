@@ -1,0 +1,191 @@
+"""What a sandboxed algorithm sees of this machine: a list, from which every sandbox is made.
+
+A line of the list is a kind, a source and a target:
+
+======  ==========================================================================
+folder  an empty folder
+link    a symbolic link; the source is what it says
+text    a small file; the source is its content
+proc    a private /proc
+memory  a folder in memory; the source is its options
+cover   an empty folder over one that must not be seen
+blank   an empty file over one that must not be seen
+read    a file or folder of this machine, read-only with all that is mounted beneath it
+write   the same, writable
+device  a device
+======  ==========================================================================
+
+The same list is carried out by bubblewrap for a cold start and by ``guest/cell.py`` for a
+forked one. Nothing that isn't in the list is there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from atoll.engine.ports import Launch, Mount
+from atoll.model.errors import AlgorithmFailed
+from atoll.runtimes.interpreter import SYSTEM, Interpreter, within_any
+
+Line = tuple[str, str, str]
+
+CODE = "/computation"
+TEMPORARY = "/tmp"  # noqa: S108 -- the sandbox's own
+#: Where the guest programs appear, and the module that served processes import.
+GUEST = "/run/atoll/lib"
+SERVED = "/run/atoll/serve"
+#: Where a warm parent has the folders from which sandboxes are made.
+HOST = "/run/atoll/host"
+#: Where a warm parent puts a sandbox together.
+ROOT = "/run/atoll/root"
+
+_PROGRAMS = Path(__file__).parent / "guest"
+
+#: Files and folders of /etc that libraries need and that say nothing of this machine's people
+#: and networks. Users, groups and hosts are made up instead.
+_ETC = (
+    "alternatives ca-certificates ca-certificates.conf debian_version fonts group.d ld.so.cache ld.so.conf "
+    "ld.so.conf.d ld-musl-x86_64.path locale.alias localtime mime.types nsswitch.conf os-release pki/tls "
+    "pki/ca-trust protocols services ssl/certs ssl/openssl.cnf ssl/cert.pem timezone R python3"
+).split()
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+
+def base(interpreter: Interpreter) -> Iterator[Line]:
+    """The system, the interpreter and the guest programs: the same for every seat."""
+    yield "folder", "", "/run"
+    for path in SYSTEM:
+        if os.path.islink(path):
+            yield "link", os.readlink(path), path
+        elif os.path.isdir(path):
+            yield "read", path, path
+    for name in _ETC:
+        path = f"/etc/{name}"
+        if os.path.exists(path):
+            yield "read", os.path.realpath(path), path
+    user, group = os.geteuid(), os.getegid()
+    yield "text", f"algorithm:x:{user}:{group}:algorithm:{TEMPORARY}:/bin/sh\n", "/etc/passwd"
+    yield "text", f"algorithm:x:{group}:\n", "/etc/group"
+    yield "text", "127.0.0.1 localhost\n::1 localhost\n", "/etc/hosts"
+    yield "folder", "", "/dev"
+    for name in _DEVICES:
+        if os.path.exists(f"/dev/{name}"):
+            yield "device", f"/dev/{name}", f"/dev/{name}"
+    yield "memory", "mode=1777", "/dev/shm"  # noqa: S108 -- the sandbox's own
+    for name, number in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        yield "link", f"/proc/self/fd{number}", f"/dev/{name}"
+    yield "proc", "", "/proc"
+
+
+def programs(interpreter: Interpreter) -> Iterator[Line]:
+    """The interpreter at the very path where it lies, and the guest programs."""
+    for folder in interpreter.folders:
+        yield "read", str(folder), str(folder)
+    for link, target in interpreter.links:
+        yield "link", target, str(link)
+    yield "read", str(_PROGRAMS), f"{GUEST}/guest"
+    yield "read", str(_PROGRAMS / "coinstac"), f"{SERVED}/coinstac"
+
+
+def parents(interpreter: Interpreter, roots: Sequence[Path]) -> list[Line]:
+    """What a warm parent sees: no seat's folder under a name that its libraries know."""
+    return [
+        *base(interpreter),
+        ("memory", "mode=1777", TEMPORARY),
+        *programs(interpreter),
+        *_hides(interpreter, roots),
+        ("folder", "", ROOT),
+        *(("write", str(root), f"{HOST}{root}") for root in _outermost(roots)),
+    ]
+
+
+def seats(
+    launch: Launch, interpreter: Interpreter, roots: Sequence[Path], translate: Callable[[Path], str] = str
+) -> list[Line]:
+    """What an algorithm sees at a seat.
+
+    Args:
+        launch: its folders.
+        interpreter: what runs it.
+        roots: folders of this machine that hold seats' folders.
+        translate: where a folder of this machine lies for whoever carries the list out.
+
+    Raises:
+        AlgorithmFailed: a folder can't be shown where it is asked for.
+    """
+    code = Path(os.path.realpath(launch.code))
+    lines = [
+        *base(interpreter),
+        ("write", translate(Path(os.path.realpath(launch.temporary))), TEMPORARY),
+        *programs(interpreter),
+        *_hides(interpreter, [*roots, *(code / part for part in launch.masked), *_sources(launch)], code),
+        ("read", translate(code), CODE),
+        *_masks(code, launch.masked),
+    ]
+    for mount in launch.mounts:
+        lines.append(_shown(mount, code, lines, translate))
+    return lines
+
+
+def _shown(mount: Mount, code: Path, lines: Sequence[Line], translate: Callable[[Path], str]) -> Line:
+    source = Path(os.path.realpath(mount.source))
+    target = os.path.normpath(mount.target)
+    if not target.startswith("/") or target == "/":
+        raise AlgorithmFailed(
+            f"a folder can't be shown to the algorithm at {mount.target!r}: expected an absolute path"
+        )
+    if not source.exists():
+        raise AlgorithmFailed(
+            f"{str(mount.source)!r} can't be shown to the algorithm: there is no such file or folder"
+        )
+    if target.startswith(CODE + "/"):
+        # The code is somebody's folder: no point to mount on may be made in it.
+        covered = any(kind == "cover" and (target + "/").startswith(point + "/") for kind, _, point in lines)
+        if not covered and not (code / target.removeprefix(CODE + "/")).exists():
+            raise AlgorithmFailed(
+                f"nothing can be shown to the algorithm at {mount.target!r}: its folder has no such file or folder"
+            )
+    return ("write" if mount.writable else "read"), translate(source), target
+
+
+def _masks(code: Path, masked: Iterable[str]) -> Iterator[Line]:
+    for part in masked:
+        real = Path(os.path.realpath(code / part))
+        if real == code or code not in real.parents:
+            continue  # a link that leads out: what it names was never there
+        inside = f"{CODE}/{real.relative_to(code)}"
+        if real.is_dir():
+            yield "cover", "", inside
+        elif real.exists():
+            yield "blank", "", inside
+
+
+def _hides(interpreter: Interpreter, paths: Iterable[Path], code: Path | None = None) -> Iterator[Line]:
+    """Covers over seats' folders that lie where the interpreter's own are shown.
+
+    So where an author's environment has the computation's folder on its import path, its test
+    data stays hidden under that path too. A folder that holds the interpreter, or the code
+    itself, can't be covered: the algorithm may see those.
+    """
+    for path in dict.fromkeys(Path(os.path.realpath(path)) for path in paths):
+        needed = [*interpreter.folders, *([code] if code else [])]
+        if within_any(path, interpreter.folders) and not any(within_any(each, [path]) for each in needed):
+            if path.is_dir():
+                yield "cover", "", str(path)
+            elif path.exists():
+                yield "blank", "", str(path)
+
+
+def _sources(launch: Launch) -> list[Path]:
+    return [launch.temporary, launch.log, *(mount.source for mount in launch.mounts)]
+
+
+def _outermost(roots: Sequence[Path]) -> list[Path]:
+    real = sorted({Path(os.path.realpath(root)) for root in roots}, key=lambda root: len(root.parts))
+    kept: list[Path] = []
+    for root in real:
+        if root.is_dir() and not within_any(root, kept):
+            kept.append(root)
+    return kept
