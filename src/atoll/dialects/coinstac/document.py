@@ -25,7 +25,11 @@ JsonPath: TypeAlias = tuple[str | int, ...]
 #: The longest text of a value that a sentence quotes, in characters.
 SHORT_CHARACTERS = 40
 
+#: Longer texts are not searched for keys that appear twice, in characters.
+WATCHED_CHARACTERS_MAX = 1_000_000
+
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+_SPACE = re.compile(r"[ \t\n\r]+")
 _PLAIN_KEY = re.compile(r"[\w/-]+")
 #: Only a number with such a part can be beyond a 64-bit float.
 _MAYBE_INFINITE = re.compile(r"[eE]\+?\d{3}|\d{309}")
@@ -46,10 +50,18 @@ class Document:
     warnings: tuple[str, ...] = ()
 
     def line_of(self, path: JsonPath) -> int:
-        """The line of the value at a path; of the nearest value around it where there is none."""
-        while path and path not in self._offsets:
-            path = path[:-1]
-        return _line(self.text, self._offsets[path])
+        """The line of the value at a path; of the nearest value around it where there is none.
+
+        A value in an object is at the line of its key.
+        """
+        start = at = _after_space(self.text, 0)
+        for depth, part in enumerate(path):
+            if path[:depth] not in self._members:
+                self._members[path[:depth]] = dict(_read_members(self.text, at))
+            if part not in self._members[path[:depth]]:
+                break
+            start, at = self._members[path[:depth]][part]
+        return _line(self.text, start)
 
     def sentence(self, path: JsonPath, words: str, *, shown: JsonPath | None = None) -> str:
         """Say something about the value at a path: file, line, path (or what may be shown of it) and words."""
@@ -58,9 +70,9 @@ class Document:
         return printable(f"{self.origin}:{self.line_of(path)}: {where}{words}")
 
     @cached_property
-    def _offsets(self) -> dict[JsonPath, int]:
-        """Where each value starts; for a value in an object, where its key does."""
-        return {path: offset for path, offset, _ in _scan(self.text)}
+    def _members(self) -> dict[JsonPath, dict[str | int, tuple[int, int]]]:
+        """Of each object and list that was looked into: where its entries and their values start."""
+        return {}
 
 
 def read_document(text: str, origin: str) -> Document:
@@ -71,6 +83,9 @@ def read_document(text: str, origin: str) -> Document:
     """
     text = text.removeprefix("\ufeff")
     repeats = False
+    # The hook is called for each object, which takes longer than all the rest. Tables that are
+    # larger than this were written by a program, and programs repeat no key.
+    watches = len(text) <= WATCHED_CHARACTERS_MAX
 
     def join(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         nonlocal repeats
@@ -79,7 +94,9 @@ def read_document(text: str, origin: str) -> Document:
         return joined
 
     try:
-        value: Json = json.loads(text, object_pairs_hook=join, parse_constant=_refuse_constant)
+        value: Json = json.loads(
+            text, object_pairs_hook=join if watches else None, parse_constant=_refuse_constant
+        )
     except _NotFiniteError:
         raise SpecInvalid(_not_finite(text, origin)) from None
     except json.JSONDecodeError as error:
@@ -165,6 +182,32 @@ class _NotFiniteError(Exception):
 
 def _refuse_constant(_: str) -> Json:
     raise _NotFiniteError
+
+
+def _read_members(text: str, at: int) -> Iterator[tuple[str | int, tuple[int, int]]]:
+    """The entries of the object or list that starts here. The values are passed over by Python's own reader."""
+    if text[at] not in "{[":
+        return
+    decoder = json.JSONDecoder()
+    in_object = text[at] == "{"
+    position = 0
+    at = _after_space(text, at + 1)
+    while text[at] not in "}]":
+        start = at
+        key: str | int = position
+        if in_object:
+            key, at = decoder.raw_decode(text, at)
+            at = _after_space(text, _after_space(text, at) + 1)
+        yield key, (start, at)
+        at = _after_space(text, decoder.raw_decode(text, at)[1])
+        position += 1
+        if text[at] == ",":
+            at = _after_space(text, at + 1)
+
+
+def _after_space(text: str, at: int) -> int:
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
 
 
 def _scan(text: str) -> Iterator[tuple[JsonPath, int, re.Match[str]]]:

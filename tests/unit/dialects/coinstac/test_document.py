@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.dialects.coinstac.document import (
+    WATCHED_CHARACTERS_MAX,
     Json,
     did_you_mean,
     found,
@@ -55,6 +56,22 @@ def test_a_path_that_leads_nowhere_is_at_the_line_of_what_it_was_looked_for_in()
     document = read_document(TEXT, "x.json")
 
     assert 5 == document.line_of(("b", 1, "nowhere", "at all"))
+
+
+def test_a_path_that_leads_into_a_number_is_at_the_line_of_the_number() -> None:
+    assert 2 == read_document(TEXT, "x.json").line_of(("a", "b", "c"))
+
+
+def test_of_a_key_that_appears_twice_the_line_is_that_of_the_last_one() -> None:
+    assert 2 == read_document('{"a": 1,\n"a": 2}', "x.json").line_of(("a",))
+
+
+def test_a_very_long_text_is_not_searched_for_keys_that_appear_twice() -> None:
+    text = '{"a": 1, "a": 2}'
+    document = read_document(text + " " * WATCHED_CHARACTERS_MAX, "x.json")
+
+    assert {"a": 2} == document.value
+    assert () == document.warnings
 
 
 def test_a_sentence_names_file_line_and_path() -> None:
