@@ -66,9 +66,17 @@ def write_computation(
 ) -> Path:
     """Write a computation's folder; `spec` is laid over its ``computation`` section."""
     code = {"local.py": local, **({"remote.py": remote} if remote is not None else {})}
-    computation: dict[str, Any] = {"type": "docker", "dockerImage": "x", "command": ["python", "/computation/local.py"]}
+    computation: dict[str, Any] = {
+        "type": "docker",
+        "dockerImage": "x",
+        "command": ["python", "/computation/local.py"],
+    }
     if remote is not None:
-        computation["remote"] = {"type": "docker", "dockerImage": "x", "command": ["python", "/computation/remote.py"]}
+        computation["remote"] = {
+            "type": "docker",
+            "dockerImage": "x",
+            "command": ["python", "/computation/remote.py"],
+        }
     meta = {"name": folder.name, "id": folder.name, "version": "1", "repository": "", "description": ""}
     if version is not None:
         meta["compspecVersion"] = version  # type: ignore[assignment]  # The one number among texts.
@@ -121,7 +129,9 @@ def run(path: Path, tmp_path: Path, *, heard: Heard | None = None, **asked: Any)
 def atoll(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does."""
     command = [sys.executable, "-m", "atoll", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=100, env=environment())
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=cwd, timeout=100, env=environment()
+    )
 
 
 def environment() -> dict[str, str]:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from tests.acceptance.computations import (
     ECHO,
     RUNTIMES,
@@ -146,7 +145,11 @@ def test_a_failing_script_is_named_with_its_status_and_its_last_words(tmp_path: 
     report = run(folder, tmp_path, runtime=runtime, clients=3)
 
     assert report.error is not None
-    assert ("failed", "AlgorithmFailed", "local1") == (report.status, report.error["type"], report.error["site"])
+    assert ("failed", "AlgorithmFailed", "local1") == (
+        report.status,
+        report.error["type"],
+        report.error["site"],
+    )
     assert 2 == report.error["iteration"]
     assert "ended with exit status 7" in report.error["message"]
     assert "about to fail" in report.error["message"]
@@ -209,7 +212,12 @@ def test_protocol_2_keeps_its_state_in_memory(tmp_path: Path, runtime: str) -> N
         coinstac.start(local, remote)
     """
     folder = write_computation(
-        tmp_path / "warm", local="", remote="", version=2, inputs={"start": {"value": 7}}, files={"entry.py": ""}
+        tmp_path / "warm",
+        local="",
+        remote="",
+        version=2,
+        inputs={"start": {"value": 7}},
+        files={"entry.py": ""},
     )
     write = (folder / "entry.py").write_text
     write("\n".join(line[8:] for line in entry.splitlines()))
