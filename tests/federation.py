@@ -1,0 +1,303 @@
+"""A small federation for tests: runs, messages, desks, and functions that stand in for algorithms.
+
+Nothing here mocks the product: runs go through the real hub and the real agents. What is fake is
+the world around them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import textwrap
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atoll.dialects.coinstac.convention import Convention, opening_body
+from atoll.engine.ports import Changes, Folder, Launch, Reply, Session, Style
+from atoll.model.events import Event
+from atoll.model.work import (
+    Algorithm,
+    Blob,
+    Job,
+    JobId,
+    Message,
+    MessageId,
+    Outcome,
+    Role,
+    Run,
+    RunId,
+    Seat,
+    Step,
+    Ticket,
+    Work,
+)
+from atoll.node.desk import Desk, Installed, SiteData
+from atoll.runtimes.inline import InlineRuntime
+from atoll.simulator.world import Ended, Plan, Settings, World
+
+LOCAL0 = Seat("local0")
+REMOTE = Seat("remote")
+RUN = RunId("run")
+
+
+def seats(count: int) -> tuple[Seat, ...]:
+    """The names that sites have where nobody names them."""
+    return tuple(Seat(f"local{number}") for number in range(count))
+
+
+def make_run(
+    sites: int = 2,
+    *,
+    aggregated: Sequence[bool] = (True,),
+    iterations_max: int = 100,
+    dialect: str = "coinstac",
+) -> Run:
+    """A run whose steps are aggregated or not, each opened by one message for all sites."""
+    steps = tuple(
+        Step(
+            algorithm=Algorithm(dialect=dialect, digest=f"sha256:{number}", name=f"step{number}"),
+            aggregated=each,
+            openings=(MessageId(f"opening.{number}.0"),),
+        )
+        for number, each in enumerate(aggregated)
+    )
+    aggregator = REMOTE if any(aggregated) else None
+    return Run(id=RUN, steps=steps, sites=seats(sites), aggregator=aggregator, iterations_max=iterations_max)
+
+
+def openings(run: Run, inputs: Mapping[str, Any] | None = None) -> list[Message]:
+    """The messages that open a run's steps; every step gets the same inputs."""
+    body = opening_body([(name, {"value": value}) for name, value in (inputs or {}).items()])
+    return [
+        Message(id=opening, sender=Seat("submitter"), readers=(), body=body)
+        for step in run.steps
+        for opening in step.openings
+    ]
+
+
+def blob_of(content: bytes, name: str = "file") -> Blob:
+    """What announces this content."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Blob(name=name, digest=digest, size_bytes=len(content))
+
+
+async def in_chunks(content: bytes, size: int = 1 << 16) -> AsyncIterator[bytes]:
+    """The content, piece by piece."""
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+async def joined(chunks: AsyncIterator[bytes]) -> bytes:
+    """All pieces together."""
+    return b"".join([chunk async for chunk in chunks])
+
+
+def said(
+    ticket: Ticket, body: bytes = b"{}", *, final: bool = False, blobs: tuple[Blob, ...] = ()
+) -> Outcome:
+    """What a job leaves that answered with this body."""
+    message = Message(
+        id=MessageId(ticket.job.id),
+        sender=ticket.job.seat,
+        readers=ticket.readers,
+        body=body,
+        blobs=blobs,
+    )
+    return Outcome(message=None if ticket.work is Work.DELIVER else message, final=final)
+
+
+def make_ticket(
+    seat: Seat = LOCAL0,
+    *,
+    step: int = 0,
+    iteration: int = 1,
+    role: Role = Role.SITE,
+    work: Work = Work.CALL,
+    inbox: tuple[Message, ...] = (),
+    readers: tuple[Seat, ...] = (REMOTE,),
+) -> Ticket:
+    """A ticket for one job, as a hub would hand it out."""
+    number = 2 * iteration - (role is Role.SITE)
+    job = Job(
+        id=JobId(f"run.{step}.{number}.{seat}"),
+        run_id=RUN,
+        round_number=number,
+        position=0,
+        seat=seat,
+        inbox=(),
+    )
+    algorithm = Algorithm(dialect="coinstac", digest=f"sha256:{step}", name=f"step{step}")
+    return Ticket(
+        job=job,
+        algorithm=algorithm,
+        step=step,
+        iteration=iteration,
+        role=role,
+        work=work,
+        inbox=inbox,
+        readers=readers,
+    )
+
+
+@dataclass
+class Heard:
+    """An observer and a listener that remembers what it heard."""
+
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[tuple[Seat, str]] = field(default_factory=list)
+    finished_at: list[tuple[Seat, bool]] = field(default_factory=list)
+    events: list[tuple[Event | None, Job | None, Changes]] = field(default_factory=list)
+
+    def started(self, ticket: Ticket, request: bytes) -> None:
+        """Remember what the algorithm was called with."""
+        self.requests.append(json.loads(request))
+
+    def finished(self, ticket: Ticket, seconds: float, message: Message | None) -> None:
+        """Remember which seat has ended its job, and whether it left a message."""
+        assert seconds >= 0
+        self.finished_at.append((ticket.job.seat, message is not None))
+
+    def warned(self, ticket: Ticket, text: str) -> None:
+        """Remember what was tolerated."""
+        self.warnings.append((ticket.job.seat, text))
+
+    def changed(self, event: Event | None, job: Job | None, changes: Changes) -> None:
+        """Remember a change of the run."""
+        self.events.append((event, job, changes))
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Where an algorithm that is called by `FunctionRuntime` finds its folders."""
+
+    base: Path
+    output: Path
+    transfer: Path
+    temporary: Path
+
+    @classmethod
+    def of(cls, state: Mapping[str, str]) -> Room:
+        """From a request's state."""
+        names = ("baseDirectory", "outputDirectory", "transferDirectory", "cacheDirectory")
+        return cls(*(Path(state[name]) for name in names))
+
+
+Algorithmic = Callable[[Any, Room], Any]
+
+
+class FunctionRuntime:
+    """Calls one Python function for every call of every seat, without isolation."""
+
+    name = "function"
+
+    def __init__(self, function: Algorithmic) -> None:
+        self._function = function
+        self.launches: list[Launch] = []
+        self.closed: list[Seat] = []
+
+    def caveats(self) -> Sequence[str]:
+        """None: it is a fake."""
+        return ()
+
+    async def start(self, launch: Launch) -> Session:
+        """Make a session and remember what it was asked for."""
+        self.launches.append(launch)
+        return _FunctionSession(self, launch.seat, self._function)
+
+    async def close(self) -> None:
+        """Nothing outlives a session."""
+
+
+class _FunctionSession:
+    def __init__(self, runtime: FunctionRuntime, seat: Seat, function: Algorithmic) -> None:
+        self._runtime, self._seat, self._function = runtime, seat, function
+
+    def inside(self, path: Path) -> str:
+        return str(path)
+
+    async def call(self, request: bytes, *, seed: int | None = None) -> Reply:
+        data = json.loads(request)["data"]
+        return Reply(output=json.dumps(self._function(data, Room.of(data["state"]))).encode())
+
+    async def close(self) -> None:
+        self._runtime.closed.append(self._seat)
+
+
+def installed(code: Path, *, aggregated: bool = True) -> Installed:
+    """A protocol-2 computation in this folder, whose entry script is ``entry.py``."""
+    command = ("python", "/computation/entry.py")
+    convention = Convention(
+        style=Style.SERVE, site_command=command, aggregator_command=command if aggregated else ()
+    )
+    return Installed(convention=convention, code=code)
+
+
+def make_desk(root: Path, seat: Seat = LOCAL0, data: SiteData | None = None) -> Desk:
+    """A desk whose folders lie under `root`."""
+    work = root / "seats" / seat
+    folders = {
+        Folder.BASE: work / "base",
+        Folder.TRANSFER: work / "transfer",
+        Folder.TEMPORARY: work / "temporary",
+        Folder.OUTPUT: root / "output" / seat,
+    }
+    logs = root / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    return Desk(seat=seat, folders=folders, log=logs / f"{seat}.log", data=data)
+
+
+def write_computation(folder: Path, source: str) -> Path:
+    """A protocol-2 computation: `source` defines ``local`` and ``remote``."""
+    folder.mkdir(parents=True)
+    start = "\n\nimport coinstac\n\ncoinstac.start(local, remote)\n"
+    (folder / "entry.py").write_text(textwrap.dedent(source) + start)
+    return folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """How a simulation ended, and what was heard of it."""
+
+    ended: Ended
+    heard: Heard
+    outputs: Path
+    scratch: Path
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The last output of each seat that settled the last step."""
+        return {seat: json.loads(body) for seat, body in self.ended.settled.items()}
+
+
+async def simulate(
+    root: Path,
+    run: Run,
+    algorithms: Sequence[Installed],
+    *,
+    seed: int | None = 0,
+    slots: int = 2,
+    messages: Sequence[Message] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    data: Mapping[Seat, SiteData] | None = None,
+) -> Simulated:
+    """Carry a run out in this process, with the real hub and the real agents."""
+    heard = Heard()
+    plan = Plan(
+        run=run,
+        messages=tuple(openings(run, inputs) if messages is None else messages),
+        installed={step.algorithm.digest: each for step, each in zip(run.steps, algorithms, strict=True)},
+        data=data or {},
+    )
+    (root / "logs").mkdir(parents=True)
+    settings = Settings(
+        runtime=InlineRuntime(),
+        scratch=root / "scratch",
+        outputs=root / "outputs",
+        logs=root / "logs",
+        slots=slots,
+        seed=seed,
+    )
+    ended = await World(plan, settings, heard, [heard]).run()
+    return Simulated(ended=ended, heard=heard, outputs=root / "outputs", scratch=root / "scratch")
