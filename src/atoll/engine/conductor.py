@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import assert_never
 
 from atoll.engine.ports import Changes, Choreography, Following, OpenState
 from atoll.model.errors import LimitReached, StaleEvent
@@ -46,7 +47,8 @@ def advance(state: OpenState, event: Event, choreographies: Choreographies) -> C
     """What one event changes.
 
     Raises:
-        StaleEvent: the job, or its run, has ended already, or it was claimed before.
+        StaleEvent: the job, or its run, has ended already; or it was claimed before; or nobody
+            has claimed the job that is reported.
     """
     job = state.job
     if job.status.ended or state.run.status.ended:
@@ -56,10 +58,14 @@ def advance(state: OpenState, event: Event, choreographies: Choreographies) -> C
             if job.status is not JobStatus.QUEUED:
                 raise StaleEvent(f"job {job.id} was claimed before")
             return Changes(run=state.run, jobs=(replace(job, status=JobStatus.ACTIVE),))
+        case _ if job.status is JobStatus.QUEUED:
+            raise StaleEvent(f"{type(event).__name__} came for job {job.id}, which nobody has claimed")
         case JobReported(outcome=outcome):
             return _reported(state, replace(job, status=JobStatus.DONE, outcome=outcome), choreographies)
         case JobBroke(failure=failure):
             return _broke(state, failure)
+        case _:
+            assert_never(event)
 
 
 def _reported(state: OpenState, done: Job, choreographies: Choreographies) -> Changes:
