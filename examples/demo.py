@@ -31,6 +31,7 @@ Estimates = Mapping[str, Mapping[str, float]]
 def simulate(output: Path) -> dict[str, object]:
     """Run the example over its three sites; progress goes to the terminal, the result comes back."""
     atoll = str(Path(sys.executable).with_name("atoll"))
+    sys.stdout.flush()  # What was said so far comes first, also where nobody watches a terminal.
     command = [atoll, "simulate", str(EXAMPLE), "--output", str(output), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:
@@ -93,15 +94,16 @@ def show(console: Console, federated: Estimates, pooled: Estimates) -> None:
 
 def main() -> None:
     """Run both sides and compare them."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(
-        "Three islands, Biscoe, Dream and Torgersen, each keep their own penguins. One regression\n"
-        "runs over all of them: every island sends sums, and no penguin leaves.\n"
+        "Biscoe, Dream and Torgersen are three islands with penguins, and three sites.\n"
+        "One regression runs over all of them: every island sends sums, and no bird leaves.\n"
     )
     if shutil.which("bwrap") is None:
         console.print(
-            "bubblewrap is not installed, so the algorithm runs as an ordinary process: it can read\n"
-            "what you can read, and use the network. To contain it: apt install bubblewrap\n"
+            "bubblewrap is not installed, so the algorithm runs as an ordinary process: it\n"
+            "can read what you can read, and use the network. To contain it:\n"
+            "apt install bubblewrap\n"
         )
     output = ROOT / "atoll-runs" / time.strftime("demo-%Y%m%d-%H%M%S")
     document = simulate(output)
@@ -109,12 +111,11 @@ def main() -> None:
     pooled = pool()
     show(console, federated, pooled)
     difference = largest_difference(federated, pooled)
-    console.print(f"Largest relative difference: {difference:.1e} (at most {TOLERANCE:.0e} is expected)\n")
+    console.print(f"Largest relative difference: {difference:.1e}; at most {TOLERANCE:.0e} is expected.\n")
     console.print(
-        f"All that was written:  {output.relative_to(ROOT)}\n"
-        "The algorithm itself:  examples/coinstac/ridge-one-shot\n"
-        "A computation of yours: docs/tutorials/first-computation.md",
-        soft_wrap=True,
+        f"What the run left:        {output.relative_to(ROOT)}\n"
+        "The algorithm:            examples/coinstac/ridge-one-shot\n"
+        "To write one of your own: docs/tutorials/first-computation.md"
     )
     if not difference <= TOLERANCE:
         raise SystemExit("The federated regression differs from the pooled one.")
