@@ -48,7 +48,7 @@ formatted: setup
 linted: setup
 	$(BIN)/ruff check
 typed: setup
-	$(BIN)/mypy
+	$(BIN)/mypy src tests $(wildcard benchmarks) examples/demo.py requirements
 walls: setup
 	$(BIN)/lint-imports --no-logo
 pages: setup
