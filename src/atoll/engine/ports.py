@@ -142,6 +142,11 @@ class Runtime(Protocol):
         """The word that asks for this runtime on the command line."""
         ...
 
+    @property
+    def isolated(self) -> bool:
+        """Whether an algorithm sees nothing of this machine but what its launch names."""
+        ...
+
     def caveats(self) -> Sequence[str]:
         """Sentences about what this runtime does not contain or enforce here; may be empty."""
         ...

@@ -37,7 +37,9 @@ def creating(root: Path, name: str) -> Iterator[BinaryIO]:
     handle = os.open(root, _FOLDER)
     try:
         for part in folders:
-            handle = _step_into(handle, part, name)
+            inner = _step_into(handle, part, name)
+            os.close(handle)
+            handle = inner
         aside = f".arriving-{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -107,8 +109,6 @@ def _step_into(handle: int, part: str, name: str) -> int:
             f"a file named {name!r} can't be put in place: {part!r} is there and is a link or a file, "
             "expected a folder"
         ) from error
-    finally:
-        os.close(handle)
 
 
 def _rename(handle: int, aside: str, last: str, name: str) -> None:

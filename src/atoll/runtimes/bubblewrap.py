@@ -65,6 +65,7 @@ class BubblewrapRuntime:
     """
 
     name = "bubblewrap"
+    isolated = True
 
     def __init__(self, *, python: Path | None = None, warm: bool = True, roots: Sequence[Path]) -> None:
         self._python = python
@@ -172,7 +173,7 @@ class _Place:
         """The sandbox of this seat at a parent, made if there is none."""
         if self._cell is not None and self._cell[0] is parent:
             return self._cell[1]
-        lines = view.seats(self._launch, self._interpreter, self._roots, lambda path: f"{view.HOST}{path}")
+        lines = view.seats(self._launch, self._interpreter, self._roots, within_parent=True)
         try:
             self._cell = (parent, await parent.make_cell(lines))
         except CellRefused as error:

@@ -33,6 +33,7 @@ class InlineRuntime:
     """Runs algorithms as functions of this process."""
 
     name = "inline"
+    isolated = False
 
     def caveats(self) -> Sequence[str]:
         """What inline code is not kept from."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,9 @@ class Arguments:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Arguments:
         """Read what `document` wrote; keys of other versions are passed over."""
-        known = cls()
+        values: dict[str, Any] = {}
         for field in fields(cls):
             value = document.get(field.name)
             if value is not None:
-                path = "Path" in str(field.type)
-                known = replace(known, **{field.name: Path(value) if path else value})
-        return known
+                values[field.name] = Path(value) if "Path" in str(field.type) else value
+        return cls(**values)

@@ -157,7 +157,10 @@ def _folders(directory: Path, sites: Sequence[Seat], warnings: list[str]) -> dic
 def _exists_in(folders: Mapping[Seat, SiteData]) -> Callable[[int, str], bool]:
     def exists(site: int, name: str) -> bool:
         data = folders.get(Seat(f"local{site}"))
-        return data is not None and (data.folder / name).exists()
+        try:
+            return data is not None and (data.folder / name).exists()
+        except (OSError, ValueError):
+            return False  # A name that no file can have.
 
     return exists
 

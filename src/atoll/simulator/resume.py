@@ -22,7 +22,7 @@ from atoll.node.desk import Desk, Installed
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.coinstac import REMOTE, Prepared
 from atoll.simulator.record import RunFolder
-from atoll.simulator.simulation import Report, choose, make_runtime, slots
+from atoll.simulator.simulation import Report, choose, make_runtime, slots, told_of
 from atoll.simulator.watch import Watcher
 from atoll.simulator.world import seeds
 
@@ -101,7 +101,7 @@ async def repeat(kept: Kept, prepared: Prepared, asked: Arguments, watcher: Watc
     report = Report(run=folder.path.name, status="failed", sites=sites, results={}, output=folder.path)
     try:
         watcher.begun(sites=sites, steps=[prepared.parts[kept.step].spec.name], runtime=runtime.name)
-        for remark in (*prepared.warnings, *remarks, *runtime.caveats(), *_missing(kept)):
+        for remark in (*prepared.warnings, *remarks, *told_of(runtime, asked), *_missing(kept)):
             watcher.warned(remark)
         await again.all()
         report = replace(report, status="failed" if again.error else "done", error=again.error)
@@ -113,7 +113,7 @@ async def repeat(kept: Kept, prepared: Prepared, asked: Arguments, watcher: Watc
         await runtime.close()
         shutil.rmtree(folder.scratch, ignore_errors=True)
         watcher.ended()
-    results = {site: again.answers[site] for site in sites if site in again.answers}
+    results: dict[str, Any] = {site: again.answers[site] for site in sites if site in again.answers}
     result = again.answers.get(REMOTE)
     rounds = len({call.role for call in kept.calls})
     seconds = time.perf_counter() - started
@@ -202,7 +202,7 @@ class _Again:
 
     def _desk(self, seat: Seat) -> Desk:
         work = self._folder.scratch / "seats" / seat
-        folders = {folder: work / folder.value for folder in Folder if folder is not Folder.OUTPUT}
+        folders: dict[Folder, Path] = {folder: work / folder.value for folder in Folder}
         folders[Folder.OUTPUT] = self._folder.outputs / seat
         log = self._folder.logs / f"{seat}.log"
         return Desk(seat=seat, folders=folders, log=log, data=self._prepared.plan.data.get(seat))

@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from atoll import __version__
 from atoll.engine.ports import Runtime
 from atoll.model.errors import RuntimeUnavailable
 from atoll.model.work import Failure, RunStatus
-from atoll.runtimes import bubblewrap
+from atoll.runtimes import bubblewrap, interpreter
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
 from atoll.runtimes.inline import InlineRuntime
 from atoll.runtimes.process import ProcessRuntime
@@ -79,7 +79,7 @@ async def simulate(prepared: Prepared, asked: Arguments, watcher: Watcher) -> Re
     report: Report | None = None
     with recording(folder, watcher) as recorder:
         try:
-            for remark in (*prepared.warnings, *remarks, *runtime.caveats()):
+            for remark in (*prepared.warnings, *remarks, *told_of(runtime, asked)):
                 recorder.warn(remark)
             ended = await _run(prepared, asked, runtime, folder, recorder, watcher)
             report = _report(ended, folder, recorder, time.perf_counter() - started)
@@ -101,6 +101,7 @@ def choose(prepared: Prepared, asked: Arguments) -> tuple[str, tuple[str, ...]]:
         RuntimeUnavailable: the one that was asked for does not work here, or not for this plan.
     """
     wanted = asked.runtime
+    interpreter.describe(asked.python)
     if wanted == "inline":
         single = [part.path for part in prepared.parts if part.spec.version_of_protocol == 1]
         if single:
@@ -118,6 +119,11 @@ def choose(prepared: Prepared, asked: Arguments) -> tuple[str, tuple[str, ...]]:
     if wanted == "bubblewrap":
         raise RuntimeUnavailable(f"bubblewrap does not work here: {reason}")
     return "process", (f"bubblewrap does not work here ({reason}), so code runs as plain processes",)
+
+
+def told_of(runtime: Runtime, asked: Arguments) -> Sequence[str]:
+    """What a person is told of what a runtime doesn't do; the run's record has all of it."""
+    return runtime.caveats() if asked.memory or not runtime.isolated else ()
 
 
 def make_runtime(name: str, prepared: Prepared, asked: Arguments, folder: RunFolder) -> Runtime:
@@ -167,7 +173,9 @@ def _report(ended: Ended, folder: RunFolder, recorder: Recorder, seconds: float)
     aggregated = run.steps[-1].aggregated
     settled = {seat: json.loads(body) for seat, body in ended.settled.items()} if done else {}
     result = settled.get(REMOTE)
-    results = {site: result if aggregated else settled[site] for site in run.sites} if done else {}
+    results: dict[str, Any] = {}
+    if done:
+        results = {site: result if aggregated else settled[site] for site in run.sites}
     return Report(
         run=folder.path.name,
         status=run.status.value,
@@ -234,6 +242,7 @@ def _keep(
         "steps": steps,
         "seed": asked.seed,
         "runtime": runtime.name,
+        "caveats": list(runtime.caveats()),
         "versions": {"atoll": __version__, "python": platform.python_version()},
         "interpreter": str(asked.python or sys.executable),
         "host": {"system": platform.platform(), "machine": platform.machine(), "processors": slots()},
