@@ -77,14 +77,17 @@ def _refuse(text: str) -> Any:
 
 
 def _not_finite(text: str, what: str) -> str:
-    document = json.loads(text)
     # Python reads 1e999 as infinity, as JavaScript does; both are named alike.
-    path, value = next(_walk(document, what))
-    word = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
-    return (
-        f"{path} is {word}, which JSON has no word for: expected a finite number. "
-        "Send null, or leave the value out"
-    )
+    words = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+    try:
+        path, value = next(_walk(json.loads(text), what))
+        named = f"{path} is {words[str(value)]}"
+    except json.JSONDecodeError:
+        raise
+    except (StopIteration, ValueError, RecursionError):
+        # Its key comes again with another value, or what follows it can't be read.
+        named = f"{what} holds a number that is not finite"
+    return f"{named}, which JSON has no word for: expected a finite number. Send null, or leave the value out"
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, float]]:
