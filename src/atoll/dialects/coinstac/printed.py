@@ -1,7 +1,8 @@
 """Finding a script's answer in what it printed.
 
 Standard output is the answer, but libraries greet there too. The answer is the last JSON
-object on it; where there is none, the error shows what was printed.
+object on it with an `output` or a `success`; else the first that has a `cache`, or whose lines
+hold nothing else. Where there is none, the error shows what was printed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from atoll.model.errors import ReplyInvalid
 _STARTS_MAX = 10_000
 #: Characters of each end of the print that an error shows.
 _SHOWN_CHARACTERS = 300
+_LINE_END = re.compile(r"[ \t\r]*(\n|\Z)")
 
 
 def answer_in(printed: bytes) -> tuple[dict[str, Any], str | None]:
@@ -58,10 +60,11 @@ def _told_apart(text: str) -> tuple[dict[str, Any], str]:
         tries += 1
         try:
             document, end = decoder.raw_decode(text, start)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # Not JSON, an integer that is too long, or too deep.
             position = start + 1
             continue
-        if found is None or "output" in document or "success" in document:
+        answers = "output" in document or "success" in document
+        if answers or (found is None and ("cache" in document or _has_its_lines(text, start, end))):
             found = (start, end)
         position = end
     if found is None:
@@ -77,6 +80,13 @@ def _told_apart(text: str) -> tuple[dict[str, Any], str]:
         f"printed more than its answer on standard output ({_shown(rest)}); "
         "the last JSON object was taken as the answer. Print everything else to standard error"
     )
+
+
+def _has_its_lines(text: str, start: int, end: int) -> bool:
+    """Whether nothing stands beside it. A piece of a dictionary as Python shows it is no answer."""
+    if not _LINE_END.match(text, end):
+        return False
+    return not text[text.rfind("\n", 0, start) + 1 : start].strip()
 
 
 def _kind(value: Any) -> str:
