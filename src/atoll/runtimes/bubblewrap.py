@@ -10,21 +10,19 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import environment, groups, view
 from atoll.runtimes.children import Child, Streams, spawn
-from atoll.runtimes.command import Program, is_python, read_program
-from atoll.runtimes.imports import find_libraries
+from atoll.runtimes.command import is_python, read_program
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
-from atoll.runtimes.sessions import CallSession, Running, ServeSession
-from atoll.runtimes.warm import CellRefused, Kind, Parent, ParentLost, Pool
+from atoll.runtimes.places import Inside, Place
+from atoll.runtimes.sessions import CallSession, ServeSession
+from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +83,7 @@ class BubblewrapRuntime:
         """
         if (reason := probe()) is not None:
             raise RuntimeUnavailable(f"{reason}. Use another runtime, for example --runtime process")
-        place = _Place(launch, describe(self._python), self._roots, self._pool)
+        place = _Sandbox(launch, describe(self._python), self._roots, self._pool)
         return ServeSession(place) if launch.style is Style.SERVE else CallSession(place)
 
     async def close(self) -> None:
@@ -101,7 +99,7 @@ class BubblewrapRuntime:
             lines = view.parents(interpreter, self._roots)
             # The capabilities are those of its own user namespace: it makes sandboxes with them.
             options = ["--cap-add", "ALL"]
-            variables = environment.parent(kind.environment, home=view.TEMPORARY)
+            variables = environment.isolated(kind.executable, dict(kind.environment))
             return _spawn(
                 lines, [str(kind.executable), *command], variables, streams, options=options, passed=[line]
             )
@@ -109,30 +107,25 @@ class BubblewrapRuntime:
             os.close(nothing)
 
 
-class _Place:
+class _Sandbox(Place):
     """The sandbox of one launch."""
 
-    def __init__(
-        self, launch: Launch, interpreter: Interpreter, roots: Sequence[Path], pool: Pool | None
-    ) -> None:
-        self.limits: CallLimits = launch.limits
-        self.log = launch.log
-        self._launch = launch
+    def __init__(self, launch: Launch, interpreter: Interpreter, roots: Sequence[Path], pool: Pool | None) -> None:
         self._interpreter = interpreter
         self._roots = roots
-        self._program = read_program(launch.command)
-        self._environment = environment.isolated(interpreter.executable, launch.environment)
         self._view = view.seats(launch, interpreter, roots)
-        self._command = (_find(launch, interpreter), *launch.command[1:])
-        self._group = (
-            None if self.limits.memory_bytes is None else groups.make_group(self.limits.memory_bytes)
-        )
+        self._file = _find(launch, interpreter)
         sources = [launch.code, launch.temporary, *(mount.source for mount in launch.mounts)]
         reachable = all(within_any(Path(os.path.realpath(source)), roots) for source in sources)
-        self._pool = pool if self._program is not None and self._program.warm and reachable else None
-        self._kind = self._choose_kind() if self._pool is not None else None
+        inside = Inside(
+            code=view.CODE,
+            guest=view.GUEST,
+            served=view.SERVED,
+            environment=environment.isolated(interpreter.executable, launch.environment),
+        )
         #: The parent that made the cell, and the cell's number.
         self._cell: tuple[Parent, int] | None = None
+        super().__init__(launch, interpreter, inside, read_program(launch.command), pool if reachable else None)
 
     def inside(self, path: Path) -> str:
         real = Path(os.path.realpath(path))
@@ -145,110 +138,39 @@ class _Place:
         source, target = max(fitting, key=lambda pair: len(pair[0].parts))
         return os.path.normpath(os.path.join(target, real.relative_to(source)))
 
-    def memory_kills(self) -> int | None:
-        return None if self._group is None else self._group.kills()
-
-    async def start(self, streams: Streams, seed: int | None) -> Running:
-        if self._pool is not None and self._kind is not None and self._program is not None:
-            parent = await self._pool.parent(self._kind)
-            if parent is not None and (cell := await self._enter(parent)) is not None:
-                door = None if self._group is None else os.open(self._group.door, os.O_WRONLY | os.O_CLOEXEC)
-                try:
-                    return parent.start(self._task(self._program, seed), streams, cell=cell, group=door)
-                finally:
-                    if door is not None:
-                        os.close(door)
-        return self._start_cold(streams, seed)
-
     async def close(self) -> None:
         if self._cell is not None:
             parent, number = self._cell
             self._cell = None
             parent.drop_cell(number)
-        group, self._group = self._group, None
-        if group is not None:
-            await group.remove()
+        await super().close()
 
-    async def _enter(self, parent: Parent) -> int | None:
-        """The sandbox of this seat at a parent, made if there is none."""
-        if self._cell is not None and self._cell[0] is parent:
-            return self._cell[1]
-        lines = view.seats(self._launch, self._interpreter, self._roots, within_parent=True)
-        try:
-            self._cell = (parent, await parent.make_cell(lines))
-        except CellRefused as error:
-            _log.debug("calls at %s start cold: %s", self._launch.seat, error)
-            self._pool = None
-            return None
+    async def _enter(self, parent: Parent) -> int:
+        if self._cell is None or self._cell[0] is not parent:
+            lines = view.seats(self._launch, self._interpreter, self._roots, within_parent=True)
+            try:
+                self._cell = (parent, await parent.make_cell(lines))
+            except CellRefused as error:
+                _log.debug("calls at %s start cold: %s", self._launch.seat, error)
+                raise
         return self._cell[1]
 
-    def _choose_kind(self) -> Kind:
-        served = (view.SERVED,) if self._launch.style is Style.SERVE else ()
-        libraries: tuple[str, ...] = ()
-        # A path of the author's own may hold other libraries of the same names.
-        if "PYTHONPATH" not in self._launch.environment:
-            libraries = find_libraries(
-                self._launch.code, self._launch.masked, self._interpreter, ("coinstac",)
-            )
-        return Kind(
-            executable=self._interpreter.executable,
-            libraries=libraries,
-            path=served if libraries else (),
-            environment=tuple(environment.read_at_import(self._environment).items()),
+    def _start_cold(self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams) -> Child:
+        return _spawn(
+            self._view,
+            [self._file, *arguments],
+            variables,
+            streams,
+            options=["--disable-userns", "--chdir", view.CODE],
+            data_bytes_max=self._data_bytes_max,
+            group=self._door,
         )
-
-    def _task(self, program: Program, seed: int | None) -> dict[str, Any]:
-        return {
-            "kind": program.kind,
-            "name": program.name,
-            "arguments": program.arguments,
-            "original": program.original,
-            "unbuffered": program.unbuffered,
-            "environment": self._environment,
-            "cwd": view.CODE,
-            "path": [view.SERVED] if self._launch.style is Style.SERVE else [],
-            "seed": seed,
-            "memory": self.limits.memory_bytes if self._group is None else None,
-        }
-
-    def _start_cold(self, streams: Streams, seed: int | None) -> Running:
-        command = self._command
-        if seed is not None and self._program is not None:
-            command = (command[0], *self._program.seeded(view.GUEST, seed))
-        variables = dict(self._environment)
-        if streams.serve is not None:
-            variables["ATOLL_SERVE_FD"] = str(streams.serve)
-            variables["PYTHONPATH"] = os.pathsep.join(
-                [view.SERVED, *filter(None, [variables.get("PYTHONPATH")])]
-            )
-        return _ColdRun(
-            _spawn(
-                self._view,
-                command,
-                variables,
-                streams,
-                options=["--disable-userns", "--chdir", view.CODE],
-                data_bytes_max=self.limits.memory_bytes if self._group is None else None,
-                group=None if self._group is None else self._group.door,
-            )
-        )
-
-
-class _ColdRun:
-    """A run of bubblewrap, which answers for a signal as a shell does."""
-
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        self.ended = child.ended
-
-    def kill(self) -> None:
-        self._child.kill()
 
 
 def _spawn(
     lines: Sequence[view.Line],
     command: Sequence[str],
-    variables: dict[str, str],
+    variables: Mapping[str, str],
     streams: Streams,
     *,
     options: Sequence[str] = (),
@@ -268,6 +190,7 @@ def _spawn(
             passed=[*passed, *texts],
             data_bytes_max=data_bytes_max,
             group=group,
+            signals_shifted=True,
         )
     finally:
         for text in texts:

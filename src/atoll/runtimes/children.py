@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,9 +29,9 @@ class Streams:
 class Child:
     """A process that was started, and the process group that it leads."""
 
-    def __init__(self, process: subprocess.Popen[bytes], whole_group: bool) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, signals_shifted: bool = False) -> None:
         self._process = process
-        self._whole_group = whole_group
+        self._signals_shifted = signals_shifted
         self._loop = asyncio.get_running_loop()
         #: Its exit status, or minus the signal that ended it.
         self.ended: asyncio.Future[int] = self._loop.create_future()
@@ -46,10 +46,11 @@ class Child:
     def _reap(self) -> None:
         self._loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
-        if self._whole_group:
-            # It isn't reaped yet, so that the group's number can't be another's.
-            _signal(os.killpg, self._process.pid)
+        # What it left in its group. It isn't reaped yet, so that the number can't be another's.
+        _signal(os.killpg, self._process.pid)
         status = self._process.wait()
+        if self._signals_shifted and 128 < status <= 128 + signal.SIGRTMAX:
+            status = 128 - status
         if not self.ended.done():
             self.ended.set_result(status)
 
@@ -63,7 +64,7 @@ def spawn(
     passed: Sequence[int] = (),
     data_bytes_max: int | None = None,
     group: Path | None = None,
-    whole_group: bool = True,
+    signals_shifted: bool = False,
 ) -> Child:
     """Start a process that leads a session of its own, leaves no core file and dies with us.
 
@@ -75,7 +76,7 @@ def spawn(
         passed: further descriptors that it inherits, under the same numbers.
         data_bytes_max: what each of its processes may allocate.
         group: the file of a control group that takes it in.
-        whole_group: whether to end what is left of its process group when it has ended.
+        signals_shifted: whether it reports a signal that ended its own child as shells do.
 
     Raises:
         AlgorithmFailed: the command can't be started.
@@ -94,7 +95,7 @@ def spawn(
         )
     except OSError as error:
         raise AlgorithmFailed(f"{command[0]!r} can't be started: {error.strerror}") from error
-    return Child(process, whole_group)
+    return Child(process, signals_shifted=signals_shifted)
 
 
 def _prelude(data_bytes_max: int | None, group: Path | None) -> list[str]:
@@ -150,8 +151,7 @@ def _related(pid: int, found: set[int]) -> set[int]:
     return related
 
 
-def _signal(send: object, pid: int, number: int = signal.SIGKILL) -> None:
-    assert callable(send)
+def _signal(send: Callable[[int, int], None], pid: int, number: int = signal.SIGKILL) -> None:
     try:
         send(pid, number)
     except (ProcessLookupError, PermissionError):

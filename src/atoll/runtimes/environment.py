@@ -30,14 +30,15 @@ def isolated(python: Path, extra: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def shared(python: Path, temporary: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that shares this machine."""
+def shared(python: Path, temporary: Path | None, extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that shares this machine; without a folder, of a warm parent."""
+    folder = str(temporary or "/tmp")  # noqa: S108 -- nothing is kept there
     return {
         **_numeric(),
         "PATH": f"{python.parent}:{os.environ.get('PATH') or _SYSTEM_PATH}",
-        "HOME": os.environ.get("HOME") or str(temporary),
+        "HOME": os.environ.get("HOME") or folder,
         "LANG": os.environ.get("LANG") or "C.UTF-8",
-        "TMPDIR": str(temporary),
+        "TMPDIR": folder,
         **extra,
     }
 
@@ -49,12 +50,3 @@ def read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _numeric() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_NUMERIC)}
-
-
-def parent(read_ahead: tuple[tuple[str, str], ...], *, home: str | None = None) -> dict[str, str]:
-    """The environment of a warm parent: what imports read, and what any process needs."""
-    return {
-        "PATH": os.environ.get("PATH") or _SYSTEM_PATH,
-        "HOME": home or os.environ.get("HOME") or "/",
-        **dict(read_ahead),
-    }

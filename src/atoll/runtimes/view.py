@@ -53,8 +53,8 @@ _ETC = (
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
-def base(interpreter: Interpreter) -> Iterator[Line]:
-    """The system, the interpreter and the guest programs: the same for every seat."""
+def base() -> Iterator[Line]:
+    """The system: the same for every seat."""
     yield "folder", "", "/run"
     for path in SYSTEM:
         if os.path.islink(path):
@@ -92,7 +92,7 @@ def programs(interpreter: Interpreter) -> Iterator[Line]:
 def parents(interpreter: Interpreter, roots: Sequence[Path]) -> list[Line]:
     """What a warm parent sees: no seat's folder under a name that its libraries know."""
     return [
-        *base(interpreter),
+        *base(),
         ("memory", "mode=1777", TEMPORARY),
         *programs(interpreter),
         *_hides(interpreter, roots),
@@ -102,7 +102,7 @@ def parents(interpreter: Interpreter, roots: Sequence[Path]) -> list[Line]:
 
 
 def seats(
-    launch: Launch, interpreter: Interpreter, roots: Sequence[Path], translate: Callable[[Path], str] = str
+    launch: Launch, interpreter: Interpreter, roots: Sequence[Path], *, within_parent: bool = False
 ) -> list[Line]:
     """What an algorithm sees at a seat.
 
@@ -110,16 +110,22 @@ def seats(
         launch: its folders.
         interpreter: what runs it.
         roots: folders of this machine that hold seats' folders.
-        translate: where a folder of this machine lies for whoever carries the list out.
+        within_parent: whether a warm parent carries the list out, from what it sees itself.
 
     Raises:
         AlgorithmFailed: a folder can't be shown where it is asked for.
     """
     code = Path(os.path.realpath(launch.code))
+    translate = _at_parent if within_parent else str
+    system = [*base()]
+    tools = [*programs(interpreter)]
+    if within_parent:  # which has all these at their targets
+        system = [(kind, target if kind in ("read", "device") else source, target) for kind, source, target in system]
+        tools = [(kind, target if kind == "read" else source, target) for kind, source, target in tools]
     lines = [
-        *base(interpreter),
+        *system,
         ("write", translate(Path(os.path.realpath(launch.temporary))), TEMPORARY),
-        *programs(interpreter),
+        *tools,
         *_hides(interpreter, [*roots, *(code / part for part in launch.masked), *_sources(launch)], code),
         ("read", translate(code), CODE),
         *_masks(code, launch.masked),
@@ -127,6 +133,10 @@ def seats(
     for mount in launch.mounts:
         lines.append(_shown(mount, code, lines, translate))
     return lines
+
+
+def _at_parent(path: Path) -> str:
+    return f"{HOST}{path}"
 
 
 def _shown(mount: Mount, code: Path, lines: Sequence[Line], translate: Callable[[Path], str]) -> Line:

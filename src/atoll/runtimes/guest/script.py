@@ -10,6 +10,7 @@ are those of the parent.
 
 from __future__ import annotations
 
+import array
 import atexit
 import ctypes
 import gc
@@ -20,6 +21,8 @@ import sys
 import types
 from typing import Any, Dict, List, NoReturn, Optional
 
+#: The buffered kinds of file. Asking for `io.IOBase` instead would run Python code for each object.
+_FLUSHED = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair)
 #: Where a served process finds the number of its socket.
 SERVE_VARIABLE = "ATOLL_SERVE_FD"
 
@@ -29,9 +32,14 @@ def become(task: Dict[str, Any]) -> None:
 
     The descriptors 0, 1 and 2 are the call's already.
     """
-    os.environ.clear()
-    os.environ.update(task["environment"])
-    if "TZ" in task["environment"]:
+    # Only what differs: in a fork, each object that is touched is a page that is copied.
+    environment = task["environment"]
+    for name in [name for name in os.environ if name not in environment]:
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    if "TZ" in environment:
         import time  # noqa: PLC0415 -- only where a time zone was asked for
 
         time.tzset()
@@ -40,9 +48,6 @@ def become(task: Dict[str, Any]) -> None:
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:  # it remembers the folder that the parent had
         tempfile.tempdir = None  # type: ignore[attr-defined] # the module is only known by name
-    # What the parent did not find may be there now: it had another view of the file system.
-    for path in [path for path, finder in sys.path_importer_cache.items() if finder is None]:
-        del sys.path_importer_cache[path]
     sys.path[:0] = task.get("path", [])
 
 
@@ -85,7 +90,7 @@ def seed_generators(seed: Optional[int]) -> None:
     numpy's and torch's are seeded when they are imported, where that is still to come and
     there is a seed. Without one a fresh import needs no help.
     """
-    if seed is not None or "random" in sys.modules:
+    if seed is not None:  # without one, Python gives a fork's its own
         import random  # noqa: PLC0415 -- only where it matters
 
         random.seed(seed)
@@ -97,7 +102,8 @@ def seed_generators(seed: Optional[int]) -> None:
 
 
 def _seed_numpy(module: Any, seed: Optional[int]) -> None:
-    module.seed(None if seed is None else seed % 2**32)
+    # Asking numpy for its own entropy costs milliseconds in a fork.
+    module.seed(array.array("I", os.urandom(32)).tolist() if seed is None else seed % 2**32)
 
 
 def _seed_torch(module: Any, seed: Optional[int]) -> None:
@@ -209,16 +215,17 @@ def _end(status: int, namespace: Dict[str, Any]) -> None:
     # A file that was never closed still has its text. The parent's objects are frozen, so
     # that this looks at the script's own only.
     for thing in gc.get_objects():
-        if isinstance(thing, io.IOBase) and not isinstance(thing, io.RawIOBase):
+        if isinstance(thing, _FLUSHED):
             _flush(thing)
     flushed = _flush(sys.stdout) and flushed
     _flush(sys.stderr)
     if status == -signal.SIGINT:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    # C's exit, so that libraries in C write what they hold; with the lock held, so that no
-    # thread of the script goes on meanwhile.
-    ctypes.PyDLL(None).exit(status if flushed or status else 120)
+    # What libraries in C have printed. Their destructors are not run: those of a hundred
+    # shared libraries take longer than all the rest of a call, to tidy up what ends here.
+    ctypes.PyDLL(None).fflush(None)
+    os._exit(status if flushed or status else 120)
 
 
 def _flush(stream: Any) -> bool:

@@ -319,6 +319,9 @@ def main(descriptor: int, isolated: bool) -> NoReturn:
         sys.path[:] = [path for path in sys.path if path not in first["path"]]
         for name in [name for name in sys.modules if name.split(".")[0] == __name__.split(".")[0]]:
             del sys.modules[name]  # the script may have modules of these names
+        # What this process did not find may be there for a call: it has another view of the files.
+        for folder in [folder for folder, finder in sys.path_importer_cache.items() if finder is None]:
+            del sys.path_importer_cache[folder]
         gc.collect()
         gc.freeze()  # a collection in a child then leaves the shared memory alone
         parent = _Parent(control, cell)
