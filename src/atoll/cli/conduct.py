@@ -30,7 +30,7 @@ def conduct(asked: Arguments, *, kept: Path | None, iteration: int | None, as_js
         ended = _carry_out(asked, kept, iteration)
     if as_json:
         print_document(ended.document)
-    show(ended, console(error=as_json))
+    show(ended, console(error=as_json), with_result=not as_json)
     return _status(ended.document)
 
 

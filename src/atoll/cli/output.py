@@ -18,6 +18,8 @@ from atoll.cli.live import LiveView, PlainView
 
 #: Columns where the output is no terminal that says how wide it is.
 _WIDTH = 100
+#: Sites whose own results are shown, where each has one.
+_SITES_SHOWN_MAX = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +54,13 @@ def watcher(*, inline: bool) -> LiveView | PlainView:
     return LiveView(target) if target.is_terminal and not inline else PlainView(target)
 
 
-def show(ended: Ended, target: Console) -> None:
+def show(ended: Ended, target: Console, *, with_result: bool) -> None:
     """Show a run's end: the result as its spec asks, or why there is none; and where all lies."""
     document = ended.document
     folder = Path(document["output"])
     if document["status"] == "done":
-        _show_result(ended, folder, target)
+        if with_result:
+            _show_result(ended, folder, target)
         name = "result.json" if (folder / "result.json").exists() else "run.json"
         target.print(_line("", f"The run is done, after {_extent(document)}. All of it: {folder / name}"))
         return
@@ -75,8 +78,11 @@ def _show_result(ended: Ended, folder: Path, target: Console) -> None:
     if ended.aggregated:
         render(target, result=ended.document["result"], title=ended.title, **options)
         return
-    for site, result in ended.document["results"].items():
+    results = ended.document["results"]
+    for site, result in list(results.items())[:_SITES_SHOWN_MAX]:
         render(target, result=result, title=f"{ended.title}: {site}", part=site, **options)
+    if len(results) > _SITES_SHOWN_MAX:
+        target.print(_line("", f"{len(results) - _SITES_SHOWN_MAX} more sites have results in result.json."))
 
 
 def _extent(document: Mapping[str, Any]) -> str:
