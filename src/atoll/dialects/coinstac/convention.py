@@ -129,7 +129,10 @@ class Convention:
     def _answer(self, reply: Reply) -> tuple[dict[str, Any], str | None]:
         if self.style is Style.CALL:
             return answer_in(reply.output)
-        document = values.read(reply.output.decode(), what="the answer")
+        try:
+            document = values.read(reply.output.decode(), what="the answer")
+        except ValueError as error:  # Neither JSON nor UTF-8.
+            raise ReplyInvalid(f"the answer is not JSON: {error}") from error
         if not isinstance(document, dict):
             raise ReplyInvalid(
                 f"the function returned {type(document).__name__}: expected a dictionary, "
