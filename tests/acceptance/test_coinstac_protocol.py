@@ -291,3 +291,47 @@ def test_a_seed_repeats_what_scripts_draw(tmp_path: Path, runtime: str) -> None:
     assert 3 == len({value["draw"] for value in first.result.values()})
     events = [(tmp_path / name / "events.jsonl").read_bytes() for name in ("a", "b")]
     assert events[0] == events[1]
+
+
+@pytest.mark.needs("node")
+def test_a_script_may_be_written_in_javascript(tmp_path: Path, runtime: str) -> None:
+    """Whatever reads standard input and writes JSON is a computation."""
+    script_text = (
+        'const doc = JSON.parse(require("fs").readFileSync(0));\n'
+        "console.log(JSON.stringify({output: {n: doc.input.n + 1, at: process.cwd()}, success: true}));\n"
+    )
+    folder = write_computation(
+        tmp_path / "js",
+        local="",
+        inputs={"n": {"value": 1}},
+        spec={"command": ["node", "/computation/local.js"]},
+        files={"local.js": script_text},
+    )
+
+    result = run(folder, tmp_path, runtime=runtime).results["local0"]
+
+    assert 2 == result["n"]
+
+
+def test_a_script_may_be_a_shell_script(tmp_path: Path, runtime: str) -> None:
+    """A command in one text is split as a shell would."""
+    folder = write_computation(
+        tmp_path / "shell",
+        local="",
+        spec={"command": "sh /computation/local.sh 'two words'"},
+        files={"local.sh": 'cat > /dev/null\nprintf \'{"output": {"said": "%s"}, "success": true}\' "$1"\n'},
+    )
+
+    assert {"said": "two words"} == run(folder, tmp_path, runtime=runtime).results["local0"]
+
+
+def test_a_command_that_is_not_there_is_named(tmp_path: Path, runtime: str) -> None:
+    """The sentence says which program was looked for."""
+    spec = {"command": ["no-such-program-at-all", "x"]}
+    folder = write_computation(tmp_path / "nothing", local="", spec=spec)
+
+    report = run(folder, tmp_path, runtime=runtime)
+
+    assert report.error is not None
+    assert ("failed", "local0") == (report.status, report.error["site"])
+    assert "no-such-program-at-all" in report.error["message"]

@@ -28,6 +28,7 @@ class ProcessRuntime:
     """
 
     name = "process"
+    isolated = False
 
     def __init__(self, *, python: Path | None = None, warm: bool = True) -> None:
         self._python = python

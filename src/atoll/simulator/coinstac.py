@@ -28,10 +28,11 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.node.desk import Installed, SiteData, look_at
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.sources import digest_of, entry_script, masked, read, site_folder
+from atoll.simulator.sources import code_folder, digest_of, entry_script, masked, read, site_folder
 from atoll.simulator.world import Plan
 
 REMOTE = Seat("remote")
+_FIRST_SITE = "local0"
 #: Who writes the messages that open a run.
 _SUBMITTER = Seat("submitter")
 #: Output types whose value names files: a later step that asks for it gets the files too.
@@ -43,16 +44,13 @@ class Part:
     """One step, as it was read."""
 
     path: Path
+    #: The computation's folder.
+    code: Path
     spec: Compspec
     inputspec_path: Path
     inputspec: Inputspec
     #: Of the documents' text, for the record.
     digests: Mapping[str, str]
-
-    @property
-    def code(self) -> Path:
-        """The computation's folder."""
-        return self.path.parent.resolve()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +106,7 @@ def _compspecs(asked: Arguments) -> list[Path]:
 
 
 def _directory(asked: Arguments, first: Path) -> Path:
-    """Where the sites' files lie: as named, or the test folder beside what was asked for."""
+    """Where the sites' files lie: as named, or the test folder that has them, or may have."""
     if asked.directory is not None:
         if not asked.directory.is_dir():
             raise SpecInvalid(f"--directory {asked.directory} is not a folder")
@@ -119,7 +117,9 @@ def _directory(asked: Arguments, first: Path) -> Path:
         *([asked.pipeline.parent / "test"] if asked.pipeline else []),
         first.parent / "test",
     ]
-    return next((folder for folder in candidates if folder.is_dir()), candidates[-1])
+    marks = (f"input/{_FIRST_SITE}", _FIRST_SITE, "inputspec.json", ".")
+    there = (folder for mark in marks for folder in candidates if (folder / mark).exists())
+    return next(there, candidates[-1])
 
 
 def _part(asked: Arguments, path: Path, number: int, directory: Path, warnings: list[str]) -> Part:
@@ -140,7 +140,8 @@ def _part(asked: Arguments, path: Path, number: int, directory: Path, warnings: 
     input_text = read(inputs, "the inputs of the computation", remedy)
     inputspec = parse_inputspec(input_text, str(inputs))
     digests = {"compspec": _digest(text), "inputspec": _digest(input_text)}
-    return Part(path=path, spec=spec, inputspec_path=inputs, inputspec=inputspec, digests=digests)
+    code = code_folder(path, asked.path, [*spec.command_for(Role.SITE), *spec.command_for(Role.AGGREGATOR)])
+    return Part(path=path, code=code, spec=spec, inputspec_path=inputs, inputspec=inputspec, digests=digests)
 
 
 def _folders(directory: Path, sites: Sequence[Seat], warnings: list[str]) -> dict[Seat, SiteData]:
@@ -177,7 +178,8 @@ def _plan(
     installed: dict[str, Installed] = {}
     steps: list[Step] = []
     for number, (part, inputs) in enumerate(zip(parts, resolved, strict=True)):
-        digest = digest_of(part.code)
+        # One folder may hold several computations: the spec is a part of what an algorithm is.
+        digest = _digest(f"{digest_of(part.code)} {part.digests['compspec']}")
         hidden = masked(part.code, directory, [*sites, REMOTE])
         convention = _convention(part, asked.entry if number == 0 else None)
         installed[digest] = Installed(convention=convention, code=part.code, masked=hidden)

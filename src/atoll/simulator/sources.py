@@ -54,6 +54,15 @@ def masked(code: Path, directory: Path, seats: Sequence[str]) -> tuple[str, ...]
     return tuple(sorted(part for part in parts if (outer / part).exists()))
 
 
+def code_folder(compspec: Path, asked: Path, command: Sequence[str]) -> Path:
+    """A computation's folder: its compspec's, unless only the folder that was asked for has its scripts."""
+    beside = compspec.parent.resolve()
+    scripts = [word.removeprefix("/computation/") for word in command if word.startswith("/computation/")]
+    if any((beside / script).exists() for script in scripts):
+        return beside
+    return asked.resolve() if any((asked / script).exists() for script in scripts) else beside
+
+
 def entry_script(code: Path, named: str | None) -> str:
     """The entry script of a protocol-2 computation, relative to its folder.
 
