@@ -191,6 +191,7 @@ class FunctionRuntime:
     """Calls one Python function for every call of every seat, without isolation."""
 
     name = "function"
+    isolated = False
 
     def __init__(self, function: Algorithmic) -> None:
         self._function = function

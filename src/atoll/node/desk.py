@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,4 +154,5 @@ class Desk:
                 relative = (inner / name).as_posix()
                 source = self.data.outside.get(relative)
                 target = self.session.inside(source) if source else f"{shown}/{relative}"
-                os.symlink(target, base / inner / name)
+                with suppress(FileExistsError):  # What was sent here first has the name.
+                    os.symlink(target, base / inner / name)
