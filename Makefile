@@ -63,7 +63,8 @@ format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 coverage: setup ## Measure what the tests reach: model, engine and dialects, every branch
-	$(BIN)/coverage run -m pytest -q -m 'not acceptance' $(ARGS)
+	@# Tracing takes its time, and `make test` has the clock in its hands.
+	$(BIN)/coverage run -m pytest -q -m 'not acceptance' --timeout=120 $(ARGS)
 	$(BIN)/coverage report
 
 bench: setup ## Measure, and write benchmarks/RESULTS.md
