@@ -110,7 +110,9 @@ class BubblewrapRuntime:
 class _Sandbox(Place):
     """The sandbox of one launch."""
 
-    def __init__(self, launch: Launch, interpreter: Interpreter, roots: Sequence[Path], pool: Pool | None) -> None:
+    def __init__(
+        self, launch: Launch, interpreter: Interpreter, roots: Sequence[Path], pool: Pool | None
+    ) -> None:
         self._interpreter = interpreter
         self._roots = roots
         self._view = view.seats(launch, interpreter, roots)
@@ -125,7 +127,9 @@ class _Sandbox(Place):
         )
         #: The parent that made the cell, and the cell's number.
         self._cell: tuple[Parent, int] | None = None
-        super().__init__(launch, interpreter, inside, read_program(launch.command), pool if reachable else None)
+        super().__init__(
+            launch, interpreter, inside, read_program(launch.command), pool if reachable else None
+        )
 
     def inside(self, path: Path) -> str:
         real = Path(os.path.realpath(path))
@@ -155,7 +159,9 @@ class _Sandbox(Place):
                 raise
         return self._cell[1]
 
-    def _start_cold(self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams) -> Child:
+    def _start_cold(
+        self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams
+    ) -> Child:
         return _spawn(
             self._view,
             [self._file, *arguments],

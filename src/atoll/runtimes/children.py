@@ -146,7 +146,7 @@ def _related(pid: int, found: set[int]) -> set[int]:
             except OSError:
                 continue  # it has just ended
             parent, group, session = int(fields[1]), int(fields[2]), int(fields[3])
-            if parent in known or group == pid or session == pid:
+            if parent in known or pid in (group, session):
                 related.add(int(entry))
     return related
 

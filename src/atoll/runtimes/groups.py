@@ -114,9 +114,10 @@ def _candidates() -> list[_Place]:
         folder = _folder_of(path, mounts, version)
         if folder is None:
             continue
-        for place in (folder, folder.parent) if version == 2 else (folder,):
-            if version == 1 or _hands_memory_on(place):
-                places.append(_Place(folder=place, version=version))
+        above = [folder, folder.parent] if version == 2 else [folder]
+        places += [
+            _Place(folder=place, version=version) for place in above if version == 1 or _hands_memory_on(place)
+        ]
     return places
 
 

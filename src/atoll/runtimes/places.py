@@ -38,14 +38,21 @@ class Place:
     """The processes of one launch: forked from a warm parent where that works, else cold."""
 
     def __init__(
-        self, launch: Launch, interpreter: Interpreter, inside: Inside, program: Program | None, pool: Pool | None
+        self,
+        launch: Launch,
+        interpreter: Interpreter,
+        inside: Inside,
+        program: Program | None,
+        pool: Pool | None,
     ) -> None:
         self.limits: CallLimits = launch.limits
         self.log: Path = launch.log
         self._launch = launch
         self._inside = inside
         self._program = program
-        self._group = None if self.limits.memory_bytes is None else groups.make_group(self.limits.memory_bytes)
+        self._group = (
+            None if self.limits.memory_bytes is None else groups.make_group(self.limits.memory_bytes)
+        )
         warm = pool is not None and program is not None and program.warm
         self._pool = pool if warm else None
         self._kind = _choose_kind(launch, interpreter, inside) if warm else None
@@ -120,7 +127,9 @@ class Place:
             variables["PYTHONPATH"] = os.pathsep.join(paths)
         return self._start_cold(arguments, variables, streams)
 
-    def _start_cold(self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams) -> Child:
+    def _start_cold(
+        self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams
+    ) -> Child:
         raise NotImplementedError
 
     @property
@@ -142,4 +151,6 @@ def _choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Ki
     # A library that imports ``coinstac`` must find the module that is served.
     path = (inside.served,) if libraries and launch.style is Style.SERVE else ()
     ahead = environment.read_at_import(inside.environment)
-    return Kind(executable=interpreter.executable, libraries=libraries, path=path, environment=tuple(ahead.items()))
+    return Kind(
+        executable=interpreter.executable, libraries=libraries, path=path, environment=tuple(ahead.items())
+    )

@@ -37,8 +37,10 @@ class ProcessRuntime:
     def caveats(self) -> Sequence[str]:
         """What a process is not kept from."""
         return (
-            "processes run without isolation: they see the files and the network of this machine, "
-            "and each other. Use them for code that you trust",
+            (
+                "processes run without isolation: they see the files and the network of this machine, "
+                "and each other. Use them for code that you trust"
+            ),
             "a process that detaches itself from its call may outlive it",
             groups.caveat(),
         )
@@ -70,7 +72,9 @@ class _Process(Place):
         inside = Inside(code=str(launch.code), guest=str(HERE), served=str(SERVED), environment=variables)
         super().__init__(launch, interpreter, inside, read_program(command), pool)
 
-    def _start_cold(self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams) -> Child:
+    def _start_cold(
+        self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams
+    ) -> Child:
         return spawn(
             [self._file, *(arguments if self._program is not None else self._rest)],
             variables,

@@ -120,7 +120,10 @@ def seats(
     system = [*base()]
     tools = [*programs(interpreter)]
     if within_parent:  # which has all these at their targets
-        system = [(kind, target if kind in ("read", "device") else source, target) for kind, source, target in system]
+        system = [
+            (kind, target if kind in ("read", "device") else source, target)
+            for kind, source, target in system
+        ]
         tools = [(kind, target if kind == "read" else source, target) for kind, source, target in tools]
     lines = [
         *system,

@@ -88,7 +88,7 @@ class Call:
 class Parent:
     """A warm parent that said that it is ready."""
 
-    def __init__(self, child: Child, line: socket.socket, isolated: bool) -> None:
+    def __init__(self, child: Child, line: socket.socket, *, isolated: bool) -> None:
         self._child = child
         self._line = line
         self._isolated = isolated
@@ -302,7 +302,7 @@ class Pool:
             ours.send(json.dumps(first).encode())
             reason = await _first_word(ours)
             if reason is None:
-                return Parent(child, ours, self._isolated)
+                return Parent(child, ours, isolated=self._isolated)
             said = os.pread(errors, 2000, 0).decode("utf-8", "replace").strip()
             _log.debug("no warm parent for %s: %s %s", kind.executable, reason, said)
             await _end(child, ours)

@@ -211,12 +211,12 @@ def _end(status: int, namespace: Dict[str, Any]) -> None:
         namespace[key] = None
     for key in [key for key in namespace if key != "__builtins__"]:
         namespace[key] = None
-    gc.collect()
-    # A file that was never closed still has its text. The parent's objects are frozen, so
-    # that this looks at the script's own only.
+    # A file that was never closed gets its text, before a collection may close what lies beneath
+    # it. The parent's objects are frozen, so that this looks at the script's own only.
     for thing in gc.get_objects():
         if isinstance(thing, _FLUSHED):
             _flush(thing)
+    gc.collect()
     flushed = _flush(sys.stdout) and flushed
     _flush(sys.stderr)
     if status == -signal.SIGINT:

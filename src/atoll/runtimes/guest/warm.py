@@ -116,7 +116,7 @@ class _Parent:
 
     def _start(self, message: Dict[str, Any], files: List[int]) -> None:
         number, cell = message["id"], message.get("cell")
-        home = self._cells.get(cell)
+        home = self._cells.get(-1 if cell is None else cell)
         if cell is not None and home is None:
             self._tell(ended=number, lost=True)
             return

@@ -1,0 +1,784 @@
+"""What every runtime promises of its sessions, run over each of them, cold and warm."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
+from atoll.engine.ports import Launch, Mount, Reply, Runtime, Session, Style
+from atoll.model.errors import AlgorithmFailed, LimitReached
+from atoll.model.work import Seat
+from atoll.runtimes.bubblewrap import BubblewrapRuntime
+from atoll.runtimes.process import ProcessRuntime
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A runtime under test, and a folder in which a launch's own lie."""
+
+    kind: str
+    folder: Path
+    make: Callable[[], Runtime]
+
+    @property
+    def isolated(self) -> bool:
+        return self.kind.startswith("bubblewrap")
+
+    def launch(self, script: str = "", seat: str = "local0", **fields: Any) -> Launch:
+        """A launch of this script, in folders of its seat's own."""
+        code = self.folder / "code"
+        own = self.folder / seat
+        for folder in (code, own / "tmp", own / "output"):
+            folder.mkdir(parents=True, exist_ok=True)
+        (code / "local.py").write_text(textwrap.dedent(script))
+        defaults: dict[str, Any] = {
+            "seat": Seat(seat),
+            "style": Style.CALL,
+            "code": code,
+            "command": ("python", "/computation/local.py"),
+            "mounts": (Mount(source=own / "output", target="/output", writable=True),),
+            "temporary": own / "tmp",
+            "log": own / "log.txt",
+        }
+        return Launch(**(defaults | fields))
+
+    def served(self, script: str, **fields: Any) -> Launch:
+        """A launch of this script as a served process."""
+        return self.launch(script, style=Style.SERVE, **fields)
+
+    @asynccontextmanager
+    async def session(self, launch: Launch) -> AsyncIterator[Session]:
+        """A session that is closed, with its runtime, at the end."""
+        runtime = self.make()
+        try:
+            session = await runtime.start(launch)
+            try:
+                yield session
+            finally:
+                await session.close()
+        finally:
+            await runtime.close()
+
+    def call(self, launch: Launch, request: bytes = b"null", **options: Any) -> Reply:
+        """One call in a session of its own."""
+        return self.calls(launch, request, **options)[0]
+
+    def calls(self, launch: Launch, *requests: bytes, **options: Any) -> list[Reply]:
+        """Calls one after another in one session."""
+
+        async def go() -> list[Reply]:
+            async with self.session(launch) as session:
+                return [await session.call(request, **options) for request in requests]
+
+        return run(go())
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+KINDS = [
+    "process-cold",
+    "process-warm",
+    pytest.param("bubblewrap-cold", marks=pytest.mark.needs("bubblewrap")),
+    pytest.param("bubblewrap-warm", marks=pytest.mark.needs("bubblewrap")),
+]
+
+
+def make_bench(kind: str, folder: Path, python: Path | None = None) -> Bench:
+    warm = kind.endswith("warm")
+    if kind.startswith("process"):
+        return Bench(kind, folder, lambda: ProcessRuntime(python=python, warm=warm))
+    return Bench(kind, folder, lambda: BubblewrapRuntime(python=python, warm=warm, roots=[folder]))
+
+
+@pytest.fixture(params=KINDS)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    return make_bench(request.param, tmp_path)
+
+
+@asynccontextmanager
+async def thread_of_life(launch: Launch) -> AsyncIterator[asyncio.Future[bytes]]:
+    """A pipe with a name in the output folder; what is said in it, once all its writers are gone."""
+    pipe = launch.mounts[0].source / "alive"
+    os.mkfifo(pipe)
+    descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    loop = asyncio.get_running_loop()
+    gone: asyncio.Future[bytes] = loop.create_future()
+    begun: asyncio.Future[bytes] = loop.create_future()
+    said = b""
+
+    def read() -> None:
+        nonlocal said
+        piece = os.read(descriptor, 100)
+        said += piece
+        if piece and not begun.done():
+            begun.set_result(said)
+        if not piece:
+            loop.remove_reader(descriptor)
+            gone.set_result(said)
+
+    loop.add_reader(descriptor, read)
+    gone.begun = begun  # type: ignore[attr-defined] # a test's shorthand
+    try:
+        yield gone
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+#: Says "on" in the named pipe, as does a child in a process group of its own, and waits for ever.
+LINGER = """
+    import os, signal, sys
+    place = "/output" if os.path.isdir("/output") else OUTPUT
+    pipe = os.open(place + "/alive", os.O_WRONLY)
+    if os.fork() == 0:
+        os.setpgid(0, 0)
+    os.write(pipe, b"o")
+    signal.pause()
+"""
+
+
+def lingering(bench: Bench, **fields: Any) -> Launch:
+    launch = bench.launch(**fields)
+    text = textwrap.dedent(LINGER).replace("OUTPUT", repr(str(launch.mounts[0].source)))
+    (launch.code / "local.py").write_text(text)
+    return launch
+
+
+# --- One call ---------------------------------------------------------------------------------
+
+
+def test_reply_is_standard_output(bench: Bench) -> None:
+    """What a script writes to standard output is its reply, and nothing else is."""
+    script = """
+        import sys
+        print("noise", file=sys.stderr)
+        sys.stdout.write(sys.stdin.read().upper())
+    """
+
+    reply = bench.call(bench.launch(script), "grüße".encode())
+
+    assert Reply(output="GRÜSSE".encode(), exit_code=0, log_tail="noise\n") == reply
+
+
+def test_calls_share_nothing(bench: Bench) -> None:
+    """A call finds no global of the call before, and no process of it."""
+    script = """
+        import json, os
+        json.calls = getattr(json, "calls", 0) + 1
+        print(json.calls)
+        if os.fork() == 0:
+            import signal
+            signal.pause()
+    """
+
+    replies = bench.calls(bench.launch(script), b"", b"", b"")
+
+    assert [b"1\n"] * 3 == [reply.output for reply in replies]
+
+
+def test_script_is_main(bench: Bench) -> None:
+    """A script is ``__main__``, with the arguments, folder and import path of a fresh start."""
+    script = """
+        import json, os, sys
+        import beside
+        print(json.dumps([__name__, __file__, sys.argv, sys.path[0], os.getcwd(), beside.NAME,
+                          __spec__ is None, sys.modules["__main__"].__file__]))
+    """
+    launch = bench.launch(script, command=("python", "/computation/local.py", "--k", "/computation/x"))
+    (launch.code / "beside.py").write_text("NAME = __name__")
+    code = "/computation" if bench.isolated else str(launch.code)
+
+    reply = bench.call(launch)
+
+    argv = [f"{code}/local.py", "--k", f"{code}/x"]
+    assert [
+        "__main__",
+        f"{code}/local.py",
+        argv,
+        code,
+        code,
+        "beside",
+        True,
+        f"{code}/local.py",
+    ] == json.loads(reply.output)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("python", "local.py"),
+        ("python3", "-u", "/computation/local.py"),
+        ("python", "-m", "local"),
+        ("python", "-c", "import local"),
+        ("python", "-B", "-X", "utf8", "local.py"),
+    ],
+)
+def test_python_is_called_in_many_ways(bench: Bench, words: tuple[str, ...]) -> None:
+    """A path, ``-u``, ``-m``, ``-c`` and other options of Python work, with a seed and without."""
+    script = "import sys, random; print(len(sys.argv), random.random() < 1)"
+    launch = bench.launch(script, command=words)
+
+    assert [b"1 True\n"] * 2 == [bench.call(launch).output, bench.call(launch, seed=1).output]
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        ("", 0),
+        ("sys.exit()", 0),
+        ("sys.exit(None)", 0),
+        ("sys.exit(3)", 3),
+        ("sys.exit(-1)", 255),
+        ("sys.exit(True)", 1),
+        ("sys.exit('no luck')", 1),
+        ("os._exit(7)", 7),
+        ("raise SystemExit(2)", 2),
+        ("1 / 0", 1),
+        ("import json; json.loads('x')", 1),
+        ("raise KeyError('a') from ValueError('b')", 1),
+        ("exec('1 +')", 1),
+        ("sys.excepthook = lambda *_: print('own', file=sys.stderr); 1 / 0", 1),
+        ("import warnings; warnings.warn('careful')", 0),
+        ("atexit.register(print, 'at exit', file=sys.stderr); sys.exit(4)", 4),
+        ("threading.Thread(target=print, args=('thread',), kwargs={'file': sys.stderr}).start()", 0),
+        ("os.kill(os.getpid(), 9)", -signal.SIGKILL),
+        ("os.kill(os.getpid(), 15)", -signal.SIGTERM),
+        ("os.abort()", -signal.SIGABRT),
+        ("raise KeyboardInterrupt", -signal.SIGINT),
+        ("def f(:", 1),
+    ],
+)
+def test_end_is_that_of_a_fresh_python(bench: Bench, ending: str, status: int) -> None:
+    """Exit status and traceback are those of the script started by itself."""
+    launch = bench.launch(command=("python", "/computation/local.py"))
+    (launch.code / "local.py").write_text(f"import atexit, os, sys, threading\n{ending}\n")
+    fresh = subprocess.run(
+        [sys.executable, launch.code / "local.py"], capture_output=True, cwd=launch.code, check=False
+    )
+    code = "/computation" if bench.isolated else str(launch.code)
+
+    reply = bench.call(launch)
+
+    expected = fresh.stderr.decode().replace(str(launch.code), code)
+    assert (status, expected) == (reply.exit_code, reply.log_tail)
+    assert status == fresh.returncode
+
+
+def test_missing_script_is_what_python_says(bench: Bench) -> None:
+    """A script that isn't there ends with status 2, and Python's sentence about it."""
+    reply = bench.call(bench.launch(command=("python", "/computation/none.py")))
+
+    assert (2, True) == (reply.exit_code, "can't open file" in reply.log_tail)
+
+
+def test_what_was_not_closed_is_written(bench: Bench) -> None:
+    """Files that a script forgot to close, and prints of finalizers, are not lost."""
+    script = """
+        import atexit, os
+        class Late:
+            def __del__(self):
+                print("finalized")
+        place = "/output" if os.path.isdir("/output") else os.environ["OUTPUT"]
+        kept = open(place + "/kept.txt", "w")
+        kept.write("all of it")
+        kept.cycle = [kept]
+        late = Late()
+        atexit.register(print, "at exit")
+        print("main")
+    """
+    launch = bench.launch(script)
+    launch = replace(launch, environment={"OUTPUT": str(launch.mounts[0].source)})
+
+    reply = bench.call(launch)
+
+    assert b"main\nat exit\nfinalized\n" == reply.output
+    assert "all of it" == (launch.mounts[0].source / "kept.txt").read_text()
+
+
+def test_standard_streams_are_those_of_a_fresh_python(bench: Bench) -> None:
+    """Names, modes, encodings and buffering of the standard streams are as Python makes them."""
+    script = """
+        import json, sys
+        rows = [[s.name, s.mode, s.encoding, s.errors, s.line_buffering, s.write_through, s.fileno(),
+                 type(s.buffer).__name__, s.buffer.raw.mode, s is d, s.seekable()]
+                for s, d in ((sys.stdin, sys.__stdin__), (sys.stdout, sys.__stdout__), (sys.stderr, sys.__stderr__))]
+        print(json.dumps(rows))
+    """
+    launch = bench.launch(script)
+    with (bench.folder / "errors").open("a") as errors:
+        fresh = subprocess.run(
+            [sys.executable, launch.code / "local.py"],
+            input=b"",
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={"LANG": os.environ.get("LANG") or "C.UTF-8"},
+            check=True,
+        )
+
+    assert json.loads(fresh.stdout) == json.loads(bench.call(launch).output)
+
+
+def test_environment_is_little(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script sees what the launch gives it and what every program needs, and nothing of ours."""
+    monkeypatch.setenv("ATOLL_TEST_SECRET", "hush")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    script = "import os, json; print(json.dumps(dict(os.environ)))"
+    launch = bench.launch(script, environment={"GIVEN": "1"})
+
+    seen = json.loads(bench.call(launch).output)
+
+    allowed = {
+        "PATH",
+        "HOME",
+        "LANG",
+        "TMPDIR",
+        "GIVEN",
+        "OMP_NUM_THREADS",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+        "LC_CTYPE",
+    }
+    numeric = {name for name in seen if name.startswith(("OPENBLAS_", "OMP_", "MKL_", "NUMEXPR_"))}
+    assert set() == set(seen) - allowed - numeric
+    assert ("1", "3") == (seen["GIVEN"], seen["OMP_NUM_THREADS"])
+    assert seen["TMPDIR"] == ("/tmp" if bench.isolated else str(launch.temporary))
+
+
+def test_seed_repeats_chance(bench: Bench) -> None:
+    """With a seed, ``random`` and numpy draw the same again; without one, each call its own."""
+    script = """
+        import random
+        first = random.random()
+        import numpy
+        print(first, numpy.random.random())
+    """
+
+    async def go() -> list[bytes]:
+        async with bench.session(bench.launch(script)) as session:
+            return [(await session.call(b"", seed=seed)).output for seed in (7, 7, 8, None, None)]
+
+    drawn = run(go())
+
+    assert drawn[0] == drawn[1]
+    assert 4 == len(set(drawn))
+
+
+def test_log_tail_is_the_calls_own(bench: Bench) -> None:
+    """The log grows from call to call; a reply quotes the end of what its own call added."""
+    script = """
+        import sys
+        sys.stderr.write(sys.stdin.read() * 5000 + "|")
+    """
+    launch = bench.launch(script)
+    launch.log.write_text("before|")
+
+    replies = bench.calls(launch, b"a", b"b")
+
+    assert ["a" * (LOG_TAIL_BYTES - 1) + "|", "b" * (LOG_TAIL_BYTES - 1) + "|"] == [
+        r.log_tail for r in replies
+    ]
+    assert "before|" + "a" * 5000 + "|" + "b" * 5000 + "|" == launch.log.read_text()
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(120)
+def test_large_requests_and_replies(bench: Bench) -> None:
+    """300 MB go in and come out."""
+    script = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"
+    request = os.urandom(1_000_000) * 300
+
+    assert request == bench.call(bench.launch(script), request).output
+
+
+def test_script_need_not_read_its_request(bench: Bench) -> None:
+    """A request that nobody reads, larger than a pipe, is no error."""
+    assert b"ok\n" == bench.call(bench.launch("print('ok')"), b"x" * 3_000_000).output
+
+
+def test_folders_are_where_the_session_says(bench: Bench) -> None:
+    """``inside`` names the paths by which the algorithm finds its folders."""
+    launch = bench.launch("import sys; print(open(sys.stdin.read()).read())")
+    (launch.mounts[0].source / "deep").mkdir()
+    (launch.mounts[0].source / "deep" / "data.txt").write_text("data")
+    (launch.temporary / "t.txt").write_text("temporary")
+
+    async def go() -> list[bytes]:
+        async with bench.session(launch) as session:
+            paths = [launch.mounts[0].source / "deep" / "data.txt", launch.temporary / "t.txt"]
+            return [(await session.call(session.inside(path).encode())).output for path in paths]
+
+    assert [b"data\n", b"temporary\n"] == run(go())
+
+
+# --- Other languages --------------------------------------------------------------------------
+
+
+def test_shell_script_runs(bench: Bench) -> None:
+    """A command needn't be Python."""
+    launch = bench.launch(command=("sh", "/computation/run.sh", "you"))
+    (launch.code / "run.sh").write_text('read line; echo "$1: $line"; echo log >&2; exit 5')
+
+    assert Reply(output=b"you: hello\n", exit_code=5, log_tail="log\n") == bench.call(launch, b"hello\n")
+
+
+def test_signal_ends_a_shell_script(bench: Bench) -> None:
+    """A signal is reported as such, whatever the language."""
+    launch = bench.launch(command=("sh", "-c", "kill -TERM $$"))
+
+    assert -signal.SIGTERM == bench.call(launch).exit_code
+
+
+def test_program_of_the_algorithms_own_runs(bench: Bench) -> None:
+    """A command may name a program in the algorithm's folder."""
+    launch = bench.launch(command=("./go", "there"))
+    (launch.code / "go").write_text('#!/bin/sh\nprintf "%s" "$1"')
+    (launch.code / "go").chmod(0o755)
+
+    assert b"there" == bench.call(launch).output
+
+
+def test_unknown_command_fails_at_the_start(bench: Bench) -> None:
+    """A command that is not on this machine is named."""
+    with pytest.raises(AlgorithmFailed, match="'no-such-program' can't be started"):
+        bench.call(bench.launch(command=("no-such-program", "x")))
+
+
+# --- Limits and ends --------------------------------------------------------------------------
+
+
+def test_time_limit_ends_everything(bench: Bench) -> None:
+    """A call beyond its time is ended with its children, and the next call works."""
+    launch = lingering(bench, limits=CallLimits(seconds=2.5))
+
+    async def go() -> tuple[bytes, bytes]:
+        async with thread_of_life(launch) as gone, bench.session(launch) as session:
+            with pytest.raises(LimitReached, match=r"longer than 2\.5 seconds"):
+                await session.call(b"")
+            said = await gone
+            (launch.code / "local.py").write_text("print('next')")
+            return said, (await session.call(b"")).output
+
+    assert (b"oo", b"next\n") == run(go())
+
+
+def test_reply_limit(bench: Bench) -> None:
+    """A call that answers without end is ended."""
+    launch = bench.launch("while True: print('x' * 1000)", limits=CallLimits(reply_bytes=1_000_000))
+
+    with pytest.raises(LimitReached, match="more than 1000000 bytes"):
+        bench.call(launch)
+
+
+def test_reply_of_exactly_the_limit_passes(bench: Bench) -> None:
+    """The bound itself is allowed, one byte more isn't."""
+    script = "import sys; sys.stdout.write('x' * int(sys.stdin.read()))"
+    launch = bench.launch(script, limits=CallLimits(reply_bytes=1000))
+
+    assert 1000 == len(bench.call(launch, b"1000").output)
+    with pytest.raises(LimitReached):
+        bench.call(launch, b"1001")
+
+
+def test_memory_limit(bench: Bench) -> None:
+    """A call that takes more memory than it may is ended, and the error names the bound."""
+    script = "held = [b'x' * 10_000_000 for _ in range(100)]; print(len(held))"
+    launch = bench.launch(script, limits=CallLimits(memory_bytes=300_000_000))
+
+    with pytest.raises(LimitReached, match="300000000 bytes of memory"):
+        bench.call(launch)
+    assert b"100\n" == bench.call(replace(launch, limits=CallLimits(memory_bytes=3_000_000_000))).output
+
+
+def test_cancelled_call_leaves_no_process(bench: Bench) -> None:
+    """Who cancels a call may be sure that it and its children are gone."""
+    launch = lingering(bench)
+
+    async def go() -> bytes:
+        async with thread_of_life(launch) as gone, bench.session(launch) as session:
+            call = asyncio.create_task(session.call(b""))
+            await gone.begun  # type: ignore[attr-defined] # a test's shorthand
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            return await gone
+
+    assert b"oo".startswith(run(go()))
+
+
+def test_grandchild_with_open_output_holds_nobody(bench: Bench) -> None:
+    """A reply is complete when the script ends, whoever else holds its standard output."""
+    script = """
+        import os, signal
+        print("done", flush=True)
+        if os.fork() == 0:
+            os.setpgid(0, 0)
+            signal.pause()
+    """
+
+    assert b"done\n" == bench.call(bench.launch(script)).output
+
+
+def test_nothing_stays_open(bench: Bench) -> None:
+    """After a runtime was closed, this process has as many descriptors and children as before."""
+    launch = bench.launch("print(1)", limits=CallLimits(memory_bytes=2_000_000_000))
+    bench.call(launch)
+    before = sorted(os.listdir("/proc/self/fd"))
+
+    bench.calls(launch, b"", b"")
+
+    assert before == sorted(os.listdir("/proc/self/fd"))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_death_of_the_host_ends_everything(bench: Bench) -> None:
+    """If Atoll itself is killed, its algorithms end too."""
+    launch = lingering(bench)
+    program = f"""
+        import asyncio, sys
+        sys.path[:0] = {sys.path!r}
+        from pathlib import Path, PosixPath
+        from tests.contract import test_runtimes as t
+        from atoll.engine.limits import CallLimits
+        from atoll.engine.ports import Launch, Mount, Style
+        bench = t.make_bench({bench.kind!r}, Path({str(bench.folder)!r}))
+        launch = {launch!r}
+        bench.call(launch)
+    """.replace("<Style.CALL: 'call'>", "Style.CALL")
+
+    async def go() -> bytes:
+        async with thread_of_life(launch) as gone:
+            host = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)])
+            await gone.begun  # type: ignore[attr-defined] # a test's shorthand
+            host.kill()
+            host.wait()
+            return await gone
+
+    if bench.kind == "process-cold":
+        pytest.skip("a plain process's children outlive it: they are not known to the system as its own")
+    assert b"oo".startswith(run(go()))
+
+
+def test_session_closes_twice(bench: Bench) -> None:
+    """Closing again does nothing."""
+
+    async def go() -> None:
+        async with bench.session(bench.launch("print(1)")) as session:
+            await session.call(b"")
+            await session.close()
+            await session.close()
+
+    run(go())
+
+
+def test_seats_work_at_the_same_time(bench: Bench) -> None:
+    """Sessions of several seats don't wait for each other."""
+    first, second = (lingering(bench, seat=seat) for seat in ("local0", "local1"))
+    text = (second.code / "local.py").read_text()
+    (second.code / "local.py").write_text(
+        text.replace(repr(str(second.mounts[0].source)), "os.environ['OUTPUT']")
+    )
+
+    async def go() -> list[bytes]:
+        runtime = bench.make()
+        try:
+            async with thread_of_life(first) as one, thread_of_life(second) as two:
+                calls = []
+                for launch in (first, second):
+                    own = replace(launch, environment={"OUTPUT": str(launch.mounts[0].source)})
+                    session = await runtime.start(own)
+                    calls.append(asyncio.create_task(session.call(b"")))
+                await one.begun  # type: ignore[attr-defined] # a test's shorthand
+                await two.begun  # type: ignore[attr-defined] # the same
+                for call in calls:
+                    call.cancel()
+                await asyncio.wait(calls)
+                return [await one, await two]
+        finally:
+            await runtime.close()
+
+    assert all(said for said in run(go()))
+
+
+def test_caveats_are_sentences(bench: Bench) -> None:
+    """What a runtime doesn't enforce, it says."""
+    caveats = bench.make().caveats()
+
+    assert all("bound" in caveat or "isolation" in caveat or "outlive" in caveat for caveat in caveats)
+
+
+# --- Served processes -------------------------------------------------------------------------
+
+COUNTER = """
+    import coinstac
+    calls = 0
+    def local(data):
+        global calls
+        calls += 1
+        print("called", calls)
+        if data == "exit":
+            raise SystemExit(3)
+        if data == "set":
+            return {1, 2}
+        if data == "leave":
+            import os
+            os._exit(9)
+        if data == "crash":
+            import os
+            os.kill(os.getpid(), 11)
+        return {"calls": calls, "data": data}
+    def remote(data):
+        return {"nan": float("nan"), "size": len(data)}
+    coinstac.start(local, remote)
+"""
+
+
+def asked(mode: str, data: Any) -> bytes:
+    return json.dumps({"mode": mode, "data": data}).encode()
+
+
+def test_served_process_keeps_its_state(bench: Bench) -> None:
+    """A served process answers call after call; each reply quotes what its own call printed."""
+    replies = bench.calls(
+        bench.served(COUNTER), asked("local", 1), asked("local", "ü"), asked("remote", "abc")
+    )
+
+    expected = [
+        Reply(output=b'{"calls": 1, "data": 1}', log_tail="called 1\n"),
+        Reply(output=b'{"calls": 2, "data": "\\u00fc"}', log_tail="called 2\n"),
+        Reply(output=b'{"nan": NaN, "size": 3}', log_tail=""),
+    ]
+    assert expected == replies
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"), [("exit", "SystemExit: 3"), ("set", "Object of type set is not JSON serializable")]
+)
+def test_failed_answer_is_no_end(bench: Bench, data: str, reason: str) -> None:
+    """What a function raises, or what JSON can't hold, fails its call; the process goes on."""
+    failed, next_one = bench.calls(bench.served(COUNTER), asked("local", data), asked("local", 1))
+
+    assert (1, b"", True) == (failed.exit_code, failed.output, reason in failed.log_tail)
+    assert b'{"calls": 2, "data": 1}' == next_one.output
+
+
+@pytest.mark.parametrize(("data", "status"), [("leave", 9), ("crash", -signal.SIGSEGV)])
+def test_end_of_a_served_process_is_told(bench: Bench, data: str, status: int) -> None:
+    """A served process that ends answers with its status, and can't be called again."""
+
+    async def go() -> int:
+        async with bench.session(bench.served(COUNTER)) as session:
+            await session.call(asked("local", 0))
+            reply = await session.call(asked("local", data))
+            with pytest.raises(AlgorithmFailed, match="can't answer another call"):
+                await session.call(asked("local", 0))
+            return reply.exit_code
+
+    assert status == run(go())
+
+
+def test_entry_script_that_fails_is_told(bench: Bench) -> None:
+    """An entry script that can't be run leaves its status and its traceback."""
+    reply = bench.call(bench.served("import no_such_module"), asked("local", 1))
+
+    assert (1, True) == (reply.exit_code, "No module named 'no_such_module'" in reply.log_tail)
+
+
+def test_entry_script_without_start_is_told(bench: Bench) -> None:
+    """An entry script that serves nothing fails with what was expected of it."""
+    with pytest.raises(AlgorithmFailed, match=r"expected its entry script to call coinstac\.start"):
+        bench.call(bench.served("print('hello')"), asked("local", 1))
+
+
+def test_time_limit_ends_a_served_process(bench: Bench) -> None:
+    """A served call beyond its time ends the process, which kept its state: the session is lost."""
+    script = """
+        import coinstac, signal
+        coinstac.start(lambda data: signal.pause() if data else data, None)
+    """
+
+    async def go() -> None:
+        async with bench.session(bench.served(script, limits=CallLimits(seconds=2.5))) as session:
+            await session.call(asked("local", 0))
+            with pytest.raises(LimitReached, match=r"longer than 2\.5 seconds"):
+                await session.call(asked("local", 1))
+            with pytest.raises(AlgorithmFailed, match="can't answer another call"):
+                await session.call(asked("local", 0))
+
+    run(go())
+
+
+def test_reply_limit_of_a_served_process(bench: Bench) -> None:
+    """An answer that is too large is not read."""
+    script = "import coinstac; coinstac.start(lambda data: 'x' * data, None)"
+    launch = bench.served(script, limits=CallLimits(reply_bytes=1000))
+
+    assert 1000 == len(bench.call(launch, asked("local", 998)).output)
+    with pytest.raises(LimitReached, match="more than 1000 bytes"):
+        bench.call(launch, asked("local", 999))
+
+
+def test_cancelled_served_call_leaves_no_process(bench: Bench) -> None:
+    """A served process whose call was cancelled ends."""
+    launch = lingering(bench)
+    text = (launch.code / "local.py").read_text()
+    body = (
+        "import coinstac\ndef local(data):\n" + textwrap.indent(text, "    ") + "coinstac.start(local, None)"
+    )
+    (launch.code / "local.py").write_text(body)
+
+    async def go() -> bytes:
+        async with (
+            thread_of_life(launch) as gone,
+            bench.session(replace(launch, style=Style.SERVE)) as session,
+        ):
+            call = asyncio.create_task(session.call(asked("local", 1)))
+            await gone.begun  # type: ignore[attr-defined] # a test's shorthand
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            return await gone
+
+    assert b"oo".startswith(run(go()))
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(120)
+def test_large_served_answers(bench: Bench) -> None:
+    """100 MB go in and come out of a served process."""
+    script = "import coinstac; coinstac.start(lambda data: data, None)"
+    text = "0123456789" * 10_000_000
+
+    assert f'"{text}"'.encode() == bench.call(bench.served(script), asked("local", text)).output
+
+
+def test_served_seed_holds_from_the_start(bench: Bench) -> None:
+    """The seed of a served process's first call is that of its generators."""
+    script = "import coinstac, random; coinstac.start(lambda data: random.random(), None)"
+    launch = bench.served(script)
+
+    first, again, other = (
+        bench.calls(launch, asked("local", 1), asked("local", 1), seed=s) for s in (1, 1, 2)
+    )
+
+    assert first == again
+    assert first != other
