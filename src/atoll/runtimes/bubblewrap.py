@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -152,8 +152,9 @@ class _Sandbox(Place):
     async def _enter(self, parent: Parent) -> int:
         if self._cell is None or self._cell[0] is not parent:
             lines = view.seats(self._launch, self._interpreter, self._roots, within_parent=True)
+            task = {"view": lines, "proc_read_only": view.PROC_READ_ONLY, "proc_hidden": view.PROC_HIDDEN}
             try:
-                self._cell = (parent, await parent.make_cell(lines))
+                self._cell = (parent, await parent.make_cell(task))
             except CellRefused as error:
                 _log.debug("calls at %s start cold: %s", self._launch.seat, error)
                 raise
@@ -167,7 +168,7 @@ class _Sandbox(Place):
             [self._file, *arguments],
             variables,
             streams,
-            options=["--disable-userns", "--chdir", view.CODE],
+            options=["--cap-drop", "ALL", "--disable-userns", "--chdir", view.CODE],
             data_bytes_max=self._data_bytes_max,
             group=self._door,
         )
@@ -189,8 +190,11 @@ def _spawn(
     texts: list[int] = []
     try:
         words = [word for line in lines for word in _words(line, texts)]
+        # Only now: a mount may have needed a point in one of them.
+        for target in ["/", *(target for kind, _, target in lines if kind == "cover")]:
+            words += ["--remount-ro", target]
         return spawn(
-            [program, *_NAMESPACES, *options, *words, "--remount-ro", "/", "--", *command],
+            [program, *_NAMESPACES, *options, *words, "--", *command],
             variables,
             streams,
             passed=[*passed, *texts],
@@ -215,13 +219,23 @@ def _words(line: view.Line, texts: list[int]) -> list[str]:
     return {
         "folder": ["--dir", target],
         "link": ["--symlink", source, target],
-        "proc": ["--proc", target],
+        "proc": ["--proc", target, *_proc_words(target)],
         "memory": ["--perms", source.partition("=")[2], "--tmpfs", target],
-        "cover": ["--tmpfs", target, "--remount-ro", target],
+        "cover": ["--tmpfs", target],
         "read": ["--ro-bind", source, target],
         "write": ["--bind", source, target],
         "device": ["--dev-bind", source, target],
     }[kind]
+
+
+def _proc_words(proc: str) -> Iterator[str]:
+    """What of /proc is one for the whole machine: as read-only or hidden as in a forked sandbox."""
+    for name in view.PROC_READ_ONLY:
+        if os.path.exists(f"/proc/{name}"):
+            yield from ("--ro-bind", f"/proc/{name}", f"{proc}/{name}")
+    for name in view.PROC_HIDDEN:
+        if os.path.exists(f"/proc/{name}"):
+            yield from ("--dev-bind", "/dev/null", f"{proc}/{name}")
 
 
 def _find(launch: Launch, interpreter: Interpreter) -> str:

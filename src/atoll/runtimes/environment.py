@@ -43,6 +43,11 @@ def shared(python: Path, temporary: Path | None, extra: Mapping[str, str]) -> di
     }
 
 
+def bare() -> dict[str, str]:
+    """What an interpreter needs to tell of itself."""
+    return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+
+
 def read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
     """The part of an environment that a warm parent must have from its start."""
     return {name: value for name, value in sorted(environment.items()) if name.startswith(_READ_AT_IMPORT)}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.model.errors import RuntimeUnavailable
+from atoll.runtimes import environment
 
 #: Folders that every sandbox has.
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -86,10 +87,13 @@ def _added_paths(folder: Path) -> Iterable[str]:
 
 
 def _ask(python: Path) -> _Answer:
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     try:
         asked = subprocess.run(
-            [python, "-c", _QUESTION], env=environment, capture_output=True, timeout=_SECONDS_MAX, check=True
+            [python, "-c", _QUESTION],
+            env=environment.bare(),
+            capture_output=True,
+            timeout=_SECONDS_MAX,
+            check=True,
         )
         version, executable, prefixes, paths = ast.literal_eval(asked.stdout.decode())
     except (OSError, subprocess.SubprocessError, ValueError, SyntaxError) as error:

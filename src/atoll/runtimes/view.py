@@ -41,6 +41,11 @@ HOST = "/run/atoll/host"
 #: Where a warm parent puts a sandbox together.
 ROOT = "/run/atoll/root"
 
+#: Parts of /proc that are one for the whole machine. A process whose user is the machine's
+#: root may write some of them without any capability.
+PROC_READ_ONLY = ("acpi", "asound", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
+PROC_HIDDEN = ("kcore", "keys", "kmsg", "latency_stats", "sched_debug", "timer_list")
+
 _PROGRAMS = Path(__file__).parent / "guest"
 
 #: Files and folders of /etc that libraries need and that say nothing of this machine's people

@@ -132,8 +132,8 @@ class Parent:
             os.close(description)
         return call
 
-    async def make_cell(self, view: Sequence[tuple[str, str, str]]) -> int:
-        """Make a sandbox.
+    async def make_cell(self, task: Mapping[str, Any]) -> int:
+        """Make a sandbox, as ``guest/cell.py`` is told.
 
         Raises:
             CellRefused: the machine doesn't let the parent do it.
@@ -142,7 +142,7 @@ class Parent:
         self._count += 1
         number = self._count
         answer = self._cells[number] = self._loop.create_future()
-        description = _file_of({"view": view})
+        description = _file_of(task)
         try:
             self._send({"do": "cell", "id": number}, [description])
         finally:

@@ -49,10 +49,6 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 #: Where a parent has an empty folder on which a cell's root is put together.
 ROOT = "/run/atoll/root"
-#: Parts of /proc that are one for the whole machine. A process whose user is the machine's
-#: root may write some of them without any capability.
-_PROC_READ_ONLY = ("acpi", "asound", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
-_PROC_HIDDEN = ("kcore", "keys", "kmsg", "latency_stats", "sched_debug", "timer_list")
 
 
 def _check(result: int, what: str) -> None:
@@ -120,7 +116,7 @@ def serve_init(task: Any, line: socket.socket) -> NoReturn:
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # orphans need no reaping then
-        _build(task["view"])
+        _build(task)
         surrender()
         _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # the script may not look into this process
     except BaseException as error:  # noqa: BLE001 -- the top of a process: it tells its parent
@@ -147,8 +143,9 @@ def surrender() -> None:
     _check(_libc.capset(head, struct.pack("=6I", 0, 0, 0, 0, 0, 0)), "capset")
 
 
-def _build(view: List[List[Any]]) -> None:
+def _build(task: Any) -> None:
     """Make this process's namespaces and put its file system together."""
+    view: List[List[Any]] = task["view"]
     unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS)
     socket.sethostname("atoll")
     _raise_loopback()
@@ -157,6 +154,8 @@ def _build(view: List[List[Any]]) -> None:
     for kind, source, target in view:
         _apply(kind, source, ROOT + target)
     _seal([(ROOT + target, kind) for kind, _, target in view])
+    settings = os.open(ROOT + "/proc/sys", os.O_RDONLY | os.O_CLOEXEC)
+    _close_proc(task)
     os.chdir(ROOT)
     old = ROOT + "/run/old"
     os.makedirs(old)
@@ -165,7 +164,8 @@ def _build(view: List[List[Any]]) -> None:
     _check(_libc.umount2(b"/run/old", _MNT_DETACH), "umount the parent's view")
     os.rmdir("/run/old")
     mount("none", "/", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
-    _enter_user_namespace()
+    _enter_user_namespace(settings)
+    os.close(settings)
 
 
 def _apply(kind: str, source: str, target: str) -> None:
@@ -182,7 +182,7 @@ def _apply(kind: str, source: str, target: str) -> None:
             file.write(source)
     elif kind == "proc":
         os.makedirs(target, exist_ok=True)
-        _mount_proc(target)
+        mount("proc", target, "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     elif kind in ("memory", "cover"):
         os.makedirs(target, exist_ok=True)
         mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, source or "mode=0755")
@@ -207,16 +207,16 @@ def _make_point(source: str, target: str) -> None:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _mount_proc(target: str) -> None:
-    mount("proc", target, "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    for name in _PROC_READ_ONLY:
-        path = target + "/" + name
+def _close_proc(task: Any) -> None:
+    """Take away what of /proc is one for the whole machine."""
+    for name in task["proc_read_only"]:
+        path = ROOT + "/proc/" + name
         if os.path.exists(path):
             mount(path, path, None, _MS_BIND | _MS_REC)
             _remount(path, _MS_RDONLY | _MS_NOEXEC)
-    for name in _PROC_HIDDEN:
-        if os.path.exists(target + "/" + name):
-            mount(ROOT + "/dev/null", target + "/" + name, None, _MS_BIND)
+    for name in task["proc_hidden"]:
+        if os.path.exists(ROOT + "/proc/" + name):
+            mount(ROOT + "/dev/null", ROOT + "/proc/" + name, None, _MS_BIND)
 
 
 def _seal(points: List[Any]) -> None:
@@ -250,8 +250,11 @@ def _raise_loopback() -> None:
         fcntl.ioctl(endpoint, siocsifflags, struct.pack("16sh22x", b"lo", iff_up | iff_running))
 
 
-def _enter_user_namespace() -> None:
-    """Leave the parent's user namespace for one with this user alone, in which none can be made."""
+def _enter_user_namespace(settings: int) -> None:
+    """Leave the parent's user namespace for one with this user alone, in which none can be made.
+
+    `settings` is /proc/sys as it was before it was made read-only.
+    """
     user, group = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER | CLONE_NEWCGROUP)
     for name, content in (
@@ -261,3 +264,6 @@ def _enter_user_namespace() -> None:
     ):
         with open("/proc/self/" + name, "w") as file:
             file.write(content)
+    limit = os.open("user/max_user_namespaces", os.O_WRONLY | os.O_CLOEXEC, dir_fd=settings)
+    os.write(limit, b"0")
+    os.close(limit)
