@@ -1,0 +1,213 @@
+"""Claims and reports of a simulation pass one by one, in an order that a seed repeats."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.federation import LOCAL0, REMOTE, RUN, Heard, make_run, openings, said, seats
+
+from atoll.dialects.coinstac import choreography
+from atoll.hub.hub import Hub
+from atoll.model.errors import StaleEvent
+from atoll.model.events import JobBroke, JobClaimed, JobReported
+from atoll.model.work import Failure, RunStatus, Seat, Ticket
+from atoll.simulator.link import LocalLink, SeededDice, Turnstile
+from atoll.stores.memory import MemoryBlobStore, MemoryRunStore
+
+LOCAL1, LOCAL2 = Seat("local1"), Seat("local2")
+
+
+class Given:
+    """Dice that fall as they are told: for each round the order of claims, then of reports."""
+
+    def __init__(self, *orders: Sequence[Seat]) -> None:
+        self._orders = list(orders)
+
+    def shuffle(self, items: list[Seat]) -> None:
+        """The next order that was given; none is left: as it is."""
+        if self._orders:
+            items[:] = self._orders.pop(0)
+
+
+class Sea:
+    """A hub, a turnstile, and a link for every seat."""
+
+    def __init__(self, turnstile: Turnstile, sites: int = 3, *, aggregated: bool = True) -> None:
+        self.run = make_run(sites, aggregated=[aggregated])
+        self.heard = Heard()
+        self.turnstile = turnstile
+        self.hub = Hub(
+            MemoryRunStore(), MemoryBlobStore(), {"coinstac": choreography}, [turnstile, self.heard]
+        )
+        self.links = {seat: LocalLink(self.hub, seat, turnstile) for seat in (*self.run.sites, REMOTE)}
+
+    async def begin(self) -> Sea:
+        """Let the run begin."""
+        await self.hub.submit(self.run, openings(self.run))
+        return self
+
+    async def claim(self, *order: Seat) -> dict[Seat, Ticket]:
+        """All of these seats claim, one task each, in this order."""
+        tickets = await asyncio.gather(*(self.links[seat].claim() for seat in order))
+        return {ticket.job.seat: ticket for ticket in tickets if ticket is not None}
+
+    async def report(self, ticket: Ticket, *, final: bool = False) -> None:
+        """A seat reports that its job is done."""
+        event = JobReported(run_id=RUN, job_id=ticket.job.id, outcome=said(ticket, final=final))
+        await self.links[ticket.job.seat].report(event)
+
+    def order(self, kind: type[JobClaimed | JobReported]) -> list[Seat]:
+        """In which order this was heard of."""
+        return [job.seat for event, job, _ in self.heard.events if isinstance(event, kind) and job]
+
+
+sites = seats(3)
+orders = st.permutations(sites)
+
+
+@given(claims=orders, reports=orders, arriving=orders, ending=orders)
+def test_the_dice_decide_who_passes_first_and_not_who_comes_first(
+    claims: list[Seat], reports: list[Seat], arriving: list[Seat], ending: list[Seat]
+) -> None:
+    async def pass_through() -> Sea:
+        sea = await Sea(Turnstile(Given(claims, reports))).begin()
+        tickets = await sea.claim(*arriving)
+        await asyncio.gather(*(sea.report(tickets[seat]) for seat in ending))
+        return sea
+
+    sea = asyncio.run(pass_through())
+
+    assert claims == sea.order(JobClaimed)
+    assert reports == sea.order(JobReported)
+
+
+def test_a_seat_that_is_not_expected_has_nothing_to_claim() -> None:
+    async def claim() -> list[Ticket | None]:
+        sea = await Sea(Turnstile(Given())).begin()
+        aggregator = await sea.links[REMOTE].claim()
+        await sea.claim(*sites)
+        again = await sea.links[LOCAL0].claim()
+        return [aggregator, again]
+
+    assert [None, None] == asyncio.run(claim())
+
+
+def test_bad_news_does_not_queue_and_lets_everybody_pass() -> None:
+    async def break_off() -> tuple[Sea, list[BaseException | None]]:
+        sea = await Sea(Turnstile(Given(sites, sites))).begin()
+        tickets = await sea.claim(*sites)
+        waiting = [asyncio.create_task(sea.report(tickets[seat])) for seat in (LOCAL1, LOCAL2)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        await sea.links[LOCAL2].report(
+            JobBroke(
+                run_id=RUN,
+                job_id=tickets[LOCAL2].job.id,
+                failure=Failure(type="AlgorithmFailed", message="no"),
+            )
+        )
+        return sea, list(await asyncio.gather(*waiting, return_exceptions=True))
+
+    sea, endings = asyncio.run(break_off())
+
+    assert [StaleEvent, StaleEvent] == [type(ending) for ending in endings]
+    failed = sea.heard.events[-1][2].run
+    assert RunStatus.FAILED is failed.status
+    assert failed.failure is not None
+    assert LOCAL2 == failed.failure.site
+    assert not sea.turnstile.expects("report", LOCAL0)
+
+
+def test_a_seat_that_waits_to_claim_when_the_run_fails_goes_home() -> None:
+    async def break_off() -> list[Ticket | None]:
+        sea = await Sea(Turnstile(Given(sites))).begin()
+        first = await sea.links[LOCAL0].claim()
+        assert first is not None
+        waiting = [asyncio.create_task(sea.links[LOCAL2].claim())]
+        await asyncio.sleep(0)
+        failure = Failure(type="AlgorithmFailed", message="no")
+        await sea.links[LOCAL0].report(JobBroke(run_id=RUN, job_id=first.job.id, failure=failure))
+        return await asyncio.gather(*waiting)
+
+    assert [None] == asyncio.run(break_off())
+
+
+def test_a_seat_that_stopped_waiting_keeps_its_turn() -> None:
+    async def come_back() -> Sea:
+        sea = await Sea(Turnstile(Given(sites, sites))).begin()
+        tickets = await sea.claim(*sites)
+        waiting = asyncio.create_task(sea.report(tickets[LOCAL1]))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        last = asyncio.create_task(sea.report(tickets[LOCAL2]))
+        await sea.report(tickets[LOCAL0])
+        assert not last.done()
+        await sea.report(tickets[LOCAL1])
+        await last
+        return sea
+
+    assert list(sites) == asyncio.run(come_back()).order(JobReported)
+
+
+def test_when_a_run_fails_a_seat_that_stopped_waiting_is_no_obstacle() -> None:
+    async def give_up() -> bool:
+        turnstile = Turnstile(Given(sites, sites))
+        sea = await Sea(turnstile).begin()
+        tickets = await sea.claim(*sites)
+        waiting = asyncio.create_task(turnstile.enter("report", LOCAL2))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        failure = Failure(type="AlgorithmFailed", message="no")
+        await sea.links[LOCAL1].report(JobBroke(run_id=RUN, job_id=tickets[LOCAL1].job.id, failure=failure))
+        await asyncio.gather(waiting, return_exceptions=True)
+        return turnstile.expects("report", LOCAL0)
+
+    assert not asyncio.run(give_up())
+
+
+# --- Seeds ------------------------------------------------------------------------------------
+
+
+async def sail(seed: int, arriving: Random, *, iterations: int = 3) -> Sea:
+    """A whole run, whose seats come to the turnstile in any order."""
+    sea = await Sea(Turnstile(SeededDice(seed)), sites=4).begin()
+    for iteration in range(1, iterations + 1):
+        for seats_ in (list(sea.run.sites), [REMOTE]):
+            arriving.shuffle(seats_)
+            tickets = list((await sea.claim(*seats_)).values())
+            arriving.shuffle(tickets)
+            final = iteration == iterations and seats_ == [REMOTE]
+            await asyncio.gather(*(sea.report(ticket, final=final) for ticket in tickets))
+    return sea
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_seed_repeats_every_event_whoever_comes_first(seed: int) -> None:
+    histories = [asyncio.run(sail(seed, Random(chance))).heard.events for chance in range(4)]
+
+    for one, other in pairwise(histories):
+        assert one == other, f"seed {seed}"
+
+
+def test_another_seed_is_another_order() -> None:
+    histories = [asyncio.run(sail(seed, Random(0))) for seed in range(8)]
+
+    assert 8 == len({tuple(sea.order(JobClaimed)) for sea in histories})
+
+
+@given(st.integers(0), st.lists(st.text().map(Seat)))
+def test_dice_keep_every_item_and_repeat_themselves(seed: int, items: list[Seat]) -> None:
+    one, other = list(items), list(items)
+    SeededDice(seed).shuffle(one)
+    SeededDice(seed).shuffle(other)
+
+    assert one == other
+    assert sorted(items) == sorted(one)
