@@ -156,7 +156,8 @@ def link_chain(path: Path) -> dict[Path, str]:
     links: dict[Path, str] = {}
     done = Path("/")
     rest = [part for part in path.parts if part != "/"]
-    while rest and len(links) < _LINKS_MAX:
+    followed = 0
+    while rest and followed < _LINKS_MAX:
         part = rest.pop(0)
         if part == "..":
             done = done.parent
@@ -165,6 +166,7 @@ def link_chain(path: Path) -> dict[Path, str]:
         if step.is_symlink():
             target = os.readlink(step)
             links[step] = target
+            followed += 1
             rest = [part for part in Path(target).parts if part != "/"] + rest
             done = Path("/") if target.startswith("/") else done
         else:

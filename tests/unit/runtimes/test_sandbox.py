@@ -200,7 +200,8 @@ def test_there_are_no_privileges(warm: bool, tmp_path: Path) -> None:
             "chroot": libc.chroot(b"/proc/1/root"),
             "hostname": libc.sethostname(b"x", 1),
         }
-        print(json.dumps([{k: v.strip() for k, v in status.items() if k.startswith("Cap") or k == "NoNewPrivs"}, tries]))
+        rights = {k: v.strip() for k, v in status.items() if k.startswith("Cap") or k == "NoNewPrivs"}
+        print(json.dumps([rights, tries]))
     """
 
     status, tries = answer(warm, tmp_path, launch_of(tmp_path, script))

@@ -1,0 +1,121 @@
+"""Warm parents that crash, and the module that a computation finds outside of Atoll."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atoll.engine.ports import Launch, Mount, Reply, Session, Style
+from atoll.model.errors import AlgorithmFailed
+from atoll.model.work import Seat
+from atoll.runtimes.process import ProcessRuntime
+from atoll.runtimes.warm import SERVED
+
+#: Ends the parent that forked it, as often as there are files to remove.
+PARRICIDE = """
+import os, signal, sys
+def call(data):
+    for name in sorted(os.listdir(os.environ["OUTPUT"])):
+        os.unlink(os.path.join(os.environ["OUTPUT"], name))
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+    return "alive"
+if os.environ.get("SERVE"):
+    import coinstac
+    coinstac.start(call, call)
+else:
+    print(call(None))
+"""
+
+
+def run(folder: Path, style: Style, times: int) -> Reply:
+    for name in ("code", "tmp", "output"):
+        (folder / name).mkdir()
+    (folder / "code" / "local.py").write_text(PARRICIDE)
+    for number in range(times):
+        (folder / "output" / str(number)).touch()
+    environment = {"OUTPUT": str(folder / "output")} | ({"SERVE": "1"} if style is Style.SERVE else {})
+    launch = Launch(
+        seat=Seat("local0"),
+        style=style,
+        code=folder / "code",
+        command=("python", "local.py"),
+        mounts=(Mount(source=folder / "output", target="/output", writable=True),),
+        temporary=folder / "tmp",
+        log=folder / "log",
+        environment=environment,
+    )
+
+    async def go() -> Reply:
+        runtime = ProcessRuntime()
+        try:
+            session: Session = await runtime.start(launch)
+            try:
+                return await session.call(b'{"mode": "local", "data": 1}')
+            finally:
+                await session.close()
+        finally:
+            await runtime.close()
+
+    return asyncio.run(go())
+
+
+def test_call_is_done_again_when_its_parent_crashed(tmp_path: Path) -> None:
+    """A call whose parent ended is done again in a new one."""
+    assert b"alive\n" == run(tmp_path, Style.CALL, 1).output
+
+
+def test_call_is_done_again_only_once(tmp_path: Path) -> None:
+    """A call that ends its parents one after another fails."""
+    with pytest.raises(AlgorithmFailed, match="ended twice"):
+        run(tmp_path, Style.CALL, 5)
+
+
+def test_served_process_is_lost_with_its_parent(tmp_path: Path) -> None:
+    """What a served process kept in memory can't be had again: its call fails."""
+    with pytest.raises(AlgorithmFailed, match="was lost, and with it what it kept in memory"):
+        run(tmp_path, Style.SERVE, 1)
+
+
+def test_coinstac_says_who_should_start_it() -> None:
+    """Outside of Atoll the module tells what to do."""
+    environment = {"PYTHONPATH": str(SERVED), "PATH": os.environ["PATH"]}
+    program = "import coinstac; coinstac.start(print, print)"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (1, True) == (ended.returncode, "try 'atoll simulate'" in ended.stderr)
+
+
+def test_no_signal_of_the_terminal_reaches_a_parent(tmp_path: Path) -> None:
+    """Ctrl-C is for Atoll, which ends its calls itself: they are in sessions of their own."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "local.py").write_text("import os; print(os.getsid(0) == os.getpid())")
+    launch = Launch(
+        seat=Seat("local0"),
+        style=Style.CALL,
+        code=tmp_path / "code",
+        command=("python", "local.py"),
+        temporary=tmp_path,
+        log=tmp_path / "log",
+    )
+
+    async def go() -> bytes:
+        runtime = ProcessRuntime()
+        try:
+            session = await runtime.start(launch)
+            return (await session.call(b"")).output
+        finally:
+            await runtime.close()
+
+    before = signal.getsignal(signal.SIGINT)
+    assert b"True\n" == asyncio.run(go())
+    assert before == signal.getsignal(signal.SIGINT)
