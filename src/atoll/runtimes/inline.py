@@ -77,7 +77,8 @@ class _InlineSession:
             _reseed(seed)
         try:
             output = json.dumps(self._functions[document["mode"]](document["data"])).encode()
-        except Exception:  # Whatever a computation raises is its failure, not ours.
+        # Whatever a computation raises is its failure, not ours; `sys.exit` would end the simulation.
+        except (Exception, SystemExit):
             return self._broken(traceback.format_exc())
         await self._let_others()
         if len(output) > self._launch.limits.reply_bytes:
@@ -114,7 +115,7 @@ def _load(launch: Launch) -> tuple[Function, Function]:
             source = compile(script.read_bytes(), str(script), "exec")
             main = {"__name__": "__main__", "__file__": str(script), "__builtins__": __builtins__}
             exec(source, main)  # noqa: S102  # Running the computation in this process is what inline is.
-        except Exception as error:  # As above.
+        except (Exception, SystemExit) as error:  # As above: its failure, not ours.
             text = traceback.format_exc()
             with launch.log.open("a") as log:
                 log.write(text)
@@ -139,8 +140,9 @@ def _modules_of_its_own(code: Path, folder: Path, stand_in: types.ModuleType) ->
     finally:
         sys.path[:] = path
         for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if name == "coinstac" or (name not in before and file and Path(file).is_relative_to(code)):
+            # A folder without an __init__.py is a module that has a path and no file.
+            place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+            if name == "coinstac" or (name not in before and place and Path(place).is_relative_to(code)):
                 del sys.modules[name]
         if "coinstac" in before:
             sys.modules["coinstac"] = before["coinstac"]
