@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import machine, results
-from benchmarks.command import ROOT, CommandFailed
+from benchmarks.command import ROOT, CommandFailed, adopt
 from benchmarks.figures import Figure, Measure
 from benchmarks.measures import MEASURES
 from benchmarks.workshop import Workshop
@@ -44,6 +44,7 @@ def _take(measures: Sequence[Measure], *, quick: bool) -> tuple[dict[Measure, Se
 
 def main() -> int:
     asked = _asked()
+    adopt()
     described = machine.describe()
     before = machine.watch()
     if before > machine.QUIET_SHARE:

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import computations
 from benchmarks.command import python
 from benchmarks.figures import Figure, Floor, Measure
-from benchmarks.workshop import Workshop, cpu_of, seconds_of
+from benchmarks.workshop import Simulated, Workshop, cpu_of, seconds_of
 
 _SITES = 5
 #: Burns processor time rather than sleeping, as a real import does.
@@ -41,13 +41,15 @@ def take(workshop: Workshop) -> Sequence[Figure]:
     local = computations.script('answer["output"]["work"] = slowlib.work(1)', imports="import slowlib")
     remote = computations.script(computations.until(2), imports="import slowlib")
     computation = computations.scripts(workshop.folder / "imports", local=local, remote=remote)
-    pooled = [
-        json.loads(cost.printed)
-        for cost in workshop.repeat(lambda: python("-c", _POOLED, interpreter=interpreter), times=5, quick=2)
-    ]
-    one_import, work = (statistics.median(column) for column in zip(*pooled, strict=True))
     options = ("-c", _SITES, "--python", interpreter, "--runtime", "bubblewrap")
-    warm = workshop.repeat(lambda: workshop.simulate(computation, *options), times=5, quick=2)
+
+    def both() -> tuple[list[float], Simulated]:
+        # In turns, so that a machine that slows down slows down both.
+        pooled: list[float] = json.loads(python("-c", _POOLED, interpreter=interpreter).printed)
+        return pooled, workshop.simulate(computation, *options)
+
+    pooled, warm = zip(*workshop.repeat(both, times=5, quick=2), strict=True)
+    one_import, work = (statistics.median(column) for column in zip(*pooled, strict=True))
     cold = workshop.repeat(lambda: workshop.simulate(computation, *options, warm=False), times=2, quick=1)
     what = f"{_SITES} sites × 2 iterations, 3 s of imports"
     floor = Floor(what="pooled work + one import", value=work + one_import)
