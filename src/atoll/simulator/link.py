@@ -8,7 +8,7 @@ chose when their round opened. Nobody loses by it: a round follows only when all
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -26,7 +26,9 @@ class Turnstile:
     def __init__(self, dice: Dice) -> None:
         self._dice = dice
         self._turns: deque[_Turn] = deque()
-        self._expected: set[_Turn] = set()
+        #: How often a turn is to come. Twice, where a seat's report has just opened a round in which
+        #: it has a report to make again: then it has not left its last turn yet.
+        self._expected: Counter[_Turn] = Counter()
         self._waiting: dict[_Turn, asyncio.Future[None]] = {}
 
     def changed(self, event: Event | None, job: Job | None, changes: Changes) -> None:
@@ -39,24 +41,24 @@ class Turnstile:
             for kind in ("claim", "report") if seats else ():
                 self._dice.shuffle(seats)
                 self._turns.extend((kind, seat) for seat in seats)
-            self._expected.update(self._turns)
+                self._expected.update((kind, seat) for seat in seats)
 
     def expects(self, kind: str, seat: Seat) -> bool:
         """Whether this seat has a turn to come."""
-        return (kind, seat) in self._expected
+        return self._expected[kind, seat] > 0
 
     async def enter(self, kind: str, seat: Seat) -> None:
         """Wait for this seat's turn."""
         turn = (kind, seat)
-        if turn in self._expected and self._turns[0] != turn:
+        if self.expects(kind, seat) and self._turns[0] != turn:
             self._waiting[turn] = asyncio.get_running_loop().create_future()
             await self._waiting[turn]
 
     def leave(self, kind: str, seat: Seat) -> None:
         """Let the next one pass."""
-        if (kind, seat) not in self._expected:
+        if not self.expects(kind, seat):
             return  # The run has ended meanwhile.
-        self._expected.remove((kind, seat))
+        self._expected[kind, seat] -= 1
         self._turns.popleft()
         following = self._waiting.pop(self._turns[0], None) if self._turns else None
         if following is not None and not following.done():

@@ -173,6 +173,28 @@ def test_when_a_run_fails_a_seat_that_stopped_waiting_is_no_obstacle() -> None:
     assert not asyncio.run(give_up())
 
 
+@given(chance=st.randoms(use_true_random=False), seed=st.integers(0, 2**32))
+def test_seats_that_work_round_after_round_have_a_turn_in_each(chance: Random, seed: int) -> None:
+    """Whoever reports last opens the next round before it has left its turn in this one."""
+
+    async def work() -> Sea:
+        sea = await Sea(Turnstile(SeededDice(seed)), aggregated=False).begin()
+        for iteration in range(1, 5):
+            tickets = list((await sea.claim(*chance.sample(sites, 3))).values())
+            chance.shuffle(tickets)
+            async with asyncio.timeout(5):
+                await asyncio.gather(*(sea.report(ticket, final=iteration == 4) for ticket in tickets))
+        return sea
+
+    sea = asyncio.run(work())
+
+    claims, reports = sea.order(JobClaimed), sea.order(JobReported)
+    for start in range(0, 12, 3):
+        assert sorted(sites) == sorted(claims[start : start + 3])
+        assert sorted(sites) == sorted(reports[start : start + 3])
+    assert RunStatus.DONE is sea.heard.events[-1][2].run.status
+
+
 # --- Seeds ------------------------------------------------------------------------------------
 
 
