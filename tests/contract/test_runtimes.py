@@ -81,11 +81,15 @@ class Bench:
     def calls(self, launch: Launch, *requests: bytes, **options: Any) -> list[Reply]:
         """Calls one after another in one session."""
 
-        async def go() -> list[Reply]:
-            async with self.session(launch) as session:
-                return [await session.call(request, **options) for request in requests]
+        replies: list[Reply] = []
 
-        return run(go())
+        async def go() -> None:
+            async with self.session(launch) as session:
+                for request in requests:
+                    replies.append(await session.call(request, **options))
+
+        run(go())  # which would make a text of what it returns, however large that is
+        return replies
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
