@@ -31,6 +31,7 @@ for _ in range(50):
     started = time.perf_counter()
     pid = os.fork()
     if pid == 0:
+        {work}
         os._exit(0)
     os.waitpid(pid, 0)
     took.append(time.perf_counter() - started)
@@ -58,10 +59,10 @@ def function_calls(calls: int) -> Floor:
     return Floor(what="a loop of function calls with JSON", value=time.perf_counter() - started)
 
 
-def fork(imports: str) -> Floor:
-    """Fork a process that has libraries loaded, and wait for it, in seconds."""
-    printed = python("-c", _FORKS.format(imports=imports)).printed
-    return Floor(what="fork, leave, wait", value=float(printed))
+def fork(imports: str, work: str) -> Floor:
+    """Fork a process that has libraries loaded, let it work, and wait for it, in seconds."""
+    printed = python("-c", _FORKS.format(imports=imports, work=work)).printed
+    return Floor(what="fork, the same work, wait", value=float(printed))
 
 
 def pipes(processes: int, *, rounds: int = 300) -> Floor:

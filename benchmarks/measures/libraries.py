@@ -21,7 +21,7 @@ answer["output"] = {"mean": float(np.sum(table["sum"]) / table["count"].sum())}
 
 
 def take(workshop: Workshop) -> Sequence[Figure]:
-    fork = floors.fork(_IMPORTS)
+    fork = floors.fork(_IMPORTS, 'pd.DataFrame({"x": np.arange(100.0)})["x"].sum()')
     # A site's iteration is a call of its own and its share of the aggregator's.
     calls = 1 + 1 / _SITES
     floor = Floor(what=f"{calls:.1f} × {fork.what}", value=1000 * calls * fork.value)
