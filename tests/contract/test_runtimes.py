@@ -80,13 +80,11 @@ class Bench:
 
     def calls(self, launch: Launch, *requests: bytes, **options: Any) -> list[Reply]:
         """Calls one after another in one session."""
-
         replies: list[Reply] = []
 
         async def go() -> None:
             async with self.session(launch) as session:
-                for request in requests:
-                    replies.append(await session.call(request, **options))
+                replies.extend([await session.call(request, **options) for request in requests])
 
         run(go())  # which would make a text of what it returns, however large that is
         return replies
@@ -539,6 +537,25 @@ def test_grandchild_with_open_output_holds_nobody(bench: Bench) -> None:
     """
 
     assert b"done\n" == bench.call(bench.launch(script)).output
+
+
+@pytest.mark.parametrize("detach", ["pass", "os.setpgid(0, 0)", "os.setsid()"])
+def test_what_a_call_leaves_running_ends(bench: Bench, detach: str) -> None:
+    """When a call has ended, so have the processes that it left, in groups of their own too."""
+    launch = lingering(bench)
+    text = (launch.code / "local.py").read_text()
+    text = text.replace("os.setpgid(0, 0)", detach + '; os.write(pipe, b"child"); signal.pause()')
+    text = text.replace('os.write(pipe, b"o")\nsignal.pause()', "sys.stdin.read()")
+    (launch.code / "local.py").write_text(text)
+    if bench.kind == "process-cold" and "setsid" in detach:
+        pytest.skip("nobody can tell such a process from others: caveats() says so")
+
+    async def go() -> bytes:
+        async with thread_of_life(launch) as gone, bench.session(launch) as session:
+            await session.call(b"")
+            return await gone
+
+    assert b"child".startswith(run(go()))
 
 
 def test_nothing_stays_open(bench: Bench) -> None:

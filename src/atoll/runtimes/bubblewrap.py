@@ -200,7 +200,7 @@ def _spawn(
             passed=[*passed, *texts],
             data_bytes_max=data_bytes_max,
             group=group,
-            signals_shifted=True,
+            sandboxed=True,
         )
     finally:
         for text in texts:

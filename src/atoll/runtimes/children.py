@@ -29,9 +29,9 @@ class Streams:
 class Child:
     """A process that was started, and the process group that it leads."""
 
-    def __init__(self, process: subprocess.Popen[bytes], *, signals_shifted: bool = False) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, sandboxed: bool) -> None:
         self._process = process
-        self._signals_shifted = signals_shifted
+        self._sandboxed = sandboxed
         self._loop = asyncio.get_running_loop()
         #: Its exit status, or minus the signal that ended it.
         self.ended: asyncio.Future[int] = self._loop.create_future()
@@ -46,10 +46,11 @@ class Child:
     def _reap(self) -> None:
         self._loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
-        # What it left in its group. It isn't reaped yet, so that the number can't be another's.
-        _signal(os.killpg, self._process.pid)
+        if not self._sandboxed:
+            # What it left behind. It isn't reaped yet, so that its number can't be another's.
+            kill_tree(self._process.pid)
         status = self._process.wait()
-        if self._signals_shifted and 128 < status <= 128 + signal.SIGRTMAX:
+        if self._sandboxed and 128 < status <= 128 + signal.SIGRTMAX:
             status = 128 - status
         if not self.ended.done():
             self.ended.set_result(status)
@@ -64,7 +65,8 @@ def spawn(
     passed: Sequence[int] = (),
     data_bytes_max: int | None = None,
     group: Path | None = None,
-    signals_shifted: bool = False,
+    sandboxed: bool = False,
+    ends_itself: bool = False,
 ) -> Child:
     """Start a process that leads a session of its own, leaves no core file and dies with us.
 
@@ -76,7 +78,9 @@ def spawn(
         passed: further descriptors that it inherits, under the same numbers.
         data_bytes_max: what each of its processes may allocate.
         group: the file of a control group that takes it in.
-        signals_shifted: whether it reports a signal that ended its own child as shells do.
+        sandboxed: whether it is bubblewrap, which leaves nothing behind, and which reports a
+            signal that ended its own child as shells do.
+        ends_itself: whether it notices our end itself, and has things to do then.
 
     Raises:
         AlgorithmFailed: the command can't be started.
@@ -84,7 +88,7 @@ def spawn(
     serve = () if streams.serve is None else (streams.serve,)
     try:
         process = subprocess.Popen(
-            [*_prelude(data_bytes_max, group), *command],
+            [*_prelude(data_bytes_max, group, ends_itself=ends_itself), *command],
             env=dict(environment),
             cwd=cwd,
             stdin=streams.stdin,
@@ -95,10 +99,10 @@ def spawn(
         )
     except OSError as error:
         raise AlgorithmFailed(f"{command[0]!r} can't be started: {error.strerror}") from error
-    return Child(process, signals_shifted=signals_shifted)
+    return Child(process, sandboxed=sandboxed)
 
 
-def _prelude(data_bytes_max: int | None, group: Path | None) -> list[str]:
+def _prelude(data_bytes_max: int | None, group: Path | None, *, ends_itself: bool) -> list[str]:
     """A shell that sets limits and becomes the command: all that needs no Python in between."""
     lines = ["ulimit -c 0"]
     if data_bytes_max is not None:
@@ -106,7 +110,7 @@ def _prelude(data_bytes_max: int | None, group: Path | None) -> list[str]:
     words = []
     if group is not None:
         lines.append('echo 0 > "$0"')
-    if _setpriv() is not None:
+    if _setpriv() is not None and not ends_itself:
         words = [str(_setpriv()), "--pdeathsig", "KILL", "--"]
     lines.append('exec "$@"')
     return ["/bin/sh", "-c", "; ".join(lines), str(group or "sh"), *words]

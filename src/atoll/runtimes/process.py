@@ -102,6 +102,7 @@ def _start_parent(kind: Kind, command: Sequence[str], line: int, errors: int) ->
     try:
         streams = Streams(stdin=nothing, stdout=nothing, stderr=errors)
         variables = environment.shared(kind.executable, None, dict(kind.environment))
-        return spawn([str(kind.executable), *command], variables, streams, passed=[line])
+        # It must live long enough to end its calls when we end.
+        return spawn([str(kind.executable), *command], variables, streams, passed=[line], ends_itself=True)
     finally:
         os.close(nothing)

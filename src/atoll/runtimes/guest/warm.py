@@ -21,6 +21,7 @@ One thread only: a fork copies no other, and locks that those held would stay lo
 from __future__ import annotations
 
 import array
+import ctypes
 import gc
 import json
 import os
@@ -29,13 +30,14 @@ import signal
 import socket
 import sys
 import warnings
-from typing import Any, Dict, List, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, NoReturn, Optional, Set, Tuple
 
 from . import script  # noqa: TID252 -- the package has another name where this runs
 
 #: Bytes of a message; what is larger travels as a file.
 _MESSAGE_BYTES_MAX = 65536
 _FILES_MAX = 8
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class _Call:
@@ -58,6 +60,8 @@ class _Parent:
         self._cell = cell
         self._calls: Dict[int, _Call] = {}
         self._cells: Dict[int, Any] = {}
+        #: Ended calls whose sessions may have members left.
+        self._past: Set[int] = set()
         #: First processes of cells that were dropped and are not reaped yet.
         self._dropped: List[int] = []
         self._own_processes = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if cell else -1
@@ -91,9 +95,15 @@ class _Parent:
             self._leave()
 
     def _leave(self) -> NoReturn:
-        for call in self._calls.values():
-            self._kill(call)
-        os._exit(0)
+        """End, with everything that was forked: what loses its parent becomes a child of this process."""
+        while self._cell is None:
+            for pid in _children():
+                os.kill(pid, signal.SIGKILL)
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+        os._exit(0)  # and with it the namespace that all cells are in
 
     def _obey(self) -> None:
         text, files = _receive(self._control)
@@ -147,6 +157,8 @@ class _Parent:
         """Become the call, in the forked child."""
         try:
             os.setsid()
+            if home is None:  # a cell ends with its parent anyway
+                ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             task = json.loads(_read_all(files["task"]))
             if "group" in files:
                 os.write(files["group"], b"0")
@@ -235,12 +247,36 @@ class _Parent:
                     continue
                 self._sweep(call.cell)
             del self._calls[call.number]
+            if call.cell is None:
+                self._past.add(call.pid)
+                self._end_strays()
             self._tell(ended=call.number, status=call.status)
+        if self._cell is None:
+            self._end_strays()
         self._dropped = [pid for pid in self._dropped if not os.waitpid(pid, os.WNOHANG)[0]]
         for number, home in list(self._cells.items()):
             if os.waitpid(home.pid, os.WNOHANG)[0]:  # it should not end by itself: calls are told
                 home.forget()
                 del self._cells[number]
+
+    def _end_strays(self) -> None:
+        """Without cells: end what calls left outside of their groups.
+
+        Such a process has become a child of this one. Where it has left its call's session too,
+        nobody can tell whose it is, and it ends when no call is under way.
+        """
+        running = {call.pid for call in self._calls.values()}
+        for pid in _children():
+            if pid in running:
+                continue
+            try:
+                if not running or os.getsid(pid) in self._past:
+                    os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+            except (ProcessLookupError, ChildProcessError):
+                pass
+        if not running:
+            self._past.clear()
 
     def _sweep(self, number: int) -> None:
         """End what a call left in its cell."""
@@ -251,6 +287,15 @@ class _Parent:
                 home.line.recv(1)
         except OSError:
             pass  # the cell's first process is gone, and with it all others
+
+
+def _children() -> List[int]:
+    """The children of this process, adopted ones too."""
+    try:
+        with open("/proc/self/task/%d/children" % (os.getpid(),)) as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:  # a kernel that doesn't tell
+        return []
 
 
 def _fork() -> int:
@@ -324,6 +369,8 @@ def main(descriptor: int, isolated: bool) -> NoReturn:
             del sys.path_importer_cache[folder]
         gc.collect()
         gc.freeze()  # a collection in a child then leaves the shared memory alone
+        if cell is None:
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         parent = _Parent(control, cell)
         control.sendall(json.dumps({"ready": True} if reason is None else {"cold": reason}).encode())
     except BaseException as error:  # noqa: BLE001 -- the top of a process
