@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from atoll.engine.ports import Changes, Choreography, Following, OpenState
-from atoll.model.errors import LimitReached, StaleEvent
+from atoll.model.errors import LimitReached, NotYours, StaleEvent
 from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
 from atoll.model.work import (
     Failure,
@@ -49,6 +49,7 @@ def advance(state: OpenState, event: Event, choreographies: Choreographies) -> C
     Raises:
         StaleEvent: the job, or its run, has ended already; or it was claimed before; or nobody
             has claimed the job that is reported.
+        NotYours: the report is not one that a node may make of this job.
     """
     job = state.job
     if job.status.ended or state.run.status.ended:
@@ -61,6 +62,8 @@ def advance(state: OpenState, event: Event, choreographies: Choreographies) -> C
         case _ if job.status is JobStatus.QUEUED:
             raise StaleEvent(f"{type(event).__name__} came for job {job.id}, which nobody has claimed")
         case JobReported(outcome=outcome):
+            if outcome.message is None and state.round.work is Work.CALL:
+                raise NotYours(f"the report about job {job.id} has no message, which a call must leave")
             return _reported(state, replace(job, status=JobStatus.DONE, outcome=outcome), choreographies)
         case JobBroke(failure=failure):
             return _broke(state, failure)

@@ -13,7 +13,7 @@
     - BlobMismatch        what arrived is not what was announced
     - InputMissing        a value that an earlier step should have left is not there
   * StaleEvent            the event is about a job that has ended already
-  * NotYours              a seat spoke about a job that is another seat's
+  * NotYours              a seat reported what is not its to report
 
 A message says what happened, to what, what was expected, and what to do. It never holds
 a secret or a value of a site's data.
@@ -81,4 +81,4 @@ class StaleEvent(AtollError):
 
 
 class NotYours(AtollError):
-    """A seat spoke about a job that is another seat's."""
+    """A seat spoke about a job that is another seat's, or said what it can't say of its own."""

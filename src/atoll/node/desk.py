@@ -40,22 +40,27 @@ class SiteData:
     """The files that a site brings to a run."""
 
     folder: Path
-    #: Relative names of links that lead out of the folder, and what they lead to.
-    outside: dict[str, Path] = field(default_factory=dict)
+    #: Relative names of links in the folder, and what they lead to in the end.
+    links: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def outside(self) -> tuple[Path, ...]:
+        """What links lead to that lies outside of the folder: it needs mounts of its own."""
+        return tuple(target for target in self.links.values() if not target.is_relative_to(self.folder))
 
 
 def look_at(folder: Path) -> SiteData:
-    """Find the links in a site's folder that lead out of it: they need a mount of their own."""
-    outside: dict[str, Path] = {}
+    """Find the links in a site's folder: where an algorithm is isolated, their paths mean nothing."""
+    links: dict[str, Path] = {}
     real = folder.resolve()
     for where, folders, files in os.walk(real):
         for name in (*folders, *files):
             path = Path(where, name)
             if path.is_symlink():
                 target = path.resolve()
-                if target.exists() and not target.is_relative_to(real):
-                    outside[path.relative_to(real).as_posix()] = target
-    return SiteData(folder=real, outside=outside)
+                if target.exists():
+                    links[path.relative_to(real).as_posix()] = target
+    return SiteData(folder=real, links=links)
 
 
 @dataclass(kw_only=True)
@@ -120,7 +125,7 @@ class Desk:
             mounts.append(Mount(source=self.data.folder, target=f"{_DATA}/{self.seat}"))
             mounts += [
                 Mount(source=source, target=f"{_DATA}/linked/{number}")
-                for number, source in enumerate(self.data.outside.values())
+                for number, source in enumerate(self.data.outside)
             ]
         return Launch(
             seat=self.seat,
@@ -144,7 +149,6 @@ class Desk:
             return
         self._laid_out = True
         base, root = self.folders[Folder.BASE], self.data.folder
-        shown = self.session.inside(root)
         for where, folders, files in os.walk(root):
             inner = Path(where).relative_to(root)
             for name in folders:
@@ -152,7 +156,14 @@ class Desk:
                     (base / inner / name).mkdir(exist_ok=True)
             for name in (*files, *(name for name in folders if Path(where, name).is_symlink())):
                 relative = (inner / name).as_posix()
-                source = self.data.outside.get(relative)
-                target = self.session.inside(source) if source else f"{shown}/{relative}"
+                target = self._shown(self.data.links.get(relative, root / relative))
                 with suppress(FileExistsError):  # What was sent here first has the name.
                     os.symlink(target, base / inner / name)
+
+    def _shown(self, path: Path) -> str:
+        """Where the algorithm sees a file of the site, or one that a link of the site leads to."""
+        assert self.data is not None
+        assert self.session is not None
+        if path.is_relative_to(self.data.folder):
+            return f"{self.session.inside(self.data.folder)}/{path.relative_to(self.data.folder)}"
+        return self.session.inside(path)

@@ -54,13 +54,31 @@ def creating(root: Path, name: str) -> Iterator[BinaryIO]:
         os.close(handle)
 
 
-def regular_files(root: Path) -> Iterator[tuple[str, BinaryIO]]:
+def regular_files(root: Path, below: str = "") -> Iterator[tuple[str, BinaryIO]]:
     """Every file under `root` by its relative name, open for reading, in the order of names.
 
+    Args:
+        root: a folder that an algorithm could write to.
+        below: the name of one file or folder in it, where only that is wanted.
+
     Raises:
-        UnsafeName: something there is neither a file nor a folder.
+        FileNotFoundError: there is nothing named `below`.
+        UnsafeName: something there is neither a file nor a folder, or `below` leads through a link.
     """
-    yield from _walk(os.open(root, _FOLDER), "")
+    handle = os.open(root, _FOLDER)
+    if not below:
+        yield from _walk(handle, "")
+        return
+    check_blob_name(below)
+    *folders, last = below.split("/")
+    try:
+        for part in folders:
+            inner = _open_folder(handle, part, below)
+            os.close(handle)
+            handle = inner
+        yield from _one(handle, last, below)
+    finally:
+        os.close(handle)
 
 
 def is_empty(root: Path) -> bool:
@@ -82,31 +100,39 @@ def empty(root: Path) -> None:
 def _walk(handle: int, prefix: str) -> Iterator[tuple[str, BinaryIO]]:
     try:
         for entry in sorted(os.listdir(handle)):
-            name = f"{prefix}{entry}"
-            mode = os.stat(entry, dir_fd=handle, follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode):
-                yield from _walk(os.open(entry, _FOLDER, dir_fd=handle), f"{name}/")
-            elif stat.S_ISREG(mode):
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                with open(os.open(entry, flags, dir_fd=handle), "rb", buffering=0) as file:
-                    yield name, file
-            else:
-                raise UnsafeName(
-                    f"{name!r} in the transfer directory is {_kind(mode)}: only files and folders "
-                    "can be sent. Copy the content there"
-                )
+            yield from _one(handle, entry, f"{prefix}{entry}")
     finally:
         os.close(handle)
+
+
+def _one(handle: int, entry: str, name: str) -> Iterator[tuple[str, BinaryIO]]:
+    mode = os.stat(entry, dir_fd=handle, follow_symlinks=False).st_mode
+    if stat.S_ISDIR(mode):
+        yield from _walk(os.open(entry, _FOLDER, dir_fd=handle), f"{name}/")
+    elif stat.S_ISREG(mode):
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(entry, flags, dir_fd=handle), "rb", buffering=0) as file:
+            yield name, file
+    else:
+        raise UnsafeName(
+            f"{name!r} is {_kind(mode)}: only files and folders can be passed on. Copy the content there"
+        )
 
 
 def _step_into(handle: int, part: str, name: str) -> int:
     with suppress(FileExistsError):
         os.mkdir(part, 0o755, dir_fd=handle)
+    return _open_folder(handle, part, name)
+
+
+def _open_folder(handle: int, part: str, name: str) -> int:
     try:
         return os.open(part, _FOLDER, dir_fd=handle)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise UnsafeName(
-            f"a file named {name!r} can't be put in place: {part!r} is there and is a link or a file, "
+            f"a file named {name!r} can't be put in or taken from its place: {part!r} is a link or a file, "
             "expected a folder"
         ) from error
 

@@ -106,7 +106,7 @@ class Runner:
     async def _call(self, ticket: Ticket, installed: Installed, desk: Desk, bodies: list[bytes]) -> Outcome:
         convention = installed.convention
         session = await desk.seat_down(ticket, installed, self._runtime, self._limits)
-        await fetch.carry(list(convention.carried(ticket, bodies, desk)), desk)
+        fetch.carry(convention.carried(ticket, bodies, desk), desk)
         request = convention.compose(ticket, bodies, desk)
         self._observer.started(ticket, request)
         reply = await session.call(request, seed=self._seed_for(ticket))

@@ -54,7 +54,10 @@ class InlineRuntime:
                 '("compspecVersion": 2). This one is started anew for each call: '
                 "use --runtime process or bubblewrap"
             )
-        return _InlineSession(launch, *_load(launch))
+        session = _InlineSession(launch, *_load(launch))
+        # A function may import what lies beside the script as late as in its first call.
+        sys.path.insert(0, session.folder)
+        return session
 
     async def close(self) -> None:
         """Nothing outlives a session here."""
@@ -67,6 +70,7 @@ class _InlineSession:
     def __init__(self, launch: Launch, local: Function, remote: Function) -> None:
         self._launch = launch
         self._functions = {"local": local, "remote": remote}
+        self.folder = str(_script(launch).parent)
 
     def inside(self, path: Path) -> str:
         return str(path)
@@ -89,7 +93,8 @@ class _InlineSession:
         return Reply(output=output)
 
     async def close(self) -> None:
-        pass
+        if self.folder in sys.path:
+            sys.path.remove(self.folder)
 
     async def _let_others(self) -> None:
         """Calls are synchronous: let signals and the view have a turn, a few times a second."""
@@ -109,7 +114,7 @@ def _load(launch: Launch) -> tuple[Function, Function]:
     caught: list[tuple[Function, Function]] = []
     stand_in = types.ModuleType("coinstac")
     stand_in.start = lambda local, remote: caught.append((local, remote))  # type: ignore[attr-defined]  # A module takes any name.
-    script = Path(launch.command[1].replace("/computation", str(launch.code), 1))
+    script = _script(launch)
     with _modules_of_its_own(launch.code, script.parent, stand_in):
         try:
             source = compile(script.read_bytes(), str(script), "exec")
@@ -126,6 +131,10 @@ def _load(launch: Launch) -> tuple[Function, Function]:
             "Name another one with --entry"
         )
     return caught[-1]
+
+
+def _script(launch: Launch) -> Path:
+    return Path(launch.command[1].replace("/computation", str(launch.code), 1))
 
 
 @contextmanager

@@ -133,7 +133,7 @@ def make_runtime(name: str, prepared: Prepared, asked: Arguments, folder: RunFol
     if name == "process":
         return ProcessRuntime(python=asked.python)
     data = [site.folder for site in prepared.plan.data.values()]
-    linked = [path for site in prepared.plan.data.values() for path in site.outside.values()]
+    linked = [path for site in prepared.plan.data.values() for path in site.outside]
     code = [installed.code for installed in prepared.plan.installed.values()]
     return BubblewrapRuntime(python=asked.python, roots=[folder.path, *code, *data, *linked])
 

@@ -14,7 +14,7 @@ from tests.federation import RUN, make_run
 
 from atoll.engine.conductor import advance, begin
 from atoll.engine.ports import Changes, Following, OpenState
-from atoll.model.errors import StaleEvent
+from atoll.model.errors import NotYours, StaleEvent
 from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
 from atoll.model.work import (
     Failure,
@@ -381,3 +381,16 @@ def test_a_rounds_jobs_are_numbered_in_their_order_and_carry_their_inbox() -> No
     assert list(run.sites) == [job.seat for job in changes.jobs]
     assert [(f"0.1.{site}",) for site in run.sites] == [job.inbox for job in changes.jobs]
     assert not changes.cancel_open_jobs
+
+
+def test_a_call_that_leaves_no_message_is_refused() -> None:
+    """A node that reports a call without its message changes nothing."""
+    run = make_run(1, aggregated=[False])
+    choreographies = {"coinstac": Laps(laps=1)}
+    changes = begin(run, choreographies)
+    (job,) = changes.jobs
+    state = OpenState(run=changes.run, round=changes.rounds[0], job=replace(job, status=JobStatus.ACTIVE))
+    event = JobReported(run_id=run.id, job_id=job.id, outcome=Outcome(message=None))
+
+    with pytest.raises(NotYours, match="has no message, which a call must leave"):
+        advance(state, event, choreographies)

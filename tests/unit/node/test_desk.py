@@ -87,12 +87,13 @@ def test_what_leads_out_of_a_sites_folder_is_found_with_where_it_leads(tmp_path:
     (archive / "scan").write_text("scan")
     (site / "archive").symlink_to(archive)
     (site / "sub" / "scan").symlink_to("../../archive/scan")
-    (site / "inner").symlink_to("a.csv")
+    (site / "inner").symlink_to(site / "a.csv")
     (site / "dangling").symlink_to("/nowhere/at/all")
 
     data = look_at(site)
 
-    assert {"archive": archive, "sub/scan": archive / "scan"} == data.outside
+    assert {archive, archive / "scan"} == set(data.outside)
+    assert {"archive": archive, "sub/scan": archive / "scan", "inner": site / "a.csv"} == data.links
 
 
 def test_links_that_lead_out_lead_to_what_is_mounted_for_them(tmp_path: Path, site: Path) -> None:

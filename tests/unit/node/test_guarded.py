@@ -189,7 +189,7 @@ def test_a_file_in_the_way_of_a_folder_is_named(root: Path) -> None:
         put(root, "a/b")
 
     assert str(refused.value) == (
-        "a file named 'a/b' can't be put in place: 'a' is there and is a link or a file, expected a folder"
+        "a file named 'a/b' can't be put in or taken from its place: 'a' is a link or a file, expected a folder"
     )
     assert {"a": b"kept"} == tree(root)
     assert before == descriptors()
@@ -206,7 +206,7 @@ def test_a_link_as_a_part_of_the_path_is_not_followed(root: Path, target: str, n
     trap.symlink_to(target)
     before, open_before = tree(root), descriptors()
 
-    with pytest.raises(UnsafeName, match="'trap' is there and is a link or a file, expected a folder"):
+    with pytest.raises(UnsafeName, match="'trap' is a link or a file, expected a folder"):
         put(root, name)
 
     assert before == tree(root)
@@ -266,19 +266,19 @@ def test_a_link_is_not_sent(root: Path, target: str, name: str) -> None:
     (root / name).parent.mkdir(exist_ok=True)
     (root / name).symlink_to(target)
 
-    with pytest.raises(UnsafeName, match=f"^'{name}' in the transfer directory is a link: only files and "):
+    with pytest.raises(UnsafeName, match=f"^'{name}' is a link: only files and "):
         read(root)
 
 
 def test_a_pipe_is_not_sent_nor_waited_for(root: Path) -> None:
     os.mkfifo(root / "pipe")
 
-    with pytest.raises(UnsafeName, match=r"^'pipe' in the transfer directory is a pipe: "):
+    with pytest.raises(UnsafeName, match=r"^'pipe' is a pipe: "):
         read(root)
 
 
 def test_a_device_is_not_sent(root: Path) -> None:
-    with pytest.raises(UnsafeName, match=r"^'null' in the transfer directory is a device or a socket: "):
+    with pytest.raises(UnsafeName, match=r"^'null' is a device or a socket: "):
         read(_folder_with_a_socket(root))
 
 

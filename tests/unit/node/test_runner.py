@@ -404,7 +404,7 @@ def test_a_link_in_the_transfer_folder_breaks_the_job_and_nothing_is_sent(
     type_, message = failure_of(seating.work(opening())[0])
 
     assert "UnsafeName" == type_
-    assert message.startswith(f"'{planted}' in the transfer directory is a link")
+    assert message.startswith(f"'{planted}' is a link")
     assert [] == seating.shelf.put
 
 

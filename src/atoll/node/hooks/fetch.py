@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+from atoll.engine.limits import CHUNK_BYTES
 from atoll.engine.ports import Convention, Folder, HubLink
-from atoll.model.errors import BlobMismatch
+from atoll.model.errors import BlobMismatch, InputMissing
 from atoll.model.work import Blob, Message, Ticket
 from atoll.node import guarded
 from atoll.node.desk import Desk
@@ -39,16 +40,24 @@ async def files(link: HubLink, ticket: Ticket, convention: Convention, desk: Des
     return count
 
 
-async def carry(names: list[str], desk: Desk) -> None:
-    """Copy files that an earlier step left in the output folder to where this step reads."""
-    wanted = set(names)
-    if not wanted:
-        return
-    for name, source in guarded.regular_files(desk.folders[Folder.OUTPUT]):
-        if name in wanted or any(name.startswith(f"{folder}/") for folder in wanted):
-            with guarded.creating(desk.folders[Folder.BASE], name) as file:
-                while chunk := source.read(1 << 20):
-                    file.write(chunk)
+def carry(names: Sequence[str], desk: Desk) -> None:
+    """Copy files that an earlier step left in the output folder to where this step reads.
+
+    Raises:
+        InputMissing: a file or folder of this name is not there.
+        UnsafeName: a name leads out of the output folder, or to something that is no file.
+    """
+    for wanted in names:
+        try:
+            for name, source in guarded.regular_files(desk.folders[Folder.OUTPUT], wanted):
+                with guarded.creating(desk.folders[Folder.BASE], name) as file:
+                    while chunk := source.read(CHUNK_BYTES):
+                        file.write(chunk)
+        except FileNotFoundError as error:
+            raise InputMissing(
+                f"an earlier step's output names a file {wanted!r}, which is not in the output directory of "
+                "that step: expected the step to write it there"
+            ) from error
 
 
 async def _body(link: HubLink, message: Message) -> bytes:
