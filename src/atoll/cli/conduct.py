@@ -14,7 +14,7 @@ from atoll.cli.exits import DONE, FAILED, INTERRUPTED
 from atoll.cli.output import Ended, console, show, watcher
 from atoll.cli.refusal import print_document
 from atoll.model.errors import SpecInvalid
-from atoll.simulator import coinstac, resume, simulation
+from atoll.simulator import coinstac, simulation
 from atoll.simulator.arguments import Arguments
 
 T = TypeVar("T")
@@ -42,6 +42,9 @@ def _carry_out(asked: Arguments, folder: Path | None, iteration: int | None) -> 
         report = _run(simulation.simulate(prepared, asked, watcher(inline=asked.runtime == "inline")))
         step = -1
     else:
+        # Imported here for the start-up time of everything else.
+        from atoll.simulator import resume
+
         kept = resume.find(folder, iteration)
         asked = kept.changed_by(asked)
         prepared = coinstac.prepare(asked)
@@ -59,7 +62,15 @@ def _carry_out(asked: Arguments, folder: Path | None, iteration: int | None) -> 
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
-    return asyncio.run(_ended_by_signals(work))
+    ended: list[T] = []
+
+    async def main() -> None:
+        ended.append(await _ended_by_signals(work))
+
+    # The main task returns nothing: asyncio.run would write out a large report only to compare
+    # signal handlers, whose text holds their task's and so its result's.
+    asyncio.run(main())
+    return ended[0]
 
 
 async def _ended_by_signals(work: Coroutine[None, None, T]) -> T:

@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from atoll.cli.display import render
 from atoll.cli.escape import escape
 from atoll.cli.live import LiveView, PlainView
 
@@ -73,6 +72,9 @@ def show(ended: Ended, target: Console, *, with_result: bool) -> None:
 
 
 def _show_result(ended: Ended, folder: Path, target: Console) -> None:
+    # Imported here for the start-up time of commands that only print a document.
+    from atoll.cli.display import render
+
     options: dict[str, Any] = {"display": ended.display, "outputs": ended.outputs, "folder": folder}
     options["inputs"] = ended.inputs
     if ended.aggregated:

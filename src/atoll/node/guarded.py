@@ -12,8 +12,8 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from atoll.model.errors import UnsafeName
 from atoll.model.work import check_blob_name
@@ -22,7 +22,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
-def creating(root: Path, name: str) -> Iterator[BinaryIO]:
+def creating(root: Path, name: str) -> Iterator[FileIO]:
     """Open a new file under `root`; it appears under its name when the block ends without error.
 
     A file or link that has the name already is replaced, never followed. Folders between are
@@ -54,7 +54,7 @@ def creating(root: Path, name: str) -> Iterator[BinaryIO]:
         os.close(handle)
 
 
-def regular_files(root: Path, below: str = "") -> Iterator[tuple[str, BinaryIO]]:
+def regular_files(root: Path, below: str = "") -> Iterator[tuple[str, FileIO]]:
     """Every file under `root` by its relative name, open for reading, in the order of names.
 
     Args:
@@ -97,7 +97,7 @@ def empty(root: Path) -> None:
                 os.unlink(entry.path)
 
 
-def _walk(handle: int, prefix: str) -> Iterator[tuple[str, BinaryIO]]:
+def _walk(handle: int, prefix: str) -> Iterator[tuple[str, FileIO]]:
     try:
         for entry in sorted(os.listdir(handle)):
             yield from _one(handle, entry, f"{prefix}{entry}")
@@ -105,7 +105,7 @@ def _walk(handle: int, prefix: str) -> Iterator[tuple[str, BinaryIO]]:
         os.close(handle)
 
 
-def _one(handle: int, entry: str, name: str) -> Iterator[tuple[str, BinaryIO]]:
+def _one(handle: int, entry: str, name: str) -> Iterator[tuple[str, FileIO]]:
     mode = os.stat(entry, dir_fd=handle, follow_symlinks=False).st_mode
     if stat.S_ISDIR(mode):
         yield from _walk(os.open(entry, _FOLDER, dir_fd=handle), f"{name}/")

@@ -125,6 +125,7 @@ class _Sandbox(Place):
             served=view.SERVED,
             environment=environment.isolated(interpreter.executable, launch.environment),
         )
+        self._shown: dict[Path, str] = {}
         #: The parent that made the cell, and the cell's number.
         self._cell: tuple[Parent, int] | None = None
         super().__init__(
@@ -132,6 +133,12 @@ class _Sandbox(Place):
         )
 
     def inside(self, path: Path) -> str:
+        # Asked for four folders at every call, and none of them moves.
+        if path not in self._shown:
+            self._shown[path] = self._find_inside(path)
+        return self._shown[path]
+
+    def _find_inside(self, path: Path) -> str:
         real = Path(os.path.realpath(path))
         shown = [(Path(os.path.realpath(mount.source)), mount.target) for mount in self._launch.mounts]
         shown += [(Path(os.path.realpath(self._launch.temporary)), view.TEMPORARY)]

@@ -116,7 +116,9 @@ def _candidates() -> list[_Place]:
             continue
         above = [folder, folder.parent] if version == 2 else [folder]
         places += [
-            _Place(folder=place, version=version) for place in above if version == 1 or _hands_memory_on(place)
+            _Place(folder=place, version=version)
+            for place in above
+            if version == 1 or _hands_memory_on(place)
         ]
     return places
 

@@ -43,7 +43,8 @@ def find_libraries(
     names: set[str] = set()
     own: set[str] = set(without)
     for path in _python_files(code, {os.path.normpath(code / part) for part in masked}):
-        own |= {path.stem, path.parent.name}
+        # The folder's own name is not one that its scripts import.
+        own |= {path.stem} if path.parent == code else {path.stem, path.parent.name}
         try:
             tree = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError, RecursionError) as error:

@@ -250,4 +250,4 @@ def _keep(
         "calls_kept": recorder.journal_whole,
         "timings": recorder.timings,
     }
-    folder.write("run.json", document)
+    folder.write("run.json", document, lines="timings")

@@ -6,9 +6,10 @@ a file that a message promised.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from typing import BinaryIO
+from io import FileIO
 
 from atoll.engine.limits import BODY_BYTES_INSIDE_MAX, CHUNK_BYTES, FILES_PER_CALL_MAX
 from atoll.engine.ports import Folder, HubLink
@@ -22,7 +23,7 @@ async def message(link: HubLink, ticket: Ticket, body: bytes, blobs: tuple[Blob,
     """The message that a job leaves, its body stored beside it where it is large."""
     large = None
     if len(body) > BODY_BYTES_INSIDE_MAX:
-        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        digest = f"sha256:{(await asyncio.to_thread(hashlib.sha256, body)).hexdigest()}"
         large = Blob(name="body", digest=digest, size_bytes=len(body))
         await link.put_blob(large, _slices(body))
     return Message(
@@ -52,24 +53,21 @@ async def files(link: HubLink, desk: Desk) -> tuple[Blob, ...]:
                 f"the transfer directory holds more than {FILES_PER_CALL_MAX} files, the most that one "
                 "call may send. Send an archive"
             )
-        blob = _described(name, file)
+        blob = await asyncio.to_thread(_described, name, file)
         await link.put_blob(blob, _chunks(file))
         blobs.append(blob)
     guarded.empty(folder)
     return tuple(blobs)
 
 
-def _described(name: str, file: BinaryIO) -> Blob:
-    digest = hashlib.sha256()
-    size_bytes = 0
-    while chunk := file.read(CHUNK_BYTES):
-        digest.update(chunk)
-        size_bytes += len(chunk)
+def _described(name: str, file: FileIO) -> Blob:
+    digest = hashlib.file_digest(file, "sha256")
+    size_bytes = file.tell()
     file.seek(0)
     return Blob(name=name, digest=f"sha256:{digest.hexdigest()}", size_bytes=size_bytes)
 
 
-async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+async def _chunks(file: FileIO) -> AsyncIterator[bytes]:
     while chunk := file.read(CHUNK_BYTES):
         yield chunk
 

@@ -156,7 +156,7 @@ def _run_script(name: str, namespace: Dict[str, Any]) -> None:
         raise SystemExit(2) from None
     loaders = sys.modules["_frozen_importlib_external"]
     namespace["__file__"] = path
-    namespace["__loader__"] = loaders.SourceFileLoader("__main__", path)  # type: ignore[attr-defined] # an alias of a frozen module
+    namespace["__loader__"] = loaders.SourceFileLoader("__main__", path)
     if sys.version_info < (3, 15):
         namespace["__cached__"] = None
     _put_first_on_path(os.path.dirname(os.path.realpath(name)))
@@ -202,7 +202,7 @@ def _end(status: int, namespace: Dict[str, Any]) -> None:
     """Do what matters of an interpreter's end, without taking every library apart."""
     threading = sys.modules.get("threading")
     if threading is not None:
-        threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001 -- waits for the script's threads
+        threading._shutdown()  # noqa: SLF001 -- waits for the script's threads
     atexit._run_exitfuncs()  # noqa: SLF001 -- what the interpreter's end calls
     flushed = _flush(sys.stdout)
     _flush(sys.stderr)

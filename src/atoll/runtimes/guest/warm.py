@@ -331,7 +331,7 @@ def _import_libraries(libraries: List[str]) -> Optional[str]:
         except BaseException:  # noqa: BLE001, PERF203 -- whatever a library raises, the script will meet it
             continue
     threading = sys.modules.get("threading")
-    if threading is not None and threading.active_count() > 1:  # type: ignore[attr-defined] # known by name only
+    if threading is not None and threading.active_count() > 1:
         return "a library started a thread when it was imported"
     for name in os.listdir("/proc/self/fd"):
         # An open folder would lead a call out of its sandbox.
