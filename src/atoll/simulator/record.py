@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,7 +98,9 @@ def take(wanted: Path | None, name: str) -> RunFolder:
             )
         wanted.mkdir(parents=True, exist_ok=True)
         return RunFolder(wanted.resolve())
-    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    # A name that needs no quotes in a shell.
+    plain = "-".join(re.findall(r"[a-z0-9]+", name.lower()))[:40] or "run"
+    stem = f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in range(1, 10_000):
         path = Path("atoll-runs", stem if number == 1 else f"{stem}-{number}")
         try:
