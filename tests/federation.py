@@ -202,6 +202,9 @@ class FunctionRuntime:
         """None: it is a fake."""
         return ()
 
+    async def warm_up(self, launch: Launch) -> None:
+        """Nothing is shared."""
+
     async def start(self, launch: Launch) -> Session:
         """Make a session and remember what it was asked for."""
         self.launches.append(launch)

@@ -16,7 +16,6 @@ import pytest
 
 from atoll.model.work import Role, Seat
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.coinstac import prepare
 from atoll.simulator.simulation import Report, simulate
 
 #: Every runtime that starts real processes.
@@ -123,7 +122,8 @@ class Heard:
 def run(path: Path, tmp_path: Path, *, heard: Heard | None = None, **asked: Any) -> Report:
     """Simulate in this process, into ``tmp_path/out``."""
     arguments = Arguments(path=path, output=asked.pop("output", tmp_path / "out"), **asked)
-    return asyncio.run(simulate(prepare(arguments), arguments, heard or Heard()))
+    _, report = asyncio.run(simulate(arguments, heard or Heard()))
+    return report
 
 
 def atoll(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from atoll.cli.exits import DONE, FAILED, INTERRUPTED
 from atoll.cli.output import Ended, console, show, watcher
 from atoll.cli.refusal import print_document
 from atoll.model.errors import SpecInvalid
-from atoll.simulator import coinstac, simulation
+from atoll.simulator import simulation
 from atoll.simulator.arguments import Arguments
 
 T = TypeVar("T")
@@ -38,26 +38,25 @@ def _carry_out(asked: Arguments, folder: Path | None, iteration: int | None) -> 
     if (folder is None) != (iteration is None):
         raise SpecInvalid("--resume FOLDER and --from ITERATION go together: which iteration of which run?")
     if folder is None or iteration is None:
-        prepared = coinstac.prepare(asked)
-        report = _run(simulation.simulate(prepared, asked, watcher(inline=asked.runtime == "inline")))
-        step = -1
+        watching = watcher(inline=asked.runtime == "inline")
+        prepared, report = _run(simulation.simulate(asked, watching))
+        step = prepared.steps[-1]
     else:
         # Imported here for the start-up time of everything else.
         from atoll.simulator import resume
 
         kept = resume.find(folder, iteration)
         asked = kept.changed_by(asked)
-        prepared = coinstac.prepare(asked)
-        report = _run(resume.repeat(kept, prepared, asked, watcher(inline=asked.runtime == "inline")))
-        step = kept.step
-    spec = prepared.parts[step].spec
+        watching = watcher(inline=asked.runtime == "inline")
+        prepared, report = _run(resume.repeat(kept, asked, watching))
+        step = prepared.steps[kept.step]
     return Ended(
         document=report.document(),
-        display=spec.display,
-        outputs={name: output.model_dump() for name, output in spec.outputs.items()},
-        title=spec.name,
-        inputs=prepared.parts[step].inputspec.sites[0],
-        aggregated=spec.decentralized,
+        display=step.display,
+        outputs=step.outputs,
+        title=step.name,
+        inputs=step.inputs,
+        aggregated=step.aggregated,
     )
 
 

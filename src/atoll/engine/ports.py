@@ -151,6 +151,10 @@ class Runtime(Protocol):
         """Sentences about what this runtime does not contain or enforce here; may be empty."""
         ...
 
+    async def warm_up(self, launch: Launch) -> None:
+        """Start what sessions for launches like this one will share. A hint: nothing is promised."""
+        ...
+
     async def start(self, launch: Launch) -> Session:
         """Make a session ready. Whether a process starts now or at the first call is not promised.
 

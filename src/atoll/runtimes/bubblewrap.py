@@ -20,7 +20,7 @@ from atoll.runtimes import environment, groups, view
 from atoll.runtimes.children import Child, Streams, spawn
 from atoll.runtimes.command import is_python, read_program
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
-from atoll.runtimes.places import Inside, Place
+from atoll.runtimes.places import Inside, Place, choose_kind
 from atoll.runtimes.sessions import CallSession, ServeSession
 from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
 
@@ -74,6 +74,12 @@ class BubblewrapRuntime:
         """What a sandbox doesn't bound here."""
         return (groups.caveat(),)
 
+    async def warm_up(self, launch: Launch) -> None:
+        """Start the warm parent that such a launch's calls are forked from."""
+        if self._pool is not None:
+            python = describe(self._python)
+            await self._pool.parent(choose_kind(launch, python, _inside(launch, python)))
+
     async def start(self, launch: Launch) -> Session:
         """Make a session ready. Its first process starts at its first call.
 
@@ -119,17 +125,15 @@ class _Sandbox(Place):
         self._file = _find(launch, interpreter)
         sources = [launch.code, launch.temporary, *(mount.source for mount in launch.mounts)]
         reachable = all(within_any(Path(os.path.realpath(source)), roots) for source in sources)
-        inside = Inside(
-            code=view.CODE,
-            guest=view.GUEST,
-            served=view.SERVED,
-            environment=environment.isolated(interpreter.executable, launch.environment),
-        )
         self._shown: dict[Path, str] = {}
         #: The parent that made the cell, and the cell's number.
         self._cell: tuple[Parent, int] | None = None
         super().__init__(
-            launch, interpreter, inside, read_program(launch.command), pool if reachable else None
+            launch,
+            interpreter,
+            _inside(launch, interpreter),
+            read_program(launch.command),
+            pool if reachable else None,
         )
 
     def inside(self, path: Path) -> str:
@@ -243,6 +247,15 @@ def _proc_words(proc: str) -> Iterator[str]:
     for name in view.PROC_HIDDEN:
         if os.path.exists(f"/proc/{name}"):
             yield from ("--dev-bind", "/dev/null", f"{proc}/{name}")
+
+
+def _inside(launch: Launch, interpreter: Interpreter) -> Inside:
+    return Inside(
+        code=view.CODE,
+        guest=view.GUEST,
+        served=view.SERVED,
+        environment=environment.isolated(interpreter.executable, launch.environment),
+    )
 
 
 def _find(launch: Launch, interpreter: Interpreter) -> str:

@@ -41,6 +41,9 @@ class InlineRuntime:
             "inline code runs inside Atoll's own process, without isolation or limits: use it for code you trust",
         )
 
+    async def warm_up(self, launch: Launch) -> None:
+        """There is nothing to share: sessions are this process."""
+
     async def start(self, launch: Launch) -> Session:
         """Load the computation's functions.
 

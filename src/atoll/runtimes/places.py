@@ -55,7 +55,7 @@ class Place:
         )
         warm = pool is not None and program is not None and program.warm
         self._pool = pool if warm else None
-        self._kind = _choose_kind(launch, interpreter, inside) if warm else None
+        self._kind = choose_kind(launch, interpreter, inside) if warm else None
 
     def inside(self, path: Path) -> str:
         """Where the algorithm sees a path."""
@@ -142,7 +142,7 @@ class Place:
         return None if self._group is None else self._group.door
 
 
-def _choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Kind:
+def choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Kind:
     """What this launch's warm parent must be like."""
     libraries: tuple[str, ...] = ()
     # A path of the author's own may hold other libraries of the same names.

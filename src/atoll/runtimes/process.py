@@ -13,7 +13,7 @@ from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams, spawn
 from atoll.runtimes.command import is_python, read_program, rewrite
 from atoll.runtimes.interpreter import Interpreter, describe
-from atoll.runtimes.places import Inside, Place
+from atoll.runtimes.places import Inside, Place, choose_kind
 from atoll.runtimes.sessions import CallSession, ServeSession
 from atoll.runtimes.warm import HERE, SERVED, Kind, Pool
 
@@ -45,6 +45,12 @@ class ProcessRuntime:
             groups.caveat(),
         )
 
+    async def warm_up(self, launch: Launch) -> None:
+        """Start the warm parent that such a launch's calls are forked from."""
+        if self._pool is not None:
+            python = describe(self._python)
+            await self._pool.parent(choose_kind(launch, python, _inside(launch, python)))
+
     async def start(self, launch: Launch) -> Session:
         """Make a session ready. Its first process starts at its first call.
 
@@ -66,10 +72,9 @@ class _Process(Place):
 
     def __init__(self, launch: Launch, interpreter: Interpreter, pool: Pool | None) -> None:
         command = rewrite(launch.command, launch.code)
-        variables = environment.shared(interpreter.executable, launch.temporary, launch.environment)
-        self._file = _find(command[0], variables["PATH"], launch, interpreter)
+        inside = _inside(launch, interpreter)
+        self._file = _find(command[0], inside.environment["PATH"], launch, interpreter)
         self._rest = command[1:]
-        inside = Inside(code=str(launch.code), guest=str(HERE), served=str(SERVED), environment=variables)
         super().__init__(launch, interpreter, inside, read_program(command), pool)
 
     def _start_cold(
@@ -83,6 +88,11 @@ class _Process(Place):
             data_bytes_max=self._data_bytes_max,
             group=self._door,
         )
+
+
+def _inside(launch: Launch, interpreter: Interpreter) -> Inside:
+    variables = environment.shared(interpreter.executable, launch.temporary, launch.environment)
+    return Inside(code=str(launch.code), guest=str(HERE), served=str(SERVED), environment=variables)
 
 
 def _find(word: str, path: str, launch: Launch, interpreter: Interpreter) -> str:

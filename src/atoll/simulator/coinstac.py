@@ -28,11 +28,18 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.node.desk import Installed, SiteData, look_at
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.sources import code_folder, digest_of, entry_script, masked, read, site_folder
+from atoll.simulator.prepared import REMOTE, Prepared, PreparedStep
+from atoll.simulator.sources import (
+    code_folder,
+    digest_of,
+    directory_of,
+    entry_script,
+    masked,
+    read,
+    site_folder,
+)
 from atoll.simulator.world import Plan
 
-REMOTE = Seat("remote")
-_FIRST_SITE = "local0"
 #: Who writes the messages that open a run.
 _SUBMITTER = Seat("submitter")
 #: Output types whose value names files: a later step that asks for it gets the files too.
@@ -53,16 +60,6 @@ class Part:
     digests: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A plan, and what the person is told and shown."""
-
-    plan: Plan
-    parts: tuple[Part, ...]
-    directory: Path
-    warnings: tuple[str, ...]
-
-
 def prepare(asked: Arguments) -> Prepared:
     """Read and check everything that was asked for.
 
@@ -71,7 +68,7 @@ def prepare(asked: Arguments) -> Prepared:
     """
     warnings: list[str] = []
     paths = _compspecs(asked)
-    directory = _directory(asked, paths[0])
+    directory = directory_of(asked, paths[0].parent)
     parts = tuple(_part(asked, path, number, directory, warnings) for number, path in enumerate(paths))
     inputspecs = [part.inputspec for part in parts]
     count = count_sites(inputspecs, clients=asked.clients)
@@ -85,7 +82,22 @@ def prepare(asked: Arguments) -> Prepared:
     if asked.strict and warnings:
         raise SpecInvalid(*warnings)
     plan = _plan(asked, parts, resolved, sites, directory, folders)
-    return Prepared(plan=plan, parts=parts, directory=directory, warnings=tuple(dict.fromkeys(warnings)))
+    steps = tuple(_described(part) for part in parts)
+    return Prepared(plan=plan, steps=steps, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _described(part: Part) -> PreparedStep:
+    return PreparedStep(
+        name=part.spec.name,
+        spec_path=part.path,
+        inputs_path=part.inputspec_path,
+        digests=part.digests,
+        serves=part.spec.version_of_protocol == 2,
+        aggregated=part.spec.decentralized,
+        display=part.spec.display,
+        outputs={name: output.model_dump() for name, output in part.spec.outputs.items()},
+        inputs=part.inputspec.sites[0],
+    )
 
 
 def _compspecs(asked: Arguments) -> list[Path]:
@@ -103,23 +115,6 @@ def _compspecs(asked: Arguments) -> list[Path]:
     remedy = "Name a pipelinespec.json with --pipeline"
     entries = parse_pipelinespec(read(pipeline, "a list of compspec.json paths", remedy), str(pipeline))
     return [pipeline.parent / entry.written for entry in entries]
-
-
-def _directory(asked: Arguments, first: Path) -> Path:
-    """Where the sites' files lie: as named, or the test folder that has them, or may have."""
-    if asked.directory is not None:
-        if not asked.directory.is_dir():
-            raise SpecInvalid(f"--directory {asked.directory} is not a folder")
-        return asked.directory
-    base = asked.path if asked.path.is_dir() else asked.path.parent
-    candidates = [
-        base / "test",
-        *([asked.pipeline.parent / "test"] if asked.pipeline else []),
-        first.parent / "test",
-    ]
-    marks = (f"input/{_FIRST_SITE}", _FIRST_SITE, "inputspec.json", ".")
-    there = (folder for mark in marks for folder in candidates if (folder / mark).exists())
-    return next(there, candidates[-1])
 
 
 def _part(asked: Arguments, path: Path, number: int, directory: Path, warnings: list[str]) -> Part:

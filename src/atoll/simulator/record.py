@@ -17,7 +17,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,14 @@ class RunFolder:
     """The folder of one run."""
 
     path: Path
+    #: What was made for it, outermost first; removed if the run never begins.
+    made: tuple[Path, ...] = ()
+
+    def give_back(self) -> None:
+        """Leave no trace of a run that can't begin."""
+        for path in reversed(self.made):
+            with suppress(OSError):  # Somebody else has put something there.
+                path.rmdir()
 
     @property
     def outputs(self) -> Path:
@@ -96,19 +104,27 @@ def take(wanted: Path | None, name: str) -> RunFolder:
                 f"{wanted} holds files already: expected a folder that is new or empty, so that no earlier "
                 "result is mixed with this one. Name another with --output, or remove it"
             )
-        wanted.mkdir(parents=True, exist_ok=True)
-        return RunFolder(wanted.resolve())
+        made = _make(wanted)
+        return RunFolder(wanted.resolve(), made)
     # A name that needs no quotes in a shell.
     plain = "-".join(re.findall(r"[a-z0-9]+", name.lower()))[:40] or "run"
     stem = f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
+    made = _make(Path("atoll-runs"))
     for number in range(1, 10_000):
         path = Path("atoll-runs", stem if number == 1 else f"{stem}-{number}")
         try:
-            path.mkdir(parents=True)
+            path.mkdir()
         except FileExistsError:
             continue
-        return RunFolder(path.resolve())
+        return RunFolder(path.resolve(), (*made, path.absolute()))
     raise OutputTaken(f"atoll-runs holds ten thousand runs named {stem}: remove some")
+
+
+def _make(folder: Path) -> tuple[Path, ...]:
+    """Make a folder and those above it; return what was made."""
+    missing = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return tuple(reversed(missing))
 
 
 class Recorder:

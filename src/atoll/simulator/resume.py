@@ -20,9 +20,11 @@ from atoll.model.errors import AtollError, JobFailed, SpecInvalid
 from atoll.model.work import Algorithm, Job, JobId, Role, RunId, Seat, Ticket, Work
 from atoll.node.desk import Desk, Installed
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.coinstac import REMOTE, Prepared
+from atoll.simulator.choice import check, choose, make_runtime, slots, told_of
+from atoll.simulator.coinstac import prepare
+from atoll.simulator.prepared import REMOTE, Prepared
 from atoll.simulator.record import RunFolder
-from atoll.simulator.simulation import Report, choose, make_runtime, slots, told_of
+from atoll.simulator.simulation import Report
 from atoll.simulator.watch import Watcher
 from atoll.simulator.world import seeds
 
@@ -87,20 +89,25 @@ def find(folder: Path, iteration: int) -> Kept:
     return Kept(folder=folder, arguments=arguments, iteration=iteration, calls=wanted)
 
 
-async def repeat(kept: Kept, prepared: Prepared, asked: Arguments, watcher: Watcher) -> Report:
+async def repeat(kept: Kept, asked: Arguments, watcher: Watcher) -> tuple[Prepared, Report]:
     """Make the calls of one iteration again, and report what they answer.
 
     What they write goes to a folder of its own within the kept run's.
+
+    Raises:
+        Unusable: the run can't be prepared again, or not on this machine.
     """
     started = time.perf_counter()
-    chosen, remarks = choose(prepared, asked)
+    prepared = prepare(asked)
+    chosen, remarks = choose(asked)
+    check(chosen, prepared)
     folder = _new_folder(kept)
-    runtime = make_runtime(chosen, prepared, asked, folder)
+    runtime = make_runtime(chosen, asked, [folder.path, *prepared.sources])
     sites = prepared.plan.run.sites
     again = _Again(kept, prepared, asked, runtime, folder, watcher)
     report = Report(run=folder.path.name, status="failed", sites=sites, results={}, output=folder.path)
     try:
-        watcher.begun(sites=sites, steps=[prepared.parts[kept.step].spec.name], runtime=runtime.name)
+        watcher.begun(sites=sites, steps=[prepared.steps[kept.step].name], runtime=runtime.name)
         for remark in (*prepared.warnings, *remarks, *told_of(runtime, asked), *_missing(kept)):
             watcher.warned(remark)
         await again.all()
@@ -119,7 +126,7 @@ async def repeat(kept: Kept, prepared: Prepared, asked: Arguments, watcher: Watc
     seconds = time.perf_counter() - started
     report = replace(report, rounds=rounds, iterations=1, results=results, result=result, seconds=seconds)
     folder.write("result.json", {"result": result, "results": results})
-    return report
+    return prepared, report
 
 
 class _Again:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from atoll import __version__
 from atoll.engine.ports import Runtime
-from atoll.model.errors import RuntimeUnavailable
 from atoll.model.work import Failure, RunStatus
-from atoll.runtimes import bubblewrap, interpreter
-from atoll.runtimes.bubblewrap import BubblewrapRuntime
-from atoll.runtimes.inline import InlineRuntime
-from atoll.runtimes.process import ProcessRuntime
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.coinstac import REMOTE, Prepared
+from atoll.simulator.choice import EarlyRuntime, check, choose, slots, told_of
+from atoll.simulator.prepared import REMOTE, Prepared
 from atoll.simulator.record import Recorder, RunFolder, recording, take
 from atoll.simulator.watch import Watcher
 from atoll.simulator.world import Ended, Settings, World
@@ -63,19 +58,28 @@ class Report:
         }
 
 
-async def simulate(prepared: Prepared, asked: Arguments, watcher: Watcher) -> Report:
-    """Carry a plan out, and keep what it leaves.
+async def simulate(asked: Arguments, watcher: Watcher) -> tuple[Prepared, Report]:
+    """Carry out what was asked for, and keep what it leaves.
 
     Cancelled, it ends all that it started and says so in its report.
 
     Raises:
-        RuntimeUnavailable: this machine can't run the algorithms in the way that was asked for.
-        OutputTaken: the folder for the run holds something already.
+        Unusable: what was asked for can't be begun. Nothing is left of the attempt.
     """
     started = time.perf_counter()
-    chosen, remarks = choose(prepared, asked)
-    folder = take(asked.output, prepared.parts[0].spec.name)
-    runtime = make_runtime(chosen, prepared, asked, folder)
+    chosen, remarks = choose(asked)
+    folder = take(asked.output, asked.path.resolve().name)
+    early = EarlyRuntime(chosen, asked, folder)
+    try:
+        early.begin()
+        # In a thread, so that the runtime starts meanwhile.
+        prepared = await asyncio.to_thread(_prepare, asked)
+        check(chosen, prepared)
+        runtime = await early.settle(prepared)
+    except BaseException:
+        await early.close()
+        folder.give_back()
+        raise
     report: Report | None = None
     with recording(folder, watcher) as recorder:
         try:
@@ -86,56 +90,19 @@ async def simulate(prepared: Prepared, asked: Arguments, watcher: Watcher) -> Re
         except asyncio.CancelledError:
             report = _interrupted(prepared, folder, recorder, time.perf_counter() - started)
         finally:
-            await runtime.close()
+            await early.close()
             shutil.rmtree(folder.scratch, ignore_errors=True)
             watcher.ended()
             if report is not None:
                 _keep(prepared, asked, runtime, folder, recorder, report)
-    return report
+    return prepared, report
 
 
-def choose(prepared: Prepared, asked: Arguments) -> tuple[str, tuple[str, ...]]:
-    """Which runtime it will be, and a sentence where the choice was Atoll's.
+def _prepare(asked: Arguments) -> Prepared:
+    # Imported here: it takes as long as starting the runtime, which goes on beside it.
+    from atoll.simulator.coinstac import prepare
 
-    Raises:
-        RuntimeUnavailable: the one that was asked for does not work here, or not for this plan.
-    """
-    wanted = asked.runtime
-    interpreter.describe(asked.python)
-    if wanted == "inline":
-        single = [part.path for part in prepared.parts if part.spec.version_of_protocol == 1]
-        if single:
-            raise RuntimeUnavailable(
-                f"--runtime inline calls functions, and {single[0]} is a computation of protocol 1, whose "
-                "scripts are started anew for each call. Use --runtime process or bubblewrap"
-            )
-        if asked.python is not None:
-            raise RuntimeUnavailable("--runtime inline runs in Atoll's own interpreter: leave --python out")
-    if wanted not in ("auto", "bubblewrap"):
-        return wanted, ()
-    reason = bubblewrap.probe()
-    if reason is None:
-        return "bubblewrap", ()
-    if wanted == "bubblewrap":
-        raise RuntimeUnavailable(f"bubblewrap does not work here: {reason}")
-    return "process", (f"bubblewrap does not work here ({reason}), so code runs as plain processes",)
-
-
-def told_of(runtime: Runtime, asked: Arguments) -> Sequence[str]:
-    """What a person is told of what a runtime doesn't do; the run's record has all of it."""
-    return runtime.caveats() if asked.memory or not runtime.isolated else ()
-
-
-def make_runtime(name: str, prepared: Prepared, asked: Arguments, folder: RunFolder) -> Runtime:
-    """The runtime of this name, for what the plan will start."""
-    if name == "inline":
-        return InlineRuntime()
-    if name == "process":
-        return ProcessRuntime(python=asked.python)
-    data = [site.folder for site in prepared.plan.data.values()]
-    linked = [path for site in prepared.plan.data.values() for path in site.outside]
-    code = [installed.code for installed in prepared.plan.installed.values()]
-    return BubblewrapRuntime(python=asked.python, roots=[folder.path, *code, *data, *linked])
+    return prepare(asked)
 
 
 async def _run(
@@ -160,11 +127,6 @@ async def _run(
     names = [step.algorithm.name for step in plan.run.steps]
     watcher.begun(sites=plan.run.sites, steps=names, runtime=runtime.name)
     return await World(plan, settings, recorder, (recorder,)).run()
-
-
-def slots() -> int:
-    """How many calls run at a time: one for each processor that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _report(ended: Ended, folder: RunFolder, recorder: Recorder, seconds: float) -> Report:
@@ -232,10 +194,10 @@ def _keep(
         folder.write("result.json", report.result if run.steps[-1].aggregated else dict(report.results))
     summary = {key: value for key, value in report.document().items() if key not in ("result", "results")}
     steps = [
-        {"name": part.spec.name, "compspec": str(part.path), "inputspec": str(part.inputspec_path)}
+        {"name": part.name, "compspec": str(part.spec_path), "inputspec": str(part.inputs_path)}
         | {"algorithm_digest": step.algorithm.digest}
         | {f"{what}_digest": digest for what, digest in part.digests.items()}
-        for part, step in zip(prepared.parts, run.steps, strict=True)
+        for part, step in zip(prepared.steps, run.steps, strict=True)
     ]
     document = {
         **summary,

@@ -10,9 +10,11 @@ from pathlib import Path
 from atoll.dialects.coinstac import entry
 from atoll.dialects.coinstac.convention import RUN_FOLDER
 from atoll.model.errors import SpecInvalid
+from atoll.simulator.arguments import Arguments
 
 #: What is never part of an algorithm's digest: caches, and the sites' data.
 _NOT_CODE = frozenset({"__pycache__", "test", "atoll-runs", "node_modules"})
+_FIRST_SITE = "local0"
 #: Files of an algorithm that are digested by content; beyond it, by name and size alone.
 _DIGESTED_BYTES_MAX = 1024 * 1024
 
@@ -31,6 +33,31 @@ def read(path: Path, what: str, remedy: str) -> str:
         raise SpecInvalid(f"{path} is not UTF-8 (at byte {error.start}): expected {what}") from None
     except OSError as error:
         raise SpecInvalid(f"{path} can't be read ({error.strerror}): expected {what}. {remedy}") from None
+
+
+def directory_of(asked: Arguments, first: Path) -> Path:
+    """Where the sites' files lie: as named, or the test folder that has them, or may have.
+
+    Args:
+        asked: what was asked for.
+        first: the folder of the first computation.
+
+    Raises:
+        SpecInvalid: the folder that was named is not there.
+    """
+    if asked.directory is not None:
+        if not asked.directory.is_dir():
+            raise SpecInvalid(f"--directory {asked.directory} is not a folder")
+        return asked.directory
+    base = asked.path if asked.path.is_dir() else asked.path.parent
+    candidates = [
+        base / "test",
+        *([asked.pipeline.parent / "test"] if asked.pipeline else []),
+        first / "test",
+    ]
+    marks = (f"input/{_FIRST_SITE}", _FIRST_SITE, "inputspec.json", ".")
+    there = (folder for mark in marks for folder in candidates if (folder / mark).exists())
+    return next(there, candidates[-1])
 
 
 def site_folder(directory: Path, seat: str) -> tuple[Path | None, str | None]:

@@ -1,0 +1,142 @@
+"""Which runtime a simulation takes, and starting it before all is known.
+
+Starting a warm parent, and importing an algorithm's libraries in it, takes as long as reading
+and checking what was asked for. So it begins first, with what the arguments alone say; where
+that turns out not to be enough, another one is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from atoll.engine.ports import Launch, Runtime, Style
+from atoll.model.errors import RuntimeUnavailable
+from atoll.model.work import Seat
+from atoll.runtimes import bubblewrap, interpreter
+from atoll.runtimes.bubblewrap import BubblewrapRuntime
+from atoll.runtimes.inline import InlineRuntime
+from atoll.runtimes.process import ProcessRuntime
+from atoll.simulator.arguments import Arguments
+from atoll.simulator.prepared import REMOTE, Prepared
+from atoll.simulator.record import RunFolder
+from atoll.simulator.sources import directory_of, masked
+
+#: How a specification says that its computation is served.
+_SERVED = re.compile(r'"compspecVersion"\s*:\s*2\b')
+
+
+def choose(asked: Arguments) -> tuple[str, tuple[str, ...]]:
+    """Which runtime it will be, and a sentence where the choice was Atoll's.
+
+    Raises:
+        RuntimeUnavailable: the one that was asked for does not work here.
+    """
+    wanted = asked.runtime
+    if wanted == "inline" and asked.python is not None:
+        raise RuntimeUnavailable("--runtime inline runs in Atoll's own interpreter: leave --python out")
+    interpreter.describe(asked.python)
+    if wanted not in ("auto", "bubblewrap"):
+        return wanted, ()
+    reason = bubblewrap.probe()
+    if reason is None:
+        return "bubblewrap", ()
+    if wanted == "bubblewrap":
+        raise RuntimeUnavailable(f"bubblewrap does not work here: {reason}")
+    return "process", (f"bubblewrap does not work here ({reason}), so code runs as plain processes",)
+
+
+def check(name: str, prepared: Prepared) -> None:
+    """Refuse a plan that the runtime of this name can't carry out.
+
+    Raises:
+        RuntimeUnavailable: with what can't be run, and another way.
+    """
+    anew = [step.spec_path for step in prepared.steps if not step.serves]
+    if name == "inline" and anew:
+        raise RuntimeUnavailable(
+            f"--runtime inline calls functions, and {anew[0]} is a computation of protocol 1, whose "
+            "scripts are started anew for each call. Use --runtime process or bubblewrap"
+        )
+
+
+def told_of(runtime: Runtime, asked: Arguments) -> Sequence[str]:
+    """What a person is told of what a runtime doesn't do; the run's record has all of it."""
+    return runtime.caveats() if asked.memory or not runtime.isolated else ()
+
+
+def make_runtime(name: str, asked: Arguments, roots: Sequence[Path]) -> Runtime:
+    """The runtime of this name, for algorithms that are shown what lies under `roots`."""
+    if name == "inline":
+        return InlineRuntime()
+    if name == "process":
+        return ProcessRuntime(python=asked.python)
+    return BubblewrapRuntime(python=asked.python, roots=roots)
+
+
+class EarlyRuntime:
+    """A runtime that is started by what the arguments say, and replaced if that was not enough."""
+
+    def __init__(self, name: str, asked: Arguments, folder: RunFolder) -> None:
+        self._name = name
+        self._asked = asked
+        self._folder = folder
+        self._runtime: Runtime | None = None
+        self._roots: list[Path] = []
+        self._warming: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Start what the algorithm will need, if the arguments say what that is."""
+        code = _code_of(self._asked)
+        if code is None:
+            return
+        directory = directory_of(self._asked, code)
+        self._roots = [self._folder.path, code, *([directory] if directory.is_dir() else [])]
+        self._runtime = make_runtime(self._name, self._asked, self._roots)
+        serves = bool(_SERVED.search((code / "compspec.json").read_text(errors="replace")))
+        launch = Launch(
+            seat=REMOTE,
+            style=Style.SERVE if serves else Style.CALL,
+            code=code,
+            command=("python", "/computation/"),
+            masked=masked(code, directory, [Seat("local0"), REMOTE]),
+            temporary=self._folder.scratch,
+            log=self._folder.logs / f"{REMOTE}.log",
+        )
+        self._warming = asyncio.create_task(self._runtime.warm_up(launch))
+        # Only a hint: what goes wrong here goes wrong again where it can be told.
+        self._warming.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def settle(self, prepared: Prepared) -> Runtime:
+        """The runtime for this plan."""
+        needed = [path.resolve() for path in prepared.sources]
+        if self._runtime is not None:
+            roots = [Path(os.path.realpath(root)) for root in self._roots]
+            if all(any(path.is_relative_to(root) for root in roots) for path in needed):
+                return self._runtime
+        await self.close()
+        self._runtime = make_runtime(self._name, self._asked, [self._folder.path, *needed])
+        return self._runtime
+
+    async def close(self) -> None:
+        """End what was started."""
+        if self._warming is not None:
+            self._warming.cancel()
+        if self._runtime is not None:
+            await self._runtime.close()
+
+
+def slots() -> int:
+    """How many calls run at a time: one for each processor that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _code_of(asked: Arguments) -> Path | None:
+    """The one computation's folder; None where only the documents say which ones there are."""
+    if asked.pipeline is not None:
+        return None
+    named = asked.compspec or (asked.path if asked.path.is_file() else asked.path / "compspec.json")
+    return named.parent.resolve() if named.name == "compspec.json" and named.is_file() else None
