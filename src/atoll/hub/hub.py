@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from atoll.engine.conductor import Choreographies, advance, begin
-from atoll.engine.ports import BlobStore, Changes, RunStore
+from atoll.engine.ports import BlobStore, Changes, OpenState, RunStore
 from atoll.model.errors import NotYours
 from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
-from atoll.model.work import Blob, Job, Message, Run, RunId, Seat, Ticket
+from atoll.model.work import Blob, Job, Message, Round, Run, RunId, Seat, Ticket
 
 
 class Listener(Protocol):
@@ -73,8 +73,9 @@ class Hub:
             job = await self._runs.next_job(seat)
             if job is None:
                 return None
-            changes = await self._advance(seat, JobClaimed(run_id=job.run_id, job_id=job.id), None)
-            return await self._ticket(changes)
+            event = JobClaimed(run_id=job.run_id, job_id=job.id)
+            state, changes = await self._advance(seat, event, None)
+            return await self._ticket(state.round, changes)
 
     async def report(self, seat: Seat, event: JobReported | JobBroke) -> None:
         """Take in how a job ended.
@@ -95,7 +96,7 @@ class Hub:
         """A file's content; see `BlobStore.get`."""
         return self._blobs.get(blob)
 
-    async def _advance(self, seat: Seat, event: Event, message: Message | None) -> Changes:
+    async def _advance(self, seat: Seat, event: Event, message: Message | None) -> tuple[OpenState, Changes]:
         state = await self._runs.open_state(event.run_id, event.job_id)
         if state.job.seat != seat:
             raise NotYours(f"{seat} spoke about job {event.job_id}, which is another seat's")
@@ -103,7 +104,7 @@ class Hub:
             raise NotYours(f"{seat} reported a message that {message.sender} is said to have sent")
         changes = advance(state, event, self._choreographies)
         await self._store(event, state.job, changes, message)
-        return changes
+        return state, changes
 
     async def _store(
         self, event: Event | None, job: Job | None, changes: Changes, message: Message | None
@@ -119,11 +120,9 @@ class Hub:
                 if new.round_number == opened and not new.status.ended:
                     self._bell(new.seat).set()
 
-    async def _ticket(self, changes: Changes) -> Ticket:
+    async def _ticket(self, round_: Round, changes: Changes) -> Ticket:
         (job,) = changes.jobs
         run = changes.run
-        state = await self._runs.open_state(run.id, job.id)
-        round_ = state.round
         return Ticket(
             job=job,
             algorithm=run.steps[round_.step].algorithm,

@@ -88,12 +88,13 @@ class Desk:
         if step == self.step:
             return
         await self.close()
+        if self.step >= 0:
+            guarded.empty(self.folders[Folder.TEMPORARY])
+        else:
+            for path in self.folders.values():
+                _make(path)
         self.step = step
         self.cache = {}
-        for folder, path in self.folders.items():
-            path.mkdir(parents=True, exist_ok=True)
-            if folder is Folder.TEMPORARY:
-                guarded.empty(path)
 
     async def seat_down(
         self, ticket: Ticket, installed: Installed, runtime: Runtime, limits: CallLimits
@@ -112,7 +113,9 @@ class Desk:
 
     def remove(self) -> None:
         """Remove what a run leaves at this seat beside its output and its log."""
-        shutil.rmtree(self.folders[Folder.BASE].parent, ignore_errors=True)
+        for folder, path in self.folders.items():
+            if folder is not Folder.OUTPUT:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _launch(self, ticket: Ticket, installed: Installed, limits: CallLimits) -> Launch:
         style, command = installed.convention.launch(ticket)
@@ -167,3 +170,13 @@ class Desk:
         if path.is_relative_to(self.data.folder):
             return f"{self.session.inside(self.data.folder)}/{path.relative_to(self.data.folder)}"
         return self.session.inside(path)
+
+
+def _make(folder: Path) -> None:
+    # Mostly one call to the system, and not three: a simulation makes thousands of folders.
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)

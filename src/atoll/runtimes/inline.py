@@ -16,6 +16,7 @@ import traceback
 import types
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def _load(launch: Launch) -> tuple[Function, Function]:
     script = _script(launch)
     with _modules_of_its_own(launch.code, script.parent, stand_in):
         try:
-            source = compile(script.read_bytes(), str(script), "exec")
+            source = _compiled(str(script), script.stat().st_mtime_ns)
             main = {"__name__": "__main__", "__file__": str(script), "__builtins__": __builtins__}
             exec(source, main)  # noqa: S102  # Running the computation in this process is what inline is.
         except (Exception, SystemExit) as error:  # As above: its failure, not ours.
@@ -134,6 +135,12 @@ def _load(launch: Launch) -> tuple[Function, Function]:
             "Name another one with --entry"
         )
     return caught[-1]
+
+
+@lru_cache(maxsize=16)
+def _compiled(script: str, _changed_at_ns: int) -> types.CodeType:
+    """A script's code: the same for a thousand seats."""
+    return compile(Path(script).read_bytes(), script, "exec")
 
 
 def _script(launch: Launch) -> Path:

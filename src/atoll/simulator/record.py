@@ -153,14 +153,13 @@ class Recorder:
 
     def started(self, ticket: Ticket, request: bytes) -> None:
         """Keep the request, so that this call can be repeated."""
-        head = {
-            "step": ticket.step,
-            "iteration": ticket.iteration,
-            "seat": ticket.job.seat,
-            "role": ticket.role.value,
-            "received": [[message.sender, blob.name] for message in ticket.inbox for blob in message.blobs],
-        }
-        line = b'%s,"request":%s}\n' % (json.dumps(head).encode()[:-1], request)
+        received = [[message.sender, blob.name] for message in ticket.inbox for blob in message.blobs]
+        # Put together by hand, as events are below: there is a line for every call.
+        head = (
+            f'{{"step":{ticket.step},"iteration":{ticket.iteration},"seat":"{ticket.job.seat}",'
+            f'"role":"{ticket.role.value}","received":{json.dumps(received) if received else "[]"}'
+        )
+        line = b'%s,"request":%s}\n' % (head.encode(), request)
         self._calls_bytes += len(line)
         if self._calls_bytes > JOURNAL_BYTES_MAX:
             self.journal_whole = False
@@ -198,7 +197,7 @@ class Recorder:
     def changed(self, event: Event | None, job: Job | None, changes: Changes) -> None:
         """Write the event down, and the rounds that it closed and opened."""
         if job is not None:
-            self._write(_described(event, job))
+            self._events.write(f"{_described(event, job)}\n".encode())
         if isinstance(event, JobBroke):
             self.broken = self._round
         now = time.perf_counter()
@@ -253,16 +252,18 @@ def _round(round_: Round) -> dict[str, Any]:
     }
 
 
-def _described(event: Event | None, job: Job) -> dict[str, Any]:
-    about: dict[str, Any] = {"round": job.round_number, "seat": job.seat}
+def _described(event: Event | None, job: Job) -> str:
+    """An event about a job, as a line of JSON. Seats have plain names: nothing needs escaping."""
+    about = f'"round": {job.round_number}, "seat": "{job.seat}"'
     match event:
         case JobClaimed():
-            return {"event": "job claimed", **about}
+            return f'{{"event": "job claimed", {about}}}'
         case JobReported(outcome=outcome):
             message = outcome.message
-            sent = {"bytes": message.size_bytes, "files": len(message.blobs)} if message else {}
-            return {"event": "job reported", **about, **sent, "final": outcome.final}
+            sent = f', "bytes": {message.size_bytes}, "files": {len(message.blobs)}' if message else ""
+            final = "true" if outcome.final else "false"
+            return f'{{"event": "job reported", {about}{sent}, "final": {final}}}'
         case JobBroke(failure=failure):
-            return {"event": "job broke", **about, "type": failure.type}
+            return f'{{"event": "job broke", {about}, "type": "{failure.type}"}}'
         case _:
             raise AssertionError(event)  # An event about a job is one of these three.

@@ -26,7 +26,7 @@ from atoll.simulator.prepared import REMOTE, Prepared
 from atoll.simulator.record import RunFolder
 from atoll.simulator.simulation import Report
 from atoll.simulator.watch import Watcher
-from atoll.simulator.world import seeds
+from atoll.simulator.world import folders_of, seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,9 +208,7 @@ class _Again:
         return plan.installed[plan.run.steps[self._kept.step].algorithm.digest]
 
     def _desk(self, seat: Seat) -> Desk:
-        work = self._folder.scratch / "seats" / seat
-        folders: dict[Folder, Path] = {folder: work / folder.value for folder in Folder}
-        folders[Folder.OUTPUT] = self._folder.outputs / seat
+        folders = folders_of(seat, self._folder.scratch, self._folder.outputs)
         log = self._folder.logs / f"{seat}.log"
         return Desk(seat=seat, folders=folders, log=log, data=self._prepared.plan.data.get(seat))
 

@@ -127,15 +127,16 @@ class World:
         return Agent(link, runner, slot)
 
     def _desk(self, seat: Seat) -> Desk:
-        work = self._settings.scratch / "seats" / seat
-        folders = {
-            Folder.BASE: work / "base",
-            Folder.TRANSFER: work / "transfer",
-            Folder.TEMPORARY: work / "temporary",
-            Folder.OUTPUT: self._settings.outputs / seat,
-        }
+        folders = folders_of(seat, self._settings.scratch, self._settings.outputs)
         log = self._settings.logs / f"{seat}.log"
         return Desk(seat=seat, folders=folders, log=log, data=self._plan.data.get(seat))
+
+
+def folders_of(seat: Seat, scratch: Path, outputs: Path) -> dict[Folder, Path]:
+    """A seat's folders: its output stays, and the others end with the run."""
+    folders = {folder: scratch / folder.value / seat for folder in Folder}
+    folders[Folder.OUTPUT] = outputs / seat
+    return folders
 
 
 def seeds(seed: int | None) -> Callable[[Ticket], int | None]:
