@@ -122,7 +122,7 @@ class Heard:
 def run(path: Path, tmp_path: Path, *, heard: Heard | None = None, **asked: Any) -> Report:
     """Simulate in this process, into ``tmp_path/out``."""
     arguments = Arguments(path=path, output=asked.pop("output", tmp_path / "out"), **asked)
-    _, report = asyncio.run(simulate(arguments, heard or Heard()))
+    _, report = asyncio.run(simulate(arguments, lambda: heard or Heard()))
     return report
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from atoll.cli.exits import DONE, FAILED, INTERRUPTED
-from atoll.cli.output import Ended, console, show, watcher
 from atoll.cli.refusal import print_document
 from atoll.model.errors import SpecInvalid
 from atoll.simulator import simulation
 from atoll.simulator.arguments import Arguments
+from atoll.simulator.prepared import PreparedStep
+from atoll.simulator.watch import Watcher
 
 T = TypeVar("T")
 
@@ -27,37 +28,37 @@ def conduct(asked: Arguments, *, kept: Path | None, iteration: int | None, as_js
         Unusable: what was asked for can't be begun.
     """
     with _prints_aside(as_json=as_json):
-        ended = _carry_out(asked, kept, iteration)
+        step, document = _carry_out(asked, kept, iteration)
     if as_json:
-        print_document(ended.document)
-    show(ended, console(error=as_json), with_result=not as_json)
-    return _status(ended.document)
+        print_document(document)
+    # Imported here and in `_watcher`, so that a run begins before anything is drawn.
+    from atoll.cli.output import console, show
+
+    show(step, document, console(error=as_json), with_result=not as_json)
+    return _status(document)
 
 
-def _carry_out(asked: Arguments, folder: Path | None, iteration: int | None) -> Ended:
+def _carry_out(
+    asked: Arguments, folder: Path | None, iteration: int | None
+) -> tuple[PreparedStep, dict[str, Any]]:
     if (folder is None) != (iteration is None):
         raise SpecInvalid("--resume FOLDER and --from ITERATION go together: which iteration of which run?")
     if folder is None or iteration is None:
-        watching = watcher(inline=asked.runtime == "inline")
-        prepared, report = _run(simulation.simulate(asked, watching))
-        step = prepared.steps[-1]
-    else:
-        # Imported here for the start-up time of everything else.
-        from atoll.simulator import resume
+        prepared, report = _run(simulation.simulate(asked, lambda: _watcher(asked)))
+        return prepared.steps[-1], report.document()
+    # Imported here for the start-up time of everything else.
+    from atoll.simulator import resume
 
-        kept = resume.find(folder, iteration)
-        asked = kept.changed_by(asked)
-        watching = watcher(inline=asked.runtime == "inline")
-        prepared, report = _run(resume.repeat(kept, asked, watching))
-        step = prepared.steps[kept.step]
-    return Ended(
-        document=report.document(),
-        display=step.display,
-        outputs=step.outputs,
-        title=step.name,
-        inputs=step.inputs,
-        aggregated=step.aggregated,
-    )
+    kept = resume.find(folder, iteration)
+    asked = kept.changed_by(asked)
+    prepared, report = _run(resume.repeat(kept, asked, _watcher(asked)))
+    return prepared.steps[kept.step], report.document()
+
+
+def _watcher(asked: Arguments) -> Watcher:
+    from atoll.cli.output import watcher  # Late, as above.
+
+    return watcher(inline=asked.runtime == "inline")
 
 
 def _run(work: Coroutine[None, None, T]) -> T:

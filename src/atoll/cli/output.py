@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,12 @@ from rich.text import Text
 
 from atoll.cli.escape import escape
 from atoll.cli.live import LiveView, PlainView
+from atoll.simulator.prepared import PreparedStep
 
 #: Columns where the output is no terminal that says how wide it is.
 _WIDTH = 100
 #: Sites whose own results are shown, where each has one.
 _SITES_SHOWN_MAX = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A run that has ended, with what its spec says of how to show it."""
-
-    #: What ``--json`` prints.
-    document: dict[str, Any]
-    display: Sequence[Mapping[str, Any]] = ()
-    #: The spec's output section, whose labels name rows and columns.
-    outputs: Mapping[str, Any] = field(default_factory=dict)
-    title: str = ""
-    #: What the first site was asked: an input may name pages of the algorithm's own.
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    #: Whether an aggregator had the last word: else each site has a result of its own.
-    aggregated: bool = True
 
 
 def console(*, error: bool) -> Console:
@@ -53,13 +37,12 @@ def watcher(*, inline: bool) -> LiveView | PlainView:
     return LiveView(target) if target.is_terminal and not inline else PlainView(target)
 
 
-def show(ended: Ended, target: Console, *, with_result: bool) -> None:
-    """Show a run's end: the result as its spec asks, or why there is none; and where all lies."""
-    document = ended.document
+def show(step: PreparedStep, document: Mapping[str, Any], target: Console, *, with_result: bool) -> None:
+    """Show a run's end: the result as its last step asks, or why there is none; and where all lies."""
     folder = Path(document["output"])
     if document["status"] == "done":
         if with_result:
-            _show_result(ended, folder, target)
+            _show_result(step, document, folder, target)
         name = "result.json" if (folder / "result.json").exists() else "run.json"
         target.print(_line("", f"The run is done, after {_extent(document)}. All of it: {folder / name}"))
         return
@@ -71,18 +54,18 @@ def show(ended: Ended, target: Console, *, with_result: bool) -> None:
     target.print(_line("", f"What was kept of the run: {folder}"))
 
 
-def _show_result(ended: Ended, folder: Path, target: Console) -> None:
+def _show_result(step: PreparedStep, document: Mapping[str, Any], folder: Path, target: Console) -> None:
     # Imported here for the start-up time of commands that only print a document.
     from atoll.cli.display import render
 
-    options: dict[str, Any] = {"display": ended.display, "outputs": ended.outputs, "folder": folder}
-    options["inputs"] = ended.inputs
-    if ended.aggregated:
-        render(target, result=ended.document["result"], title=ended.title, **options)
+    options: dict[str, Any] = {"display": step.display, "outputs": step.outputs, "folder": folder}
+    options["inputs"] = step.inputs
+    if step.aggregated:
+        render(target, result=document["result"], title=step.name, **options)
         return
-    results = ended.document["results"]
+    results = document["results"]
     for site, result in list(results.items())[:_SITES_SHOWN_MAX]:
-        render(target, result=result, title=f"{ended.title}: {site}", part=site, **options)
+        render(target, result=result, title=f"{step.name}: {site}", part=site, **options)
     if len(results) > _SITES_SHOWN_MAX:
         target.print(_line("", f"{len(results) - _SITES_SHOWN_MAX} more sites have results in result.json."))
 

@@ -21,6 +21,7 @@ from atoll.runtimes.children import Child, Streams, spawn
 from atoll.runtimes.command import is_python, read_program
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
 from atoll.runtimes.places import Inside, Place, choose_kind
+from atoll.runtimes.refused import refusing
 from atoll.runtimes.sessions import CallSession, ServeSession
 from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
 
@@ -121,7 +122,8 @@ class _Sandbox(Place):
     ) -> None:
         self._interpreter = interpreter
         self._roots = roots
-        self._view = view.seats(launch, interpreter, roots)
+        # Its first process is bubblewrap's own, which nobody may look or write into.
+        self._view = [*view.seats(launch, interpreter, roots), ("cover", "", "/proc/1")]
         self._file = _find(launch, interpreter)
         sources = [launch.code, launch.temporary, *(mount.source for mount in launch.mounts)]
         reachable = all(within_any(Path(os.path.realpath(source)), roots) for source in sources)
@@ -204,6 +206,8 @@ def _spawn(
         # Only now: a mount may have needed a point in one of them.
         for target in ["/", *(target for kind, _, target in lines if kind == "cover")]:
             words += ["--remount-ro", target]
+        if (refused := refusing()) is not None:
+            words += ["--seccomp", str(_file_of(refused, texts))]
         return spawn(
             [program, *_NAMESPACES, *options, *words, "--", *command],
             variables,
@@ -222,11 +226,7 @@ def _words(line: view.Line, texts: list[int]) -> list[str]:
     """A line of a view in bubblewrap's words."""
     kind, source, target = line
     if kind in ("text", "blank"):
-        descriptor = os.memfd_create("text", os.MFD_CLOEXEC)
-        texts.append(descriptor)
-        os.write(descriptor, source.encode())
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return ["--perms", "0444", "--ro-bind-data", str(descriptor), target]
+        return ["--perms", "0444", "--ro-bind-data", str(_file_of(source.encode(), texts)), target]
     return {
         "folder": ["--dir", target],
         "link": ["--symlink", source, target],
@@ -237,6 +237,15 @@ def _words(line: view.Line, texts: list[int]) -> list[str]:
         "write": ["--bind", source, target],
         "device": ["--dev-bind", source, target],
     }[kind]
+
+
+def _file_of(content: bytes, texts: list[int]) -> int:
+    """A file in memory for bubblewrap to read, added to those that are to be closed."""
+    descriptor = os.memfd_create("text", os.MFD_CLOEXEC)
+    texts.append(descriptor)
+    os.write(descriptor, content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _proc_words(proc: str) -> Iterator[str]:

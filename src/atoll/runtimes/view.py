@@ -136,7 +136,7 @@ def seats(
         *tools,
         *_hides(interpreter, [*roots, *(code / part for part in launch.masked), *_sources(launch)], code),
         ("read", translate(code), CODE),
-        *_masks(code, launch.masked),
+        *_masks(code, [*launch.masked, *map(str, roots)]),
     ]
     for mount in launch.mounts:
         lines.append(_shown(mount, code, lines, translate))
@@ -181,15 +181,16 @@ def _masks(code: Path, masked: Iterable[str]) -> Iterator[Line]:
 
 
 def _hides(interpreter: Interpreter, paths: Iterable[Path], code: Path | None = None) -> Iterator[Line]:
-    """Covers over seats' folders that lie where the interpreter's own are shown.
+    """Covers over seats' folders that lie where the system's or the interpreter's own are shown.
 
     So where an author's environment has the computation's folder on its import path, its test
     data stays hidden under that path too. A folder that holds the interpreter, or the code
     itself, can't be covered: the algorithm may see those.
     """
     for path in dict.fromkeys(Path(os.path.realpath(path)) for path in paths):
-        needed = [*interpreter.folders, *([code] if code else [])]
-        if within_any(path, interpreter.folders) and not any(within_any(each, [path]) for each in needed):
+        shown = [*interpreter.folders, *(Path(os.path.realpath(folder)) for folder in SYSTEM)]
+        needed = [*shown, *interpreter.libraries, interpreter.executable, *([code] if code else [])]
+        if within_any(path, shown) and not any(within_any(each, [path]) for each in needed):
             if path.is_dir():
                 yield "cover", "", str(path)
             elif path.exists():

@@ -39,6 +39,11 @@ class Arguments:
         memory_bytes = self.memory * 1024**2 if self.memory else None
         return CallLimits(seconds=self.call_seconds, memory_bytes=memory_bytes)
 
+    @property
+    def runs(self) -> Path:
+        """The run's folder, or the one that it will be made in."""
+        return self.output or Path("atoll-runs")
+
     def document(self) -> dict[str, Any]:
         """JSON for a run's record; paths absolute, so that it can be read anywhere."""
         return {

@@ -102,7 +102,7 @@ class EarlyRuntime:
             style=Style.SERVE if serves else Style.CALL,
             code=code,
             command=("python", "/computation/"),
-            masked=masked(code, directory, [Seat("local0"), REMOTE]),
+            masked=masked(code, directory, self._asked.runs, [Seat("local0"), REMOTE]),
             temporary=self._folder.scratch,
             log=self._folder.logs / f"{REMOTE}.log",
         )

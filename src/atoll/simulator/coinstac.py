@@ -33,7 +33,7 @@ from atoll.simulator.sources import (
     code_folder,
     digest_of,
     directory_of,
-    entry_script,
+    entry_scripts,
     masked,
     read,
     site_folder,
@@ -135,7 +135,7 @@ def _part(asked: Arguments, path: Path, number: int, directory: Path, warnings: 
     input_text = read(inputs, "the inputs of the computation", remedy)
     inputspec = parse_inputspec(input_text, str(inputs))
     digests = {"compspec": _digest(text), "inputspec": _digest(input_text)}
-    code = code_folder(path, asked.path, [*spec.command_for(Role.SITE), *spec.command_for(Role.AGGREGATOR)])
+    code = code_folder(path, asked, [*spec.command_for(Role.SITE), *spec.command_for(Role.AGGREGATOR)])
     return Part(path=path, code=code, spec=spec, inputspec_path=inputs, inputspec=inputspec, digests=digests)
 
 
@@ -172,11 +172,13 @@ def _plan(
     messages: list[Message] = []
     installed: dict[str, Installed] = {}
     steps: list[Step] = []
+    serving = [part.code for part in parts if part.spec.version_of_protocol == 2]
+    scripts = entry_scripts(serving, asked.entry)
     for number, (part, inputs) in enumerate(zip(parts, resolved, strict=True)):
         # One folder may hold several computations: the spec is a part of what an algorithm is.
         digest = _digest(f"{digest_of(part.code)} {part.digests['compspec']}")
-        hidden = masked(part.code, directory, [*sites, REMOTE])
-        convention = _convention(part, asked.entry if number == 0 else None)
+        hidden = masked(part.code, directory, asked.runs, [*sites, REMOTE])
+        convention = _convention(part, scripts.get(part.code))
         installed[digest] = Installed(convention=convention, code=part.code, masked=hidden)
         openings = _openings(number, inputs.sites, [earlier.spec for earlier in parts])
         messages += openings
@@ -194,14 +196,15 @@ def _plan(
     return Plan(run=run, messages=tuple(messages), installed=installed, data=folders)
 
 
-def _convention(part: Part, entry: str | None) -> Convention:
+def _convention(part: Part, script: str | None) -> Convention:
+    """How a step is called; a computation of protocol 2 by its entry script."""
     spec = part.spec
     if spec.version_of_protocol == 1:
         aggregator = spec.command_for(Role.AGGREGATOR) if spec.decentralized else ()
         return Convention(
             style=Style.CALL, site_command=spec.command_for(Role.SITE), aggregator_command=aggregator
         )
-    command = ("python", f"/computation/{entry_script(part.code, entry)}")
+    command = ("python", f"/computation/{script}")
     return Convention(
         style=Style.SERVE, site_command=command, aggregator_command=command if spec.decentralized else ()
     )

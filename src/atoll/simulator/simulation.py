@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,12 @@ class Report:
         }
 
 
-async def simulate(asked: Arguments, watcher: Watcher) -> tuple[Prepared, Report]:
+async def simulate(asked: Arguments, watch: Callable[[], Watcher]) -> tuple[Prepared, Report]:
     """Carry out what was asked for, and keep what it leaves.
+
+    Args:
+        asked: what was asked for.
+        watch: makes who is told what happens. Called in a thread, while the runtime starts.
 
     Cancelled, it ends all that it started and says so in its report.
 
@@ -73,7 +77,7 @@ async def simulate(asked: Arguments, watcher: Watcher) -> tuple[Prepared, Report
     try:
         early.begin()
         # In a thread, so that the runtime starts meanwhile.
-        prepared = await asyncio.to_thread(_prepare, asked)
+        prepared, watcher = await asyncio.to_thread(lambda: (_prepare(asked), watch()))
         check(chosen, prepared)
         runtime = await early.settle(prepared)
     except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from atoll.dialects.coinstac import entry
@@ -14,7 +14,11 @@ from atoll.simulator.arguments import Arguments
 
 #: What is never part of an algorithm's digest: caches, and the sites' data.
 _NOT_CODE = frozenset({"__pycache__", "test", "atoll-runs", "node_modules"})
+#: Folders that hold thousands of files and no run.
+_NO_RUNS = frozenset({"__pycache__", ".git", "node_modules", "site-packages"})
 _FIRST_SITE = "local0"
+#: Where commands say that the algorithm lies.
+_COMPUTATION = "/computation"
 #: Files of an algorithm that are digested by content; beyond it, by name and size alone.
 _DIGESTED_BYTES_MAX = 1024 * 1024
 
@@ -70,39 +74,79 @@ def site_folder(directory: Path, seat: str) -> tuple[Path | None, str | None]:
     return (there[0] if there else None), warning
 
 
-def masked(code: Path, directory: Path, seats: Sequence[str]) -> tuple[str, ...]:
-    """What an algorithm must not see of its own folder: other sites' data, earlier runs, history."""
+def masked(code: Path, directory: Path, runs: Path, seats: Sequence[str]) -> tuple[str, ...]:
+    """What an algorithm must not see of its own folder: other sites' data, all runs, history.
+
+    Args:
+        code: the algorithm's folder.
+        directory: where the sites' files lie.
+        runs: the folder of this run, or one that holds it.
+        seats: the seats of the run.
+    """
     parts = {"test", "atoll-runs", ".git"}
     inner, outer = directory.resolve(), code.resolve()
     if inner == outer:
         parts |= {"input", "output", *seats}
-    elif inner.is_relative_to(outer):
-        parts.add(inner.relative_to(outer).as_posix())
-    return tuple(sorted(part for part in parts if (outer / part).exists()))
+    hidden = [path for path in (inner, runs.resolve(), *_kept_runs(outer)) if outer in path.parents]
+    parts |= {path.relative_to(outer).as_posix() for path in hidden}
+    there = {part for part in parts if (outer / part).exists()}
+    return tuple(sorted(part for part in there if not any(part.startswith(f"{other}/") for other in there)))
 
 
-def code_folder(compspec: Path, asked: Path, command: Sequence[str]) -> Path:
-    """A computation's folder: its compspec's, unless only the folder that was asked for has its scripts."""
+def _kept_runs(code: Path) -> Iterator[Path]:
+    """The folders of earlier runs, which hold what every site has said."""
+    for where, folders, files in os.walk(code):
+        if {"calls.jsonl", "events.jsonl"} <= set(files):
+            folders.clear()
+            yield Path(where)
+        else:
+            folders[:] = [name for name in folders if name not in _NO_RUNS]
+
+
+def code_folder(compspec: Path, asked: Arguments, command: Sequence[str]) -> Path:
+    """A computation's folder: its compspec's, unless only the folder that was asked for has its scripts.
+
+    That may be so for a compspec that was named by itself. Each step of a pipeline lies in its own.
+    """
     beside = compspec.parent.resolve()
-    scripts = [word.removeprefix("/computation/") for word in command if word.startswith("/computation/")]
-    if any((beside / script).exists() for script in scripts):
+    if compspec != asked.compspec:
         return beside
-    return asked.resolve() if any((asked / script).exists() for script in scripts) else beside
+    words = [word.removeprefix(f"{_COMPUTATION}/") for word in (*command, "Dockerfile", entry.DEFAULT)]
+    scripts = [word for word in words if not word.startswith("/")]
+
+    def has_script(folder: Path) -> bool:
+        return any(os.path.isfile(folder / script) for script in scripts)
+
+    named = asked.path.resolve()
+    return named if has_script(named) and not has_script(beside) else beside
 
 
-def entry_script(code: Path, named: str | None) -> str:
-    """The entry script of a protocol-2 computation, relative to its folder.
+def entry_scripts(codes: Sequence[Path], named: str | None) -> Mapping[Path, str]:
+    """The entry scripts of protocol-2 computations, each relative to its folder.
+
+    Args:
+        codes: their folders.
+        named: the script that was asked for; it is that of each computation that has it.
 
     Raises:
-        SpecInvalid: there is none.
+        SpecInvalid: a computation has none, or none has the one that was asked for.
     """
-    if named is not None:
-        path = code / named if (code / named).exists() else Path(named)
-        if not path.is_file() or not path.resolve().is_relative_to(code.resolve()):
-            raise SpecInvalid(
-                f"--entry {named} is not a file in {code}: expected the script that calls coinstac.start"
-            )
-        return path.resolve().relative_to(code.resolve()).as_posix()
+    asked = {} if named is None else {code: _named_script(code, named) for code in codes}
+    if asked and not any(asked.values()):
+        raise SpecInvalid(
+            f"--entry {named} is not a file in {codes[0]}: expected the script that calls coinstac.start"
+        )
+    return {code: asked.get(code) or _own_script(code) for code in codes}
+
+
+def _named_script(code: Path, named: str) -> str | None:
+    path = code / named if (code / named).exists() else Path(named)
+    if not path.is_file() or not path.resolve().is_relative_to(code.resolve()):
+        return None
+    return path.resolve().relative_to(code.resolve()).as_posix()
+
+
+def _own_script(code: Path) -> str:
     dockerfile = code / "Dockerfile"
     started = entry.started_by(dockerfile.read_text(errors="replace")) if dockerfile.is_file() else None
     if started is not None and (code / started).is_file():

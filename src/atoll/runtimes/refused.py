@@ -1,0 +1,77 @@
+"""The few system calls that every sandbox refuses, as a program for the kernel's filter.
+
+Namespaces wall off nearly everything. What they leave open is refused here:
+
+* keyrings: a session's is inherited through all namespaces, with the keys of whoever started
+  Atoll, and would be a common blackboard of all seats;
+* sockets of families that know no network namespace, such as those between a virtual machine
+  and its host; ``io_uring``, which opens sockets unseen by a filter;
+* tracing, and writing into other processes: a call could free bubblewrap's own first process
+  of the duty to end with Atoll.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK: each belongs to a network namespace.
+_FAMILIES = (1, 2, 10, 16)
+
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+#: Where the filter finds the call's number, the architecture, and the first argument's low half.
+_NUMBER, _ARCHITECTURE, _ARGUMENT = 0, 4, 16
+_ALLOW, _ERROR = 0x7FFF0000, 0x00050000
+#: The first number of the calls of x32, which are those of x86-64 once more.
+_X32 = 0x40000000
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """How an architecture numbers the calls."""
+
+    architecture: int
+    socket: int
+    refused: Sequence[int]
+
+
+# In this order: ptrace, add_key, request_key, keyctl, process_vm_writev, io_uring_setup. For i386
+# also socketcall, whose family lies where no filter can look.
+_X86_64 = _Numbers(0xC000003E, 41, (101, 248, 249, 250, 311, 425))
+_I386 = _Numbers(0x40000003, 359, (26, 286, 287, 288, 348, 425, 102))
+_AARCH64 = _Numbers(0xC00000B7, 198, (117, 217, 218, 219, 271, 425))
+_ARM = _Numbers(0x40000028, 281, (26, 309, 310, 311, 377, 425))
+_MACHINES = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64, _ARM)}
+
+
+def refusing() -> bytes | None:
+    """The filter for this machine; None where its numbers aren't known."""
+    numbers = _MACHINES.get(os.uname().machine)
+    if numbers is None:
+        return None
+    lines = [_line(_LOAD, _ARCHITECTURE)]
+    for known in numbers:
+        part = _part(known)
+        lines += [_line(_EQUAL, known.architecture, otherwise=len(part)), *part]
+    return b"".join([*lines, _line(_RETURN, _ERROR | errno.ENOSYS)])
+
+
+def _part(numbers: _Numbers) -> list[bytes]:
+    allow, refuse = _line(_RETURN, _ALLOW), _line(_RETURN, _ERROR | errno.EPERM)
+    lines = [_line(_LOAD, _NUMBER)]
+    if numbers is _X86_64:
+        lines += [_line(_AT_LEAST, _X32, otherwise=1), refuse]
+    for number in numbers.refused:
+        lines += [_line(_EQUAL, number, otherwise=1), refuse]
+    lines += [_line(_EQUAL, numbers.socket, then=1), allow, _line(_LOAD, _ARGUMENT)]
+    for family in _FAMILIES:
+        lines += [_line(_EQUAL, family, otherwise=1), allow]
+    return [*lines, _line(_RETURN, _ERROR | errno.EAFNOSUPPORT)]
+
+
+def _line(code: int, value: int, *, then: int = 0, otherwise: int = 0) -> bytes:
+    """One instruction; a comparison passes over as many lines as it says."""
+    return struct.pack("=HBBI", code, then, otherwise, value)
