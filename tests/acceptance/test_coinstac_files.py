@@ -213,3 +213,26 @@ def test_an_inputs_missing_file_is_a_warning(tmp_path: Path, runtime: str) -> No
 
     assert "done" == report.status
     assert any("nowhere.csv" in text for text in heard.warnings)
+
+
+@pytest.mark.parametrize("output", ["results", "runs/first"])
+def test_a_run_in_the_computations_folder_shows_no_site_another_ones_files(
+    tmp_path: Path, runtime: str, output: str
+) -> None:
+    """Where the run's folder lies within the code, the sandbox covers it."""
+    if runtime != "bubblewrap":
+        pytest.skip("a plain process sees the whole machine")
+    local = script("""
+        for folder in ("cacheDirectory", "outputDirectory", "transferDirectory"):
+            open(os.path.join(state[folder], "mine.txt"), "w").write(state["clientId"])
+        seen = [os.path.join(where, name) for where, _, names in os.walk("/computation") for name in names]
+        answer["output"] = sorted(seen)
+    """)
+    remote = script("answer = {'output': doc['input'], 'success': state['iteration'] == 2}")
+    folder = write_computation(tmp_path / "within", local=local, remote=remote)
+
+    run(folder, tmp_path, runtime=runtime, clients=2, output=folder / "earlier" / output)
+    report = run(folder, tmp_path, runtime=runtime, clients=2, output=folder / output)
+
+    seen = [f"/computation/{name}" for name in ("compspec.json", "local.py", "remote.py")]
+    assert {"local0": seen, "local1": seen} == report.result
