@@ -10,10 +10,10 @@ from functools import partial
 from atoll.cli import main
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
 from atoll.runtimes.process import ProcessRuntime
-from atoll.simulator import simulation
+from atoll.simulator import choice
 
 if __name__ == "__main__":
-    vars(simulation).update(
+    vars(choice).update(
         BubblewrapRuntime=partial(BubblewrapRuntime, warm=False),
         ProcessRuntime=partial(ProcessRuntime, warm=False),
     )
