@@ -18,7 +18,9 @@ from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Launch, Mount, Reply, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
+from atoll.runtimes import view
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
+from atoll.runtimes.interpreter import describe
 
 pytestmark = pytest.mark.needs("bubblewrap")
 
@@ -248,8 +250,84 @@ def test_only_own_processes_are_there(warm: bool, tmp_path: Path) -> None:
     count, own, closed = answer(warm, tmp_path, launch_of(tmp_path, script))
 
     assert (2, True) == (count, own)
-    if warm:  # the first process of a cold sandbox is bubblewrap's, and has nothing to hide
-        assert ["root", "cwd", "fd/0", "environ", "mem", "maps"] == closed
+    assert ["root", "cwd", "fd/0", "environ", "mem", "maps"] == closed
+
+
+def test_calls_that_no_namespace_holds_are_refused(warm: bool, tmp_path: Path) -> None:
+    """Keyrings, sockets to a virtual machine's host, tracing: none of them is a way out."""
+    script = """
+        import ctypes, errno, json, os, signal, socket, sys
+        libc = ctypes.CDLL(None, use_errno=True)
+        numbers = json.load(sys.stdin)
+        answers = []
+        for number in numbers:
+            ctypes.set_errno(0)
+            result = libc.syscall(*(ctypes.c_long(word) for word in (number, 0, -3, 0, 0, 0, 0)))
+            answers.append(errno.errorcode.get(ctypes.get_errno()) if result == -1 else "allowed")
+        if (child := os.fork()) == 0:
+            signal.pause()
+        ctypes.set_errno(0)
+        tracing = libc.ptrace(0x4206, ctypes.c_long(child), None, None)
+        families = []
+        for family in range(46):
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):
+                try:
+                    socket.socket(family, kind).close()
+                except OSError:
+                    continue
+                families.append(family)
+                break
+        print(json.dumps([answers, tracing, families]))
+    """
+    numbers = {"x86_64": [248, 249, 250, 311, 425], "aarch64": [217, 218, 219, 271, 425]}
+    if (machine := os.uname().machine) not in numbers:
+        pytest.skip(f"the numbers of {machine}'s calls are not known")
+
+    asked = json.dumps(numbers[machine]).encode()
+    answers, tracing, families = answer(warm, tmp_path, launch_of(tmp_path, script), asked)
+
+    assert (["EPERM"] * 5, -1) == (answers, tracing)
+    assert {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK} >= set(families)
+
+
+def test_other_seats_folders_in_the_code_are_covered(warm: bool, tmp_path: Path) -> None:
+    """A run that is kept in the computation's own folder isn't shown to its own algorithm."""
+    script = """
+        import json, os
+        print(json.dumps([os.listdir("/computation/runs/one"), os.listdir("/output/run")]))
+    """
+    launch = launch_of(tmp_path, script)
+    runs = launch.code / "runs" / "one"
+    for seat in ("local0", "local1"):
+        (runs / seat).mkdir(parents=True)
+        (runs / seat / "secret").touch()
+    mounts = (Mount(source=runs / "local0", target="/output/run", writable=True),)
+    launch = launch_of(tmp_path, script, mounts=mounts)
+
+    async def go() -> Reply:
+        runtime = BubblewrapRuntime(warm=warm, roots=[tmp_path, runs])
+        try:
+            return await (await runtime.start(launch)).call(b"")
+        finally:
+            await runtime.close()
+
+    assert [[], ["secret"]] == json.loads(asyncio.run(go()).output)
+
+
+def test_seats_folders_among_the_systems_are_covered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where people keep their work under /usr/local, a seat's data isn't seen there either."""
+    system = tmp_path / "system"
+    monkeypatch.setattr(view, "SYSTEM", ("/usr", str(system)))
+    launch = launch_of(system, "", masked=("test",))
+    for folder in (launch.code / "test", system / "data"):
+        folder.mkdir()
+
+    lines = view.seats(launch, describe(None), [system, system / "data"])
+
+    shown = lines.index(("read", str(system), str(system)))
+    covered = {target for kind, _, target in lines[shown:] if kind == "cover"}
+    assert {str(system / "data"), str(launch.code / "test"), str(launch.temporary)} <= covered
+    assert not {str(system), str(launch.code)} & covered
 
 
 @pytest.fixture
