@@ -145,6 +145,42 @@ def test_files_that_an_output_names_are_there_for_the_next_step(tmp_path: Path, 
     assert {"local0": {"text": "made"}} == report.results
 
 
+def test_a_preprocessing_step_hands_over_its_subjects_and_its_folder(tmp_path: Path, runtime: str) -> None:
+    """Covariates of such a step bring the files in their first column; a folder brings what is in it."""
+    makes = script("""
+        for name in ("one.nii", "two.nii", "sub/deep/x.txt"):
+            path = os.path.join(state["outputDirectory"], name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            open(path, "w").write(name)
+        rows = [["file", "age"], ["one.nii", 20], ["two.nii", 30]]
+        answer["output"] = {"covariates": [[rows], ["age"], ["number"]], "folder": "sub/"}
+        answer["output"]["all"] = state["outputDirectory"]
+        answer["success"] = True
+    """)
+    takes = script("""
+        base = state["baseDirectory"]
+        answer["output"] = sorted(
+            os.path.relpath(os.path.join(where, name), base) for where, _, names in os.walk(base) for name in names
+        )
+        answer["success"] = True
+    """)
+    outputs = {"covariates": {"type": "array"}, "folder": {"type": "directory"}, "all": {"type": "directory"}}
+    one = write_computation(tmp_path / "one", local=makes, spec={"output": outputs})
+    spec = json.loads((one / "compspec.json").read_text())
+    spec["meta"]["preprocess"] = True
+    (one / "compspec.json").write_text(json.dumps(spec))
+    seen = {}
+    for variable in outputs:
+        inputs = {"it": {"fromCache": {"step": 0, "variable": variable}}}
+        write_computation(tmp_path / "two", local=takes, files=_second(inputs))
+        pipeline = _pipeline(tmp_path, ["one/compspec.json", "two/compspec.json"])
+        report = run(one, tmp_path, runtime=runtime, pipeline=pipeline, output=tmp_path / "out" / variable)
+        seen[variable] = report.results["local0"]
+
+    subjects, folder = ["one.nii", "two.nii"], ["sub/deep/x.txt"]
+    assert {"covariates": subjects, "folder": folder, "all": sorted(subjects + folder)} == seen
+
+
 def test_protocols_and_kinds_mix(tmp_path: Path, runtime: str) -> None:
     """A local computation of protocol 1, then an aggregated one of protocol 2."""
     outputs = {"output": {"x": {"type": "number"}}}

@@ -227,9 +227,17 @@ def _openings(step: int, inputs: Sequence[SiteInput], specs: Sequence[Compspec])
 def _entry(value: Any, specs: Sequence[Compspec]) -> dict[str, Any]:
     if not isinstance(value, Reference):
         return {"value": value}
-    declared = specs[value.step].outputs.get(value.variable)
-    files = declared is not None and declared.type in _FILE_TYPES
+    files = _names_files(specs[value.step], value.variable)
     return {"fromCache": {"step": value.step, "variable": value.variable}, "files": files}
+
+
+def _names_files(spec: Compspec, variable: str) -> bool:
+    """Whether an output's value names files that a later step needs beside it."""
+    declared = spec.outputs.get(variable)
+    if declared is None:
+        return False
+    subjects = spec.meta.preprocess and (variable, declared.type) == ("covariates", "array")
+    return bool(subjects) or declared.type in _FILE_TYPES
 
 
 def _digest(text: str) -> str:

@@ -8,6 +8,7 @@ that a request is put together from texts and nothing is parsed twice.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,8 +63,7 @@ class Convention:
         for _, entry in json.loads(bodies[0])["inputs"]:
             if entry.get("files"):
                 value = json.loads(_from_cache(entry["fromCache"], desk))
-                named = value if isinstance(value, list) else [value]
-                names.extend(_within(name, desk) for name in named if isinstance(name, str))
+                names.extend(_within(name, desk) for name in _named(value) if isinstance(name, str) and name)
         return names
 
     def compose(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> bytes:
@@ -174,8 +174,26 @@ def _from_cache(reference: Mapping[str, Any], desk: Desk) -> bytes:
     return values.write(output[variable])
 
 
+def _named(value: Any) -> Sequence[Any]:
+    """The files that an output names: one, a list, or the first cells of a table's rows.
+
+    A preprocessing step gives its subjects' files as covariates: ``[[[head, row, ...]], ...]``.
+    """
+    if not isinstance(value, list):
+        return [value]
+    table = value[0][0] if value and isinstance(value[0], list) and value[0] else None
+    if not isinstance(table, list):
+        return value
+    return [row[0] for row in table[1:] if isinstance(row, list) and row]
+
+
 def _within(name: str, desk: Desk) -> str:
-    return name.removeprefix(f"{desk.inside(Folder.OUTPUT)}/")
+    """A file's or folder's name in the output folder; empty for that folder itself."""
+    folder = desk.inside(Folder.OUTPUT)
+    name = posixpath.normpath(name)
+    if name == folder or name.startswith(f"{folder}/"):
+        name = posixpath.relpath(name, folder)
+    return "" if name == "." else name
 
 
 def _object(items: Sequence[tuple[str, bytes]]) -> list[bytes]:

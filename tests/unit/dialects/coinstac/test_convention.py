@@ -381,6 +381,16 @@ def test_what_an_earlier_step_did_not_leave_is_missed_by_name(outputs: dict[int,
         ([1, None, "a.csv", ["b"]], ["a.csv"]),
         ({"a": 1}, []),
         (None, []),
+        ("", []),
+        # A folder, with a slash at its end; and the output folder itself.
+        (["sub/", "./sub/b.csv", "/output/local0/simulatorRun/sub/"], ["sub", "sub/b.csv", "sub"]),
+        ("/output/local0/simulatorRun", [""]),
+        ("/output/local0/simulatorRun/", [""]),
+        # A name that leads out is left to who reads the folder, and refused there.
+        (["../a.csv", "/output/local0/simulatorRun/../b.csv"], ["../a.csv", "/output/local0/b.csv"]),
+        # Covariates as a preprocessing step gives them: files are the first cells of the rows.
+        ([[[["file", "age"], ["a.nii", 20], ["b.nii", 30], []]], ["age"], ["number"]], ["a.nii", "b.nii"]),
+        ([[], ["a.csv"]], []),
     ],
 )
 def test_files_that_an_earlier_step_names_are_carried(value: Any, names: list[str]) -> None:
