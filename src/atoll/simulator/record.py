@@ -16,11 +16,11 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from atoll.engine.limits import JOURNAL_BYTES_MAX
 from atoll.engine.ports import Changes
@@ -69,25 +69,32 @@ class RunFolder:
         """Every call's request, one per line."""
         return self.path / "calls.jsonl"
 
-    def write(self, name: str, document: Any, *, lines: str | None = None) -> None:
-        """Write a JSON document; it appears under its name when it is whole.
+    def write(self, name: str, document: Any) -> None:
+        """Write a JSON document; it appears under its name when it is whole."""
+        with self._arriving(name) as file:
+            file.write(json.dumps(document, ensure_ascii=False))
+
+    def write_record(self, name: str, document: Mapping[str, Any], key: str, items: Iterable[str]) -> None:
+        """Write a JSON object with one more key, whose value is a list that need not fit in memory.
 
         Args:
             name: the file's name.
-            document: what JSON can hold.
-            lines: a key whose value is a long list: one line for each of its items.
+            document: what comes before the list.
+            key: the list's key.
+            items: its items as JSON text, a line each.
         """
+        with self._arriving(name) as file:
+            file.write(json.dumps(document, indent=2, ensure_ascii=False).removesuffix("\n}"))
+            file.write(f',\n  "{key}": [')
+            for number, item in enumerate(items):
+                file.write(f"{',' if number else ''}\n    {item.strip()}")
+            file.write("\n  ]\n}")
+
+    @contextmanager
+    def _arriving(self, name: str) -> Iterator[TextIO]:
         aside = self.path / f".{name}.arriving"
         with aside.open("w", encoding="utf-8") as file:
-            if lines is None:
-                file.write(json.dumps(document, ensure_ascii=False))
-            else:
-                # Indented JSON is written by Python code, which takes a second for a long list.
-                head = {key: value for key, value in document.items() if key != lines}
-                file.write(json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}"))
-                file.write(f',\n  "{lines}": [\n    ')
-                file.write(",\n    ".join(json.dumps(item, ensure_ascii=False) for item in document[lines]))
-                file.write("\n  ]\n}")
+            yield file
             file.write("\n")
         os.replace(aside, self.path / name)
 
@@ -138,7 +145,9 @@ class Recorder:
         #: Whether every call is in the journal; else its limit was reached.
         self.journal_whole = True
         self.warnings: dict[str, None] = {}
-        self.timings: list[dict[str, Any]] = []
+        # On disk: ten thousand rounds at a hundred sites would not fit in memory.
+        self._timings_path = folder.path / ".timings"
+        self._timings = self._timings_path.open("w+", encoding="utf-8")
         #: Rounds in which the algorithm was called, and iterations over all steps.
         self.rounds = 0
         self.iterations = 0
@@ -209,13 +218,23 @@ class Recorder:
                 self._write({"event": "round opened", **_round(round_), "jobs": round_.job_count})
         if changes.run.status.ended:
             if self._calling:
-                self.timings.append({"unfinished": True, "seats": self._calling})
+                self._time({"unfinished": True, "seats": self._calling})
             self._write({"event": "run ended", "status": changes.run.status.value})
+
+    def timings(self) -> Iterator[str]:
+        """The seconds of every round and seat so far, a line of JSON for each round."""
+        self._timings.seek(0)
+        yield from self._timings
 
     def close(self) -> None:
         """Write what is buffered."""
         self._events.close()
         self._calls.close()
+        self._timings.close()
+        self._timings_path.unlink()
+
+    def _time(self, entry: Mapping[str, Any]) -> None:
+        self._timings.write(f"{json.dumps(entry)}\n")
 
     def _opened(self, round_: Round, now: float) -> None:
         self._round, self._round_started = round_, now
@@ -225,7 +244,7 @@ class Recorder:
 
     def _closed(self, round_: Round, seconds: float) -> None:
         seats, self._calling = self._calling, {}
-        self.timings.append({**_round(round_), "seconds": round(seconds, 6), "seats": seats})
+        self._time({**_round(round_), "seconds": round(seconds, 6), "seats": seats})
         self._write({"event": "round closed", "round": round_.number})
 
     def _write(self, document: Mapping[str, Any]) -> None:

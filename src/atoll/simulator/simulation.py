@@ -214,6 +214,5 @@ def _keep(
         "host": {"system": platform.platform(), "machine": platform.machine(), "processors": slots()},
         "arguments": asked.document(),
         "calls_kept": recorder.journal_whole,
-        "timings": recorder.timings,
     }
-    folder.write("run.json", document, lines="timings")
+    folder.write_record("run.json", document, "timings", recorder.timings())
