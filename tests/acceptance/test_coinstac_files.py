@@ -153,6 +153,33 @@ def test_a_link_in_the_transfer_directory_is_refused(tmp_path: Path, runtime: st
     assert "'x' is a link" in report.error["message"]
 
 
+def test_copied_links_to_a_sites_own_files_are_sent_and_kept_as_files(tmp_path: Path, runtime: str) -> None:
+    """As `cp -r` copies what lies in the base directory; a link to anything else stays one."""
+    local = script("""
+        os.system(f"cp -r {state['baseDirectory']}/* {state['transferDirectory']}")
+        os.system(f"cp -a {state['baseDirectory']} {state['outputDirectory']}/all")
+        os.symlink("/etc/hostname", os.path.join(state["outputDirectory"], "other"))
+    """)
+    remote = script("""
+        base = os.path.join(state["baseDirectory"], "local0")
+        names = [os.path.relpath(os.path.join(w, n), base) for w, _, ns in os.walk(base) for n in ns]
+        answer = {"output": {n: open(os.path.join(base, n)).read() for n in sorted(names)}, "success": True}
+    """)
+    site = "test/local0/simulatorRun"
+    files: dict[str, str | bytes] = {f"{site}/a.csv": "a", f"{site}/sub/b.csv": "b"}
+    folder = write_computation(tmp_path / "copies", local=local, remote=remote, files=files)
+    (tmp_path / "scan.nii").write_text("scan")
+    (folder / site / "c.nii").symlink_to(tmp_path / "scan.nii")
+
+    report = run(folder, tmp_path, runtime=runtime)
+
+    output = tmp_path / "out" / "output" / "local0"
+    copied = {"a.csv": "a", "c.nii": "scan", "sub/b.csv": "b"}
+    assert copied == report.result
+    assert copied == {name: (output / "all" / name).read_text() for name in copied}
+    assert ["other"] == [path.name for path in output.rglob("*") if path.is_symlink()]
+
+
 def test_a_link_in_the_base_directory_leads_nothing_astray(tmp_path: Path, runtime: str) -> None:
     """A site's link where a folder belongs is no way to write somewhere else."""
     target = tmp_path / "target"

@@ -10,8 +10,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Convention, Folder, Launch, Mount, Runtime, Session
 from atoll.model.work import Seat, Ticket
 from atoll.node import guarded
+from atoll.node.links import become_files
 
 #: Where an isolated algorithm sees the files that the links in its base folder lead to.
 _DATA = "/site"
@@ -107,15 +108,40 @@ class Desk:
 
     async def close(self) -> None:
         """End the session."""
-        session, self.session = self.session, None
-        if session is not None:
+        if self.session is None:
+            return
+        try:
+            await self.settle(Folder.OUTPUT)
+        finally:
+            session, self.session = self.session, None
             await session.close()
+
+    async def settle(self, folder: Folder) -> None:
+        """Make files of the links to the site's own files that an algorithm has copied to a folder.
+
+        A program that copies links as links, as ``cp -r`` does, finds nothing but links in the
+        base folder, and what they name is nowhere but in the session. Other links are left.
+        """
+        if self.data is None or self.session is None or guarded.is_empty(self.folders[folder]):
+            return
+        own = f"{self.session.inside(self.data.folder)}/"
+        outside = {self.session.inside(path): path for path in self.data.outside}
+        root = self.data.folder
+
+        def source_of(text: str) -> Path | None:
+            path = outside.get(text)
+            if path is None and text.startswith(own):
+                path = (root / text.removeprefix(own)).resolve()
+                path = path if path.is_relative_to(root) else None
+            return path if path is not None and path.is_file() else None
+
+        await asyncio.to_thread(become_files, self.folders[folder], source_of)
 
     def remove(self) -> None:
         """Remove what a run leaves at this seat beside its output and its log."""
         for folder, path in self.folders.items():
             if folder is not Folder.OUTPUT:
-                shutil.rmtree(path, ignore_errors=True)
+                guarded.remove(path)
 
     def _launch(self, ticket: Ticket, installed: Installed, limits: CallLimits) -> Launch:
         style, command = installed.convention.launch(ticket)

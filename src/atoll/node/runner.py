@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.ports import HubLink, Runtime
+from atoll.engine.ports import Folder, HubLink, Runtime
 from atoll.model.errors import AtollError, JobFailed
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import Failure, Message, Outcome, RunId, Ticket, Work
@@ -113,6 +113,7 @@ class Runner:
         answer = convention.parse(ticket, reply, desk)
         for warning in answer.warnings:
             self._observer.warned(ticket, warning)
+        await desk.settle(Folder.TRANSFER)
         # A site that works for itself has nobody to send files to: they stay where they are.
         alone = ticket.readers == (ticket.job.seat,)
         blobs = () if alone else await push.files(self._link, desk)
