@@ -34,6 +34,14 @@ CHUNK_BYTES = 1024 * 1024
 #: fill a file system's table of inodes.
 FILES_PER_CALL_MAX = 100_000
 
+#: Bytes of the files that one call may send. More than a scanner's day; a file without end, or
+#: one that has a size but no content, must not keep a node reading for ever.
+FILE_BYTES_PER_CALL_MAX = 256 * 1024**3
+
+#: Folders within each other that a file which is sent may lie in: a node holds each of them open,
+#: and a process may have a thousand files open.
+FOLDERS_DEEP_MAX = 64
+
 #: Bytes of the end of a log that an error quotes.
 LOG_TAIL_BYTES = 4_000
 

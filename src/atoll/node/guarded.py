@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
+from atoll.engine.limits import FOLDERS_DEEP_MAX
 from atoll.model.errors import UnsafeName
 from atoll.model.work import check_blob_name
 
@@ -88,13 +88,60 @@ def is_empty(root: Path) -> bool:
 
 
 def empty(root: Path) -> None:
-    """Remove all that lies in a folder, but not the folder."""
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            else:
-                os.unlink(entry.path)
+    """Remove all that lies in a folder, but not the folder, however deep it lies.
+
+    Raises:
+        OSError: something can't be removed, for example because a process still adds to it.
+    """
+    top = os.open(root, _FOLDER)
+    try:
+        waiting = os.listdir(top)
+        while waiting:
+            waiting += _lift(top, waiting.pop())
+    finally:
+        os.close(top)
+
+
+def remove(root: Path) -> None:
+    """Remove a folder with all that is in it, as far as that can be done."""
+    with suppress(OSError):
+        empty(root)
+        root.rmdir()
+
+
+def _lift(top: int, name: str) -> list[str]:
+    """Remove a file, or a folder whose own folders are moved to the top first; return their names there."""
+    try:
+        os.unlink(name, dir_fd=top)
+    except IsADirectoryError:
+        pass
+    else:
+        return []
+    lifted: list[str] = []
+    handle = _open_closed(top, name)
+    try:
+        for inner in os.listdir(handle):
+            try:
+                os.unlink(inner, dir_fd=handle)
+            except IsADirectoryError:
+                os.close(_open_closed(handle, inner))
+                lifted.append(f".leaving-{secrets.token_hex(8)}")
+                os.rename(inner, lifted[-1], src_dir_fd=handle, dst_dir_fd=top)
+    finally:
+        os.close(handle)
+    os.rmdir(name, dir_fd=top)
+    return lifted
+
+
+def _open_closed(handle: int, name: str) -> int:
+    """Open a folder from which an algorithm may have taken every right."""
+    folder = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
+    try:
+        if os.fstat(folder).st_mode & 0o700 != 0o700:
+            os.chmod(f"/proc/self/fd/{folder}", 0o700)
+        return os.open(name, _FOLDER, dir_fd=handle)
+    finally:
+        os.close(folder)
 
 
 def _walk(handle: int, prefix: str) -> Iterator[tuple[str, FileIO]]:
@@ -108,6 +155,11 @@ def _walk(handle: int, prefix: str) -> Iterator[tuple[str, FileIO]]:
 def _one(handle: int, entry: str, name: str) -> Iterator[tuple[str, FileIO]]:
     mode = os.stat(entry, dir_fd=handle, follow_symlinks=False).st_mode
     if stat.S_ISDIR(mode):
+        if name.count("/") >= FOLDERS_DEEP_MAX:
+            raise UnsafeName(
+                f"{name[:40]!r}… lies in more than {FOLDERS_DEEP_MAX} folders, the most within each other that "
+                "can be passed on. Send an archive"
+            )
         yield from _walk(os.open(entry, _FOLDER, dir_fd=handle), f"{name}/")
     elif stat.S_ISREG(mode):
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

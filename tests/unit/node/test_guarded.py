@@ -309,3 +309,60 @@ def test_a_folder_is_emptied_without_following_a_link(root: Path) -> None:
 
     assert guarded.is_empty(root)
     assert root.is_dir()
+
+
+def _nest(root: Path, count: int) -> None:
+    """Folders within each other, deeper than a path may be long or a process may have files open."""
+    handle = os.open(root, os.O_RDONLY)
+    for _ in range(count):
+        os.mkdir("d", dir_fd=handle)
+        inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=handle))
+    os.close(handle)
+
+
+def test_the_deepest_folders_are_removed(root: Path) -> None:
+    _nest(root, 5000)
+    (root / "a" / "b").mkdir(parents=True)
+    _nest(root / "a" / "b", 3)
+    before = descriptors()
+
+    guarded.empty(root)
+
+    assert guarded.is_empty(root)
+    assert before == descriptors()
+
+
+def test_folders_that_are_too_deep_are_not_sent(root: Path) -> None:
+    """Each is held open while it is gone through, and a process may have a thousand files open."""
+    put(root, "d/" * 64 + "last")
+    assert ["d/" * 64 + "last"] == list(read(root))
+
+    put(root, "d/" * 65 + "last")
+    before = descriptors()
+
+    with pytest.raises(UnsafeName, match="lies in more than 64 folders"):
+        read(root)
+    assert before == descriptors()
+
+
+def test_closed_folders_are_removed_with_what_is_in_them(root: Path) -> None:
+    """An algorithm that takes all rights from its folders doesn't keep them on the machine."""
+    closed = root / "gone" / "closed"
+    (closed / "inner").mkdir(parents=True)
+    (closed / "inner" / "file").touch()
+    for folder in (closed / "inner", closed):
+        folder.chmod(0)
+    if (child := os.fork()) == 0:
+        os.chdir(root)
+        if os.geteuid() == 0:  # whoever is root may remove all in any case
+            for name in (".", "gone", "gone/closed", "gone/closed/inner"):
+                os.chown(name, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+        guarded.remove(Path("gone"))
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert not (root / "gone").exists()

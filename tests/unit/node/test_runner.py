@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -446,6 +448,41 @@ def test_too_many_files_break_the_job(tmp_path: Path, monkeypatch: pytest.Monkey
         LimitReached.__name__,
         "the transfer directory holds more than 2 files, the most that one call may send. Send an archive",
     )
+
+
+@pytest.mark.parametrize("sizes", [[1001], [600, 401], [10**12]])
+def test_too_many_bytes_break_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int]
+) -> None:
+    """A file may say that it is large and have nothing in it: it isn't read at all."""
+    monkeypatch.setattr(push, "FILE_BYTES_PER_CALL_MAX", 1000)
+
+    def function(_request: Any, room: Room) -> dict[str, Any]:
+        for number, size in enumerate(sizes):
+            with (room.transfer / str(number)).open("wb") as file:
+                file.truncate(size)
+        return {"output": {}}
+
+    (event,) = Seating(tmp_path, function).work(opening())
+
+    kind, message = failure_of(event)
+    assert (LimitReached.__name__, True) == (kind, "have more than 1000 bytes, the most" in message)
+
+
+def test_a_file_that_grows_while_it_is_sent_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that goes on writing, as one that is served may, keeps nobody reading."""
+    monkeypatch.setattr(push, "FILE_BYTES_PER_CALL_MAX", 100 * 1024**2)
+    file = tmp_path / "endless"
+    file.write_bytes(b"x")
+
+    class Growing(FileIO):
+        def readinto(self, buffer: Any) -> int:
+            with file.open("ab") as other:
+                other.write(b"x" * len(buffer))
+            return super().readinto(buffer) or 0
+
+    with Growing(file) as growing, pytest.raises(LimitReached):
+        push._described("endless", growing, 100 * 1024**2, threading.Event())
 
 
 class Liar(MemoryBlobStore):

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import threading
 from collections.abc import AsyncIterator
 from io import FileIO
 
-from atoll.engine.limits import BODY_BYTES_INSIDE_MAX, CHUNK_BYTES, FILES_PER_CALL_MAX
+from atoll.engine.limits import (
+    BODY_BYTES_INSIDE_MAX,
+    CHUNK_BYTES,
+    FILE_BYTES_PER_CALL_MAX,
+    FILES_PER_CALL_MAX,
+)
 from atoll.engine.ports import Folder, HubLink
 from atoll.model.errors import LimitReached
 from atoll.model.work import Blob, Message, MessageId, Ticket
@@ -40,35 +47,55 @@ async def files(link: HubLink, desk: Desk) -> tuple[Blob, ...]:
     """Send every file in the transfer folder, then empty it.
 
     Raises:
-        LimitReached: there are more files than one call may send.
+        LimitReached: there are more files than one call may send, or larger ones.
         UnsafeName: something there is neither a file nor a folder.
     """
     folder = desk.folders[Folder.TRANSFER]
     if guarded.is_empty(folder):
         return ()
     blobs: list[Blob] = []
+    room_bytes = FILE_BYTES_PER_CALL_MAX
     for name, file in guarded.regular_files(folder):
         if len(blobs) == FILES_PER_CALL_MAX:
             raise LimitReached(
                 f"the transfer directory holds more than {FILES_PER_CALL_MAX} files, the most that one "
                 "call may send. Send an archive"
             )
-        blob = await asyncio.to_thread(_described, name, file)
-        await link.put_blob(blob, _chunks(file))
+        unwanted = threading.Event()
+        try:
+            blob = await asyncio.to_thread(_described, name, file, room_bytes, unwanted)
+        finally:
+            unwanted.set()
+        await link.put_blob(blob, _chunks(file, blob.size_bytes))
+        room_bytes -= blob.size_bytes
         blobs.append(blob)
     guarded.empty(folder)
     return tuple(blobs)
 
 
-def _described(name: str, file: FileIO) -> Blob:
-    digest = hashlib.file_digest(file, "sha256")
-    size_bytes = file.tell()
+def _described(name: str, file: FileIO, room_bytes: int, unwanted: threading.Event) -> Blob:
+    """The blob of a file. Whoever still writes to it may not keep this thread: it stops at the bound."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    size_bytes = os.fstat(file.fileno()).st_size  # of a large file it says at once what reading would
+    read_bytes = 0
+    while size_bytes <= room_bytes and not unwanted.is_set() and (count := file.readinto(buffer)):
+        digest.update(buffer[:count])
+        read_bytes += count
+        size_bytes = max(size_bytes, read_bytes)
+    if size_bytes > room_bytes:
+        raise LimitReached(
+            f"the files in the transfer directory, with {name!r}, have more than {FILE_BYTES_PER_CALL_MAX} "
+            "bytes, the most that one call may send. Send less, or in more calls"
+        )
     file.seek(0)
-    return Blob(name=name, digest=f"sha256:{digest.hexdigest()}", size_bytes=size_bytes)
+    return Blob(name=name, digest=f"sha256:{digest.hexdigest()}", size_bytes=read_bytes)
 
 
-async def _chunks(file: FileIO) -> AsyncIterator[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
+async def _chunks(file: FileIO, size_bytes: int) -> AsyncIterator[bytes]:
+    """A file's content, and a little more where it has grown: then it's another's than was said."""
+    while size_bytes >= 0 and (chunk := file.read(CHUNK_BYTES)):
+        size_bytes -= len(chunk)
         yield chunk
 
 
