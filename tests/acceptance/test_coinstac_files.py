@@ -263,3 +263,22 @@ def test_a_run_in_the_computations_folder_shows_no_site_another_ones_files(
 
     seen = [f"/computation/{name}" for name in ("compspec.json", "local.py", "remote.py")]
     assert {"local0": seen, "local1": seen} == report.result
+
+
+def test_folders_that_are_deep_end_with_the_run(tmp_path: Path, runtime: str) -> None:
+    """A script that nests folders deeper than a path may be long leaves none of them behind."""
+    local = script("""
+        for key in ("baseDirectory", "cacheDirectory"):
+            handle = os.open(state[key], os.O_RDONLY)
+            for _ in range(2000):
+                os.mkdir("d", dir_fd=handle)
+                inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+                os.close(handle)
+                handle = inner
+    """)
+    folder = write_computation(tmp_path / "deep", local=local, remote=script("answer['success'] = True"))
+
+    report = run(folder, tmp_path, runtime=runtime)
+
+    assert "done" == report.status
+    assert not (tmp_path / "out" / ".scratch").exists()

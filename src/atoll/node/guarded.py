@@ -81,6 +81,15 @@ def regular_files(root: Path, below: str = "") -> Iterator[tuple[str, FileIO]]:
         os.close(handle)
 
 
+def links(root: Path) -> Iterator[tuple[str, str]]:
+    """Every link under `root` by its relative name, with its text; none that lies very deep.
+
+    Args:
+        root: a folder that an algorithm could write to.
+    """
+    yield from _links(os.open(root, _FOLDER), "")
+
+
 def is_empty(root: Path) -> bool:
     """Whether nothing lies in the folder."""
     with os.scandir(root) as entries:
@@ -169,6 +178,24 @@ def _one(handle: int, entry: str, name: str) -> Iterator[tuple[str, FileIO]]:
         raise UnsafeName(
             f"{name!r} is {_kind(mode)}: only files and folders can be passed on. Copy the content there"
         )
+
+
+def _links(handle: int, prefix: str) -> Iterator[tuple[str, str]]:
+    try:
+        for entry in sorted(os.listdir(handle)):
+            name, text, inner = f"{prefix}{entry}", None, None
+            with suppress(OSError):  # it may be gone, or be something else by now
+                mode = os.stat(entry, dir_fd=handle, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(mode):
+                    text = os.readlink(entry, dir_fd=handle)
+                elif stat.S_ISDIR(mode) and name.count("/") < FOLDERS_DEEP_MAX:
+                    inner = os.open(entry, _FOLDER, dir_fd=handle)
+            if text is not None:
+                yield name, text
+            if inner is not None:
+                yield from _links(inner, f"{name}/")
+    finally:
+        os.close(handle)
 
 
 def _step_into(handle: int, part: str, name: str) -> int:

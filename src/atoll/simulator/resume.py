@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any
 from atoll.engine.ports import Folder, Runtime, Style
 from atoll.model.errors import AtollError, JobFailed, SpecInvalid
 from atoll.model.work import Algorithm, Job, JobId, Role, RunId, Seat, Ticket, Work
+from atoll.node import guarded
 from atoll.node.desk import Desk, Installed
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.choice import check, choose, make_runtime, slots, told_of
@@ -118,7 +118,7 @@ async def repeat(kept: Kept, asked: Arguments, watcher: Watcher) -> tuple[Prepar
     finally:
         await again.close()
         await runtime.close()
-        shutil.rmtree(folder.scratch, ignore_errors=True)
+        guarded.remove(folder.scratch)
         watcher.ended()
     results: dict[str, Any] = {site: again.answers[site] for site in sites if site in again.answers}
     result = again.answers.get(REMOTE)

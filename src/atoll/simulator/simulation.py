@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 from atoll import __version__
 from atoll.engine.ports import Runtime
 from atoll.model.work import Failure, RunStatus
+from atoll.node import guarded
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.choice import EarlyRuntime, check, choose, slots, told_of
 from atoll.simulator.prepared import REMOTE, Prepared
@@ -95,7 +95,7 @@ async def simulate(asked: Arguments, watch: Callable[[], Watcher]) -> tuple[Prep
             report = _interrupted(prepared, folder, recorder, time.perf_counter() - started)
         finally:
             await early.close()
-            shutil.rmtree(folder.scratch, ignore_errors=True)
+            guarded.remove(folder.scratch)
             watcher.ended()
             if report is not None:
                 _keep(prepared, asked, runtime, folder, recorder, report)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atoll.node import guarded
 from atoll.node.links import become_files
 
 
@@ -43,3 +44,31 @@ def test_other_links_stay_and_are_not_followed(root: Path) -> None:
     assert expected == links
     assert "plain" == (root / "plain").read_text()
     assert {"root", "own", "secret"} == {path.name for path in root.parent.iterdir()}
+
+
+def test_what_lies_too_deep_is_left_and_costs_nothing_more(root: Path) -> None:
+    """An algorithm may nest folders deeper than Python calls functions."""
+    handle = os.open(root, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("d", dir_fd=handle)
+        inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(handle)
+    (root / "e").symlink_to("/site/own")
+    try:
+        become_files(root, {"/site/own": root.parent / "own"}.get)
+
+        assert "own" == (root / "e").read_text()
+    finally:
+        guarded.empty(root)
+
+
+def test_links_to_a_large_file_do_not_fill_the_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.node.links.FILE_BYTES_PER_CALL_MAX", 7)
+    for name in "abc":
+        (root / name).symlink_to("/site/own")
+
+    become_files(root, {"/site/own": root.parent / "own"}.get)
+
+    assert [False, False, True] == [(root / name).is_symlink() for name in "abc"]
