@@ -23,6 +23,9 @@ _FILES_MAX = 400
 _FILE_BYTES_MAX = 1_000_000
 _DEPTH_MAX = 6
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "build", "dist"}
+#: What the folders of installed libraries are called. Others that are on an interpreter's import
+#: path may hold the algorithm itself, whose code must not run before it is walled in.
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 def find_libraries(
@@ -47,7 +50,7 @@ def find_libraries(
         own |= {path.stem} if path.parent == code else {path.stem, path.parent.name}
         try:
             tree = ast.parse(path.read_bytes())
-        except (OSError, SyntaxError, ValueError, RecursionError) as error:
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
             _log.debug("%s is not read for its imports: %s", path, error)
             continue
         if (line := _environment_change(tree)) is not None:
@@ -157,9 +160,11 @@ def _names(node: ast.AST, name: str) -> bool:
 
 
 def _is_installed(name: str, folders: Iterable[Path]) -> bool:
-    for folder in folders:
-        if (folder / name).is_dir() or (folder / f"{name}.py").is_file():
-            return True
-        if any(folder.glob(f"{name}.*.so")) or (folder / f"{name}.so").is_file():
-            return True
-    return False
+    having = [folder for folder in folders if _has(folder, name)]
+    return bool(having) and all(folder.name in _INSTALLED for folder in having)
+
+
+def _has(folder: Path, name: str) -> bool:
+    if (folder / name).is_dir() or (folder / f"{name}.py").is_file():
+        return True
+    return any(folder.glob(f"{name}.*.so")) or (folder / f"{name}.so").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,28 @@ def test_some_names_are_never_imported_ahead(code: Path, interpreter: Interprete
     write(code / "local.py", "import alpha, gamma.x")
 
     assert ("alpha",) == find_libraries(code, (), interpreter, without=("gamma",))
+
+
+def test_code_on_the_import_path_is_not_installed(code: Path, interpreter: Interpreter) -> None:
+    """An algorithm that is installed as editable has no module that is imported ahead of its calls."""
+    installed = interpreter.libraries[0]
+    # `space` is a package without a file of its own: a part of it is installed, a part is the author's.
+    for path in (
+        code / "src/deep/inner/x.py",
+        code / "build/y.py",
+        code / "src/space/z.py",
+        installed / "space/w.py",
+    ):
+        write(path, "")
+    write(code / "local.py", "import deep.inner.x, build.y, code.local, space.z, alpha")
+    libraries = (installed, code / "src", code, code.parent)
+
+    assert ("alpha",) == find_libraries(code, (), replace(interpreter, libraries=libraries))
+
+
+def test_code_that_no_parser_takes_costs_only_time(code: Path, interpreter: Interpreter) -> None:
+    """Text that is nested too deeply for Python is passed over."""
+    write(code / "bomb.py", "-" * 100_000 + "1")
+    write(code / "local.py", "import alpha")
+
+    assert ("alpha",) == find_libraries(code, (), interpreter)
