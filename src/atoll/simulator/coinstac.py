@@ -34,6 +34,7 @@ from atoll.simulator.sources import (
     digest_of,
     directory_of,
     entry_scripts,
+    leading_out,
     masked,
     read,
     site_folder,
@@ -74,6 +75,8 @@ def prepare(asked: Arguments) -> Prepared:
     count = count_sites(inputspecs, clients=asked.clients)
     sites = tuple(Seat(f"local{number}") for number in range(count))
     folders = _folders(directory, sites, warnings)
+    if asked.directory is None:
+        warnings += leading_out(directory, folders)
     resolved = resolve_pipeline(
         [part.spec for part in parts], inputspecs, clients=asked.clients, exists=_exists_in(folders)
     )
@@ -177,7 +180,8 @@ def _plan(
     for number, (part, inputs) in enumerate(zip(parts, resolved, strict=True)):
         # One folder may hold several computations: the spec is a part of what an algorithm is.
         digest = _digest(f"{digest_of(part.code)} {part.digests['compspec']}")
-        hidden = masked(part.code, directory, asked.runs, [*sites, REMOTE])
+        asked_of = [each.inputspec_path for each in parts]
+        hidden = masked(part.code, directory, asked.runs, [*sites, REMOTE], asked_of)
         convention = _convention(part, scripts.get(part.code))
         installed[digest] = Installed(convention=convention, code=part.code, masked=hidden)
         openings = _openings(number, inputs.sites, [earlier.spec for earlier in parts])

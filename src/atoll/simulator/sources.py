@@ -10,6 +10,8 @@ from pathlib import Path
 from atoll.dialects.coinstac import entry
 from atoll.dialects.coinstac.convention import RUN_FOLDER
 from atoll.model.errors import SpecInvalid
+from atoll.model.work import Seat
+from atoll.node.desk import SiteData
 from atoll.simulator.arguments import Arguments
 
 #: What is never part of an algorithm's digest: caches, and the sites' data.
@@ -30,6 +32,8 @@ def read(path: Path, what: str, remedy: str) -> str:
         SpecInvalid: the file is not there, or can't be read.
     """
     try:
+        if path.exists() and not path.is_file():  # a device has no end
+            raise SpecInvalid(f"{path} is no file: expected {what}. {remedy}")
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise SpecInvalid(f"{path} is not there: expected {what}. {remedy}") from None
@@ -74,7 +78,28 @@ def site_folder(directory: Path, seat: str) -> tuple[Path | None, str | None]:
     return (there[0] if there else None), warning
 
 
-def masked(code: Path, directory: Path, runs: Path, seats: Sequence[str]) -> tuple[str, ...]:
+def leading_out(directory: Path, folders: Mapping[Seat, SiteData]) -> list[str]:
+    """A warning for each seat whose files lie outside of the folder that holds the test folder.
+
+    Test folders come with computations. A link in one may be a researcher's, to a large file; or an
+    author's, to what is no algorithm's business.
+    """
+    around = directory.parent.resolve()
+    warnings = []
+    for seat, data in folders.items():
+        there = [str(path) for path in (data.folder, *data.outside) if not path.is_relative_to(around)]
+        if there:
+            named = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+            warnings.append(
+                f"links in {directory} show {seat} files from elsewhere on this machine: {named}. If that is "
+                "meant, name the folder with --directory"
+            )
+    return warnings
+
+
+def masked(
+    code: Path, directory: Path, runs: Path, seats: Sequence[str], inputspecs: Sequence[Path] = ()
+) -> tuple[str, ...]:
     """What an algorithm must not see of its own folder: other sites' data, all runs, history.
 
     Args:
@@ -82,12 +107,14 @@ def masked(code: Path, directory: Path, runs: Path, seats: Sequence[str]) -> tup
         directory: where the sites' files lie.
         runs: the folder of this run, or one that holds it.
         seats: the seats of the run.
+        inputspecs: documents that may hold what each site was asked.
     """
     parts = {"test", "atoll-runs", ".git"}
     inner, outer = directory.resolve(), code.resolve()
     if inner == outer:
         parts |= {"input", "output", *seats}
-    hidden = [path for path in (inner, runs.resolve(), *_kept_runs(outer)) if outer in path.parents]
+    paths = (inner, runs.resolve(), *(path.resolve() for path in inputspecs), *_kept_runs(outer))
+    hidden = [path for path in paths if outer in path.parents]
     parts |= {path.relative_to(outer).as_posix() for path in hidden}
     there = {part for part in parts if (outer / part).exists()}
     return tuple(sorted(part for part in there if not any(part.startswith(f"{other}/") for other in there)))

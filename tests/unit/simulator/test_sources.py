@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from atoll.model.errors import SpecInvalid
+from atoll.model.work import Seat
+from atoll.node.desk import look_at
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.sources import code_folder, entry_scripts, masked
+from atoll.simulator.sources import code_folder, entry_scripts, leading_out, masked, read
 
 SEATS = ("local0", "local1", "remote")
 
@@ -51,6 +53,41 @@ def test_folders_of_earlier_runs_are_masked_by_what_they_hold(tmp_path: Path) ->
     write(code, *(f"atoll-runs/run-2/{name}" for name in kept))
 
     assert ("atoll-runs", "old/run-1") == masked(code, tmp_path, tmp_path / "atoll-runs", SEATS)
+
+
+def test_inputs_are_masked_wherever_they_lie_in_the_code(tmp_path: Path) -> None:
+    """An array of inputs has what each of the sites was asked."""
+    code = write(tmp_path / "code", "local.py", "mine.json", "test/inputspec.json")
+    inputspecs = (code / "mine.json", code / "test/inputspec.json", write(tmp_path, "x.json") / "x.json")
+
+    assert ("mine.json", "test") == masked(code, code / "test", tmp_path, SEATS, inputspecs)
+
+
+# --- Links that lead out ----------------------------------------------------------------------
+
+
+def test_links_of_a_test_folder_that_lead_to_the_rest_of_the_machine_are_told(tmp_path: Path) -> None:
+    """Whoever runs a computation of somebody else's learns what its links show to it."""
+    test = write(tmp_path / "code", "test/local0/run/a.csv", "data/b.csv") / "test"
+    write(tmp_path / "home", ".ssh/key", "photos/1.png")
+    (test / "local0" / "run" / "inner").symlink_to(tmp_path / "code" / "data" / "b.csv")
+    harmless = look_at(test / "local0" / "run")
+    (test / "local0" / "run" / "x").symlink_to(tmp_path / "home" / ".ssh")
+    (test / "local1").symlink_to(tmp_path / "home" / "photos")
+    folders = {Seat("local0"): look_at(test / "local0" / "run"), Seat("local1"): look_at(test / "local1")}
+
+    assert [] == leading_out(test, {Seat("local0"): harmless})
+    first, second = leading_out(test, folders)
+    assert f"show local0 files from elsewhere on this machine: {tmp_path}/home/.ssh. If" in first
+    assert f"show local1 files from elsewhere on this machine: {tmp_path}/home/photos. If" in second
+
+
+def test_a_document_that_is_a_device_is_not_read(tmp_path: Path) -> None:
+    """It has no end."""
+    (tmp_path / "compspec.json").symlink_to("/dev/zero")
+
+    with pytest.raises(SpecInvalid, match=r"compspec\.json is no file: expected a spec\. Write one"):
+        read(tmp_path / "compspec.json", "a spec", "Write one")
 
 
 # --- The computation's folder -----------------------------------------------------------------
