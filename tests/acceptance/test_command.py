@@ -266,3 +266,16 @@ def _processes_with(mark: str) -> list[str]:
             if mark.encode() in words:
                 found.append(folder.name)
     return found
+
+
+def test_texts_and_names_that_are_not_utf_8_are_kept(tmp_path: Path) -> None:
+    """Half a surrogate pair in an answer, and a folder named in another encoding."""
+    local = script("answer = {'output': {'half': '\\ud800'}, 'success': True}")
+    folder = write_computation(tmp_path / "caf\udce9", local=local)
+
+    ended = atoll("simulate", folder, "--output", tmp_path / "out", "--json")
+
+    assert 0 == ended.returncode, ended.stderr
+    assert {"local0": {"half": "\ud800"}} == json.loads((tmp_path / "out" / "result.json").read_text())
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert str(folder / "compspec.json") == record["steps"][0]["compspec"]

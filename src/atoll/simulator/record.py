@@ -93,7 +93,9 @@ class RunFolder:
     @contextmanager
     def _arriving(self, name: str) -> Iterator[TextIO]:
         aside = self.path / f".{name}.arriving"
-        with aside.open("w", encoding="utf-8") as file:
+        # Half a surrogate pair, in a script's text or a name that is not UTF-8, is written as
+        # ``\ud800``, as JSON has it.
+        with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
             yield file
             file.write("\n")
         os.replace(aside, self.path / name)
