@@ -17,6 +17,10 @@ from atoll.model.errors import ReplyInvalid
 #: Braces that are tried as the start of an answer. A banner holds a few; a script that prints
 #: a table of braces must not cost hours.
 _STARTS_MAX = 10_000
+#: Characters that are read in vain, beside some lengths of the print: braces within braces would
+#: each be read to the end.
+_VAIN_CHARACTERS_MAX = 10_000_000
+_VAIN_LENGTHS_MAX = 2
 #: Characters of each end of the print that an error shows.
 _SHOWN_CHARACTERS = 300
 _LINE_END = re.compile(r"[ \t\r]*(\n|\Z)")
@@ -56,11 +60,13 @@ def _told_apart(text: str) -> tuple[dict[str, Any], str]:
     found: tuple[int, int] | None = None
     decoder = json.JSONDecoder()
     position = tries = 0
-    while tries < _STARTS_MAX and (start := text.find("{", position)) >= 0:
+    vain = _VAIN_CHARACTERS_MAX + _VAIN_LENGTHS_MAX * len(text)
+    while tries < _STARTS_MAX and vain > 0 and (start := text.find("{", position)) >= 0:
         tries += 1
         try:
             document, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):  # Not JSON, an integer that is too long, or too deep.
+        except (ValueError, RecursionError) as error:  # Not JSON, an integer that is too long, or too deep.
+            vain -= error.pos - start if isinstance(error, json.JSONDecodeError) else 0
             position = start + 1
             continue
         answers = "output" in document or "success" in document

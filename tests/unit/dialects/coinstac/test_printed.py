@@ -195,3 +195,12 @@ def test_whatever_is_printed_around_it_an_answer_or_a_refusal_comes_back(
     if not set(before) & set('{["'):
         assert document == answer
         assert (warning is None) == (not f"{before}{after}".strip())
+
+
+@pytest.mark.timeout(30)
+def test_braces_within_braces_are_not_each_read_to_the_end() -> None:
+    """What is printed to cost hours costs seconds: the node must hear of it, and of everything else."""
+    printed = b'{"a":' * 300 + b"[" + b"0," * 2_000_000
+
+    with pytest.raises(ReplyInvalid, match="holds no JSON object that could be the answer"):
+        answer_in(printed)
