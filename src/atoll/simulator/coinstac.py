@@ -178,10 +178,10 @@ def _plan(
     serving = [part.code for part in parts if part.spec.version_of_protocol == 2]
     scripts = entry_scripts(serving, asked.entry)
     for number, (part, inputs) in enumerate(zip(parts, resolved, strict=True)):
-        # One folder may hold several computations: the spec is a part of what an algorithm is.
-        digest = _digest(f"{digest_of(part.code)} {part.digests['compspec']}")
         asked_of = [each.inputspec_path for each in parts]
         hidden = masked(part.code, directory, asked.runs, [*sites, REMOTE], asked_of)
+        # One folder may hold several computations: the spec is a part of what an algorithm is.
+        digest = _digest(f"{digest_of(part.code, hidden)} {part.digests['compspec']}")
         convention = _convention(part, scripts.get(part.code))
         installed[digest] = Installed(convention=convention, code=part.code, masked=hidden)
         openings = _openings(number, inputs.sites, [earlier.spec for earlier in parts])

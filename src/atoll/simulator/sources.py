@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from atoll.dialects.coinstac import entry
@@ -187,17 +187,25 @@ def _own_script(code: Path) -> str:
     )
 
 
-def digest_of(code: Path) -> str:
-    """A digest of an algorithm's folder without the sites' data: names and content of its files."""
+def digest_of(code: Path, without: Iterable[str] = ()) -> str:
+    """A digest of an algorithm's folder without the sites' data: names and content of its files.
+
+    Args:
+        code: the folder.
+        without: parts of it that are no part of the algorithm, relative to it.
+    """
     digest = hashlib.sha256()
+    left_out = {str(code / part) for part in without}
     for where, folders, files in os.walk(code):
-        folders[:] = sorted(name for name in folders if name not in _NOT_CODE and not name.startswith("."))
+        kept = (name for name in folders if name not in _NOT_CODE and not name.startswith("."))
+        folders[:] = sorted(name for name in kept if os.path.join(where, name) not in left_out)
         for name in sorted(files):
             path = Path(where, name)
-            if path.is_symlink() or not path.is_file():
+            if path.is_symlink() or not path.is_file() or str(path) in left_out:
                 continue
             size_bytes = path.stat().st_size
             digest.update(f"{path.relative_to(code)}\0{size_bytes}\0".encode(errors="surrogateescape"))
-            if size_bytes <= _DIGESTED_BYTES_MAX:
+            # What can't be read here can't be read by the algorithm either.
+            if size_bytes <= _DIGESTED_BYTES_MAX and os.access(path, os.R_OK):
                 digest.update(path.read_bytes())
     return f"sha256:{digest.hexdigest()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
 from atoll.node.desk import look_at
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.sources import code_folder, entry_scripts, leading_out, masked, read
+from atoll.simulator.sources import code_folder, digest_of, entry_scripts, leading_out, masked, read
 
 SEATS = ("local0", "local1", "remote")
 
@@ -152,3 +153,30 @@ def test_an_entry_script_that_no_computation_has_is_refused(tmp_path: Path) -> N
 
 def test_without_protocol_2_there_are_no_entry_scripts() -> None:
     assert {} == entry_scripts([], "begin.py")
+
+
+# --- The digest -------------------------------------------------------------------------------
+
+
+def test_a_digest_changes_with_a_script_and_not_with_data_or_runs(tmp_path: Path) -> None:
+    code = write(
+        tmp_path, "local.py", "scripts/a.py", "test/a.csv", "data/a.csv", "results/run.json", "in.json"
+    )
+    hidden = ("data", "in.json", "results", "test")
+    before = digest_of(code, hidden)
+
+    for name in ("test/a.csv", "data/a.csv", "data/b.csv", "results/run.json", "in.json"):
+        (code / name).write_text("changed")
+    data = digest_of(code, hidden)
+    (code / "scripts" / "a.py").write_text("changed")
+
+    assert before == data
+    assert before != digest_of(code, hidden)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_nobody_may_read_is_digested_by_its_name(tmp_path: Path) -> None:
+    code = write(tmp_path, "local.py", "closed")
+    (code / "closed").chmod(0)
+
+    assert digest_of(code).startswith("sha256:")
