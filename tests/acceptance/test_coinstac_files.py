@@ -282,3 +282,18 @@ def test_folders_that_are_deep_end_with_the_run(tmp_path: Path, runtime: str) ->
 
     assert "done" == report.status
     assert not (tmp_path / "out" / ".scratch").exists()
+
+
+def test_nobody_else_on_the_machine_reaches_a_sites_files(tmp_path: Path, runtime: str) -> None:
+    """A program that a script makes to run as its owner is out of everybody's reach."""
+    local = script("""
+        path = os.path.join(state["outputDirectory"], "program")
+        open(path, "w").close()
+        os.chmod(path, 0o4755)
+    """)
+    folder = write_computation(tmp_path / "modes", local=local, remote=script("answer['success'] = True"))
+
+    run(folder, tmp_path, runtime=runtime)
+
+    assert (tmp_path / "out" / "output" / "local0" / "program").exists()
+    assert [0o700] * 2 == [(tmp_path / "out" / each).stat().st_mode & 0o777 for each in ("output", "logs")]

@@ -69,6 +69,14 @@ class RunFolder:
         """Every call's request, one per line."""
         return self.path / "calls.jsonl"
 
+    def lay_out(self) -> None:
+        """Make the folders that algorithms write to, for their owner alone.
+
+        An algorithm chooses the rights of its files: that its program runs as its owner, too.
+        """
+        for folder in (self.outputs, self.logs, self.scratch):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
     def write(self, name: str, document: Any) -> None:
         """Write a JSON document; it appears under its name when it is whole."""
         with self._arriving(name) as file:

@@ -278,6 +278,6 @@ def _new_folder(kept: Kept) -> RunFolder:
         except FileExistsError:
             continue
         folder = RunFolder(path.resolve())
-        folder.logs.mkdir()
+        folder.lay_out()
         return folder
     raise JobFailed(f"{kept.folder / 'again'} is full: remove some of what was repeated there")

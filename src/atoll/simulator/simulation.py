@@ -127,7 +127,7 @@ async def _run(
         limits=asked.limits,
         seed=asked.seed,
     )
-    folder.logs.mkdir()
+    folder.lay_out()
     names = [step.algorithm.name for step in plan.run.steps]
     watcher.begun(sites=plan.run.sites, steps=names, runtime=runtime.name)
     return await World(plan, settings, recorder, (recorder,)).run()
