@@ -58,13 +58,13 @@ def advance(state: OpenState, event: Event, choreographies: Choreographies) -> C
         case JobClaimed():
             if job.status is not JobStatus.QUEUED:
                 raise StaleEvent(f"job {job.id} was claimed before")
-            return Changes(run=state.run, jobs=(replace(job, status=JobStatus.ACTIVE),))
+            return Changes(run=state.run, jobs=(job.moved(JobStatus.ACTIVE),))
         case _ if job.status is JobStatus.QUEUED:
             raise StaleEvent(f"{type(event).__name__} came for job {job.id}, which nobody has claimed")
         case JobReported(outcome=outcome):
             if outcome.message is None and state.round.work is Work.CALL:
                 raise NotYours(f"the report about job {job.id} has no message, which a call must leave")
-            return _reported(state, replace(job, status=JobStatus.DONE, outcome=outcome), choreographies)
+            return _reported(state, job.moved(JobStatus.DONE, outcome), choreographies)
         case JobBroke(failure=failure):
             return _broke(state, failure)
         case _:
@@ -72,7 +72,7 @@ def advance(state: OpenState, event: Event, choreographies: Choreographies) -> C
 
 
 def _reported(state: OpenState, done: Job, choreographies: Choreographies) -> Changes:
-    round_ = replace(state.round, open_count=state.round.open_count - 1)
+    round_ = state.round.with_one_job_less()
     if round_.open_count:
         return Changes(run=state.run, rounds=(round_,), jobs=(done,))
     jobs = [done if job.id == done.id else job for job in state.siblings]

@@ -237,6 +237,19 @@ class Round:
     job_count: int
     open_count: int
 
+    def with_one_job_less(self) -> Round:
+        """This round after one more job has ended."""
+        # Written out, as in `Job.moved`.
+        return Round(
+            number=self.number,
+            step=self.step,
+            iteration=self.iteration,
+            role=self.role,
+            work=self.work,
+            job_count=self.job_count,
+            open_count=self.open_count - 1,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -252,6 +265,20 @@ class Job:
     status: JobStatus = JobStatus.QUEUED
     outcome: Outcome | None = None
     failure: Failure | None = None
+
+    def moved(self, status: JobStatus, outcome: Outcome | None = None) -> Job:
+        """This job in another state."""
+        # Written out: `dataclasses.replace` takes three times as long, and every event comes by here.
+        return Job(
+            id=self.id,
+            run_id=self.run_id,
+            round_number=self.round_number,
+            position=self.position,
+            seat=self.seat,
+            inbox=self.inbox,
+            status=status,
+            outcome=outcome,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

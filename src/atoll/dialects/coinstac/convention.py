@@ -11,6 +11,7 @@ import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from atoll.dialects.coinstac import values
@@ -68,22 +69,15 @@ class Convention:
 
     def compose(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> bytes:
         """The request document, as JSON text."""
-        state = {
-            "baseDirectory": desk.inside(Folder.BASE),
-            "outputDirectory": desk.inside(Folder.OUTPUT),
-            "cacheDirectory": desk.inside(Folder.TEMPORARY),
-            "transferDirectory": desk.inside(Folder.TRANSFER),
-            "clientId": desk.seat,
-            "iteration": ticket.iteration,
-        }
+        folders = (Folder.BASE, Folder.OUTPUT, Folder.TEMPORARY, Folder.TRANSFER)
+        state = _state(*(desk.inside(folder) for folder in folders), desk.seat)
         data = [
             b'{"input":',
             *self._input(ticket, bodies, desk),
             b',"cache":',
             *_object(list(desk.cache.items())),
             b',"state":',
-            values.write(state),
-            b"}",
+            b"%s%d}}" % (state, ticket.iteration),
         ]
         if self.style is Style.SERVE:
             mode = b"remote" if ticket.role is Role.AGGREGATOR else b"local"
@@ -150,6 +144,20 @@ def opening_body(inputs: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
     """
     # Read once as JavaScript would, so that 1.0 in an inputspec opens the step as 1.
     return values.write(values.read(json.dumps({"inputs": inputs}), what="the input"))
+
+
+@lru_cache(maxsize=4096)
+def _state(base: str, output: str, cache: str, transfer: str, client: str) -> bytes:
+    """The state up to the number of the iteration: the same for all calls of a seat."""
+    state = {
+        "baseDirectory": base,
+        "outputDirectory": output,
+        "cacheDirectory": cache,
+        "transferDirectory": transfer,
+        "clientId": client,
+        "iteration": 0,
+    }
+    return values.write(state).removesuffix(b"0}")
 
 
 def _opens(ticket: Ticket) -> bool:
