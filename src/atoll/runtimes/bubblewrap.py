@@ -41,11 +41,21 @@ def probe() -> str | None:
     program = shutil.which("bwrap")
     if program is None:
         return "bubblewrap is not installed: there is no program named bwrap"
-    command = [program, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
+    texts: list[int] = []
+    command = [program, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", *_filter_words(texts)]
     try:
-        tried = subprocess.run(command, capture_output=True, timeout=_PROBE_SECONDS, check=False)
+        tried = subprocess.run(
+            [*command, "--", "/bin/true"],
+            capture_output=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
+            pass_fds=texts,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         return f"bubblewrap doesn't work on this machine: {error}"
+    finally:
+        for text in texts:
+            os.close(text)
     if tried.returncode == 0:
         return None
     said = tried.stderr.decode("utf-8", "replace").strip() or f"it ended with status {tried.returncode}"
@@ -206,8 +216,7 @@ def _spawn(
         # Only now: a mount may have needed a point in one of them.
         for target in ["/", *(target for kind, _, target in lines if kind == "cover")]:
             words += ["--remount-ro", target]
-        if (refused := refusing()) is not None:
-            words += ["--seccomp", str(_file_of(refused, texts))]
+        words += _filter_words(texts)
         return spawn(
             [program, *_NAMESPACES, *options, *words, "--", *command],
             variables,
@@ -237,6 +246,12 @@ def _words(line: view.Line, texts: list[int]) -> list[str]:
         "write": ["--bind", source, target],
         "device": ["--dev-bind", source, target],
     }[kind]
+
+
+def _filter_words(texts: list[int]) -> list[str]:
+    """The filter of system calls in bubblewrap's words."""
+    refused = refusing()
+    return [] if refused is None else ["--seccomp", str(_file_of(refused, texts))]
 
 
 def _file_of(content: bytes, texts: list[int]) -> int:
