@@ -32,6 +32,7 @@ class Child:
     def __init__(self, process: subprocess.Popen[bytes], *, sandboxed: bool) -> None:
         self._process = process
         self._sandboxed = sandboxed
+        self._killed = False
         self._loop = asyncio.get_running_loop()
         #: Its exit status, or minus the signal that ended it.
         self.ended: asyncio.Future[int] = self._loop.create_future()
@@ -41,13 +42,15 @@ class Child:
     def kill(self) -> None:
         """End it with everything that it started. `ended` is set when that has happened."""
         if not self.ended.done():
+            self._killed = True
             kill_tree(self._process.pid)
 
     def _reap(self) -> None:
         self._loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
-        if not self._sandboxed:
-            # What it left behind. It isn't reaped yet, so that its number can't be another's.
+        if self._killed or not self._sandboxed:
+            # What it left behind: bubblewrap too, if it was killed while it made its sandbox. It
+            # isn't reaped yet, so that its number can't be another's.
             kill_tree(self._process.pid)
         status = self._process.wait()
         if self._sandboxed and 128 < status <= 128 + signal.SIGRTMAX:
