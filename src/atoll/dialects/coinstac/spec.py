@@ -210,6 +210,10 @@ class OutputVariable(_Model):
     )
 
 
+# Some languages write an empty object as an empty list.
+_SECTION = BeforeValidator(lambda value: {} if value == [] else value)
+
+
 class Computation(Seat):
     """How the algorithm is started, and what goes in and comes out."""
 
@@ -217,8 +221,8 @@ class Computation(Seat):
         None, description="The aggregator's side; its keys go before those beside it. Absent: local only."
     )
     preprocessing: Any = Field(None, description="Kept, and of no effect.")
-    input: dict[str, InputVariable] | None = Field(None, description="The variables that it takes.")
-    output: dict[str, OutputVariable] | None = Field(None, description="The variables that it gives.")
+    input: Annotated[dict[str, InputVariable] | None, _SECTION] = Field(None, description="What it takes.")
+    output: Annotated[dict[str, OutputVariable] | None, _SECTION] = Field(None, description="What it gives.")
     display: Display | None = Field(None, description="How results are shown: an object per tab.")
 
 
@@ -314,8 +318,7 @@ def parse_compspec(text: str, origin: str) -> tuple[Compspec, tuple[str, ...]]:
     """
     document = read_document(text, origin)
     value = document.value
-    faults = list(_command_faults(document))
-    warnings: list[_Remark] = []
+    faults, warnings = list(_command_faults(document)), list[_Remark]()
     while True:
         try:
             spec = Compspec.model_validate(value, context=document)

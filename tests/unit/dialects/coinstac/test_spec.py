@@ -498,3 +498,13 @@ def test_the_reference_names_every_key_and_every_type() -> None:
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
 
     assert set() == {name for name in keys | set(INPUT_TYPES) if f"`{name}`" not in reference}
+
+
+def test_an_empty_list_stands_for_an_empty_section() -> None:
+    """Published specs that were written by PHP and its kind have ``"input": []``."""
+    text = '{"meta": {"name": "x"}, "computation": {"command": ["python", "x"], "input": [], "output": []}}'
+
+    spec, _ = parse_compspec(text, "compspec.json")
+
+    assert {} == dict(spec.inputs)
+    assert {} == dict(spec.outputs)
