@@ -11,6 +11,8 @@ PYTHON ?= python3
 # What `make test` hands on to pytest: make test ARGS="tests/unit -k conductor"
 ARGS ?=
 
+# The distributions of this repository: Atoll, and what algorithms import.
+OURS := . $(patsubst %/pyproject.toml,%,$(wildcard algorithm/pyproject.toml))
 BIN := .venv/bin
 STAMP := .venv/.made-from-lock
 # Tools find Atoll's own interpreter and commands first.
@@ -26,13 +28,13 @@ help: ## List the verbs
 
 setup: $(STAMP) ## Make .venv with everything that is locked (needs python3 >= 3.11 and its venv)
 
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml $(wildcard algorithm/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: Atoll needs Python 3.11 or later, and \"$(PYTHON)\" is " + sys.version.split()[0] + ". Name another: make setup PYTHON=python3.12")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'make: $(PYTHON) comes without venv. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@echo 'Making .venv from requirements/dev.txt. The first time takes a minute or two.'
 	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(OURS))
 	@touch $@
 
 demo: setup ## Run a regression over three islands' penguins, and compare it with the pooled one
@@ -48,7 +50,7 @@ formatted: setup
 linted: setup
 	$(BIN)/ruff check
 typed: setup
-	$(BIN)/mypy src tests $(wildcard benchmarks) examples/demo.py requirements
+	$(BIN)/mypy src $(wildcard algorithm/src) tests $(wildcard benchmarks) examples/demo.py requirements
 walls: setup
 	$(BIN)/lint-imports --no-logo
 pages: setup

@@ -43,6 +43,7 @@ def make() -> None:
     command = [
         *("uv", "pip", "compile", "pyproject.toml", "--group", "dev", "--all-extras"),
         *("--python-version", PYTHON, "--exclude-newer", COOLDOWN, "--upgrade"),
+        *("--excludes", "requirements/ours.txt"),
         *("--generate-hashes", "--no-header", "--no-emit-index-url", "--no-emit-find-links", "--quiet"),
     ]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
