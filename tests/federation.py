@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from atoll.dialects.coinstac.convention import Convention, opening_body
-from atoll.engine.ports import Changes, Folder, Launch, Reply, Session, Style
+from atoll.engine.ports import Changes, Folder
+from atoll.engine.running import Launch, Reply, Session, Style
 from atoll.model.events import Event
 from atoll.model.work import (
     Algorithm,

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pytest
 
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
-from atoll.engine.ports import Launch, Mount, Reply, Runtime, Session, Style
+from atoll.engine.running import Launch, Mount, Reply, Runtime, Session, Style
 from atoll.model.errors import AlgorithmFailed, LimitReached
 from atoll.model.work import Seat
 from atoll.runtimes.bubblewrap import BubblewrapRuntime

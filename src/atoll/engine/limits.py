@@ -42,6 +42,25 @@ FILE_BYTES_PER_CALL_MAX = 256 * 1024**3
 #: and a process may have a thousand files open.
 FOLDERS_DEEP_MAX = 64
 
+#: Jobs that may lie above a child round. A function that asks for calls of itself would else
+#: fill every machine of a federation.
+CHILD_DEPTH_MAX = 8
+
+#: Child rounds that one job may ask for. Ten times the iterations of a step: a function that is
+#: its own loop asks for one or two in each.
+CHILD_ROUNDS_MAX = 100_000
+
+#: Bytes of the text that goes with a job's progress. A line on a screen.
+PROGRESS_TEXT_BYTES_MAX = 200
+
+#: Seconds that a question about a child round is held open before it is answered that the round
+#: is still open. Clients give up a request after a minute or later.
+STATUS_SECONDS_MAX = 20.0
+
+#: Bytes of a request over HTTP that a running algorithm may send: the inputs of a child round,
+#: in base64, for as many sites as there are.
+HTTP_BODY_BYTES_MAX = 1_200_000_000
+
 #: Bytes of the end of a log that an error quotes.
 LOG_TAIL_BYTES = 4_000
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from atoll.engine.limits import CallLimits
-from atoll.model.events import JobBroke, JobReported
+from atoll.engine.gate import Door, Gate
+from atoll.engine.running import Content, Held, Reply, Request, Style
+from atoll.model.events import JobBroke, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Blob,
     Job,
@@ -55,120 +55,6 @@ class Choreography(Protocol):
         ...
 
 
-# --- How an algorithm is run (at a node) ------------------------------------------------------
-
-
-class Style(Enum):
-    """How an algorithm's process is spoken to."""
-
-    #: A fresh process per call: the request on standard input, the reply on standard output.
-    CALL = "call"
-    #: One process per session that answers request after request; its prints are its log.
-    SERVE = "serve"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """A folder or file of this machine that an algorithm may see."""
-
-    source: Path
-    #: Where it appears inside; absolute. A runtime without isolation shows `source` itself.
-    target: str
-    writable: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """All that a runtime needs to start an algorithm at a seat."""
-
-    seat: Seat
-    style: Style
-    #: The algorithm's folder; appears read-only as ``/computation``, the working directory.
-    code: Path
-    #: What to start, as the algorithm's author wrote it: ``("python", "/computation/local.py")``.
-    command: tuple[str, ...]
-    #: Parts of `code` that the algorithm must not see, relative to it: they hold sites' data.
-    masked: tuple[str, ...] = ()
-    mounts: tuple[Mount, ...] = ()
-    #: Appears as ``/tmp``; lives as long as the step at this seat.
-    temporary: Path
-    #: What the algorithm prints beside its replies is appended here.
-    log: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    limits: CallLimits = field(default_factory=CallLimits)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What one call left."""
-
-    #: Standard output (`Style.CALL`), or the returned value as JSON (`Style.SERVE`).
-    output: bytes
-    #: 0, the process's exit status, or minus the signal that ended it.
-    exit_code: int = 0
-    #: The end of what this call wrote to the log.
-    log_tail: str = ""
-
-
-class Session(Protocol):
-    """A started algorithm at one seat. Calls come one after another, never two at a time."""
-
-    def inside(self, path: Path) -> str:
-        """Where the algorithm sees a mounted folder, or the temporary one."""
-        ...
-
-    async def call(self, request: bytes, *, seed: int | None = None) -> Reply:
-        """Hand over one request and wait for the reply.
-
-        A call that is cancelled leaves no process behind. With a seed, the generators of
-        ``random`` and numpy start from it, where the algorithm is written in Python.
-
-        Raises:
-            LimitReached: the call took longer, or answered more, than its limits allow.
-            AlgorithmFailed: the process ended without an exit status of its own.
-        """
-        ...
-
-    async def close(self) -> None:
-        """End every process of this session. May be called twice."""
-        ...
-
-
-class Runtime(Protocol):
-    """A way to run algorithms on this machine."""
-
-    @property
-    def name(self) -> str:
-        """The word that asks for this runtime on the command line."""
-        ...
-
-    @property
-    def isolated(self) -> bool:
-        """Whether an algorithm sees nothing of this machine but what its launch names."""
-        ...
-
-    def caveats(self) -> Sequence[str]:
-        """Sentences about what this runtime does not contain or enforce here; may be empty."""
-        ...
-
-    async def warm_up(self, launch: Launch) -> None:
-        """Start what sessions for launches like this one will share. A hint: nothing is promised."""
-        ...
-
-    async def start(self, launch: Launch) -> Session:
-        """Make a session ready. Whether a process starts now or at the first call is not promised.
-
-        Raises:
-            RuntimeUnavailable: this machine can't.
-            AlgorithmFailed: the command can't be started.
-        """
-        ...
-
-    async def close(self) -> None:
-        """End what outlives sessions."""
-        ...
-
-
 # --- What a node keeps at its site ------------------------------------------------------------
 
 
@@ -179,6 +65,8 @@ class Folder(Enum):
     OUTPUT = "output"  #: stays when the run has ended
     TRANSFER = "transfer"  #: what is put here is sent
     TEMPORARY = "temporary"  #: lives as long as the step
+    JOB = "job"  #: of one session alone; emptied when its call has ended
+    WORKBENCH = "workbench"  #: lives as long as the run: dataframes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,12 +77,77 @@ class Place:
     name: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A data source of a site, as an algorithm sees it."""
+
+    label: str
+    #: ``csv``, ``parquet``, ``excel``, ``sql``, ``sparql``, ``omop``, ``folder`` or ``other``.
+    type: str
+    #: A path inside, or a URL. Empty where `table` is the data.
+    uri: str = ""
+    #: What its reader needs beside: a query, a sheet's name, what the site sets for it.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: The data themselves, for functions that run in Atoll's own process.
+    table: Any = None
+
+
 class Desk(Protocol):
     """What a seat keeps of one step between its calls. It never leaves the site."""
 
     @property
     def seat(self) -> Seat:
         """Whose desk this is."""
+        ...
+
+    @property
+    def token(self) -> str:
+        """This call's secret, by which its node knows what it may do."""
+        ...
+
+    @property
+    def seed(self) -> int | None:
+        """For this call's generators; None where they should draw what they like."""
+        ...
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where this call reaches its doorway over HTTP."""
+        ...
+
+    @property
+    def databases(self) -> Mapping[str, Database]:
+        """What the site offers, by label, in its order."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the site sets for algorithms."""
+        ...
+
+    def write(self, folder: Folder, name: str, content: bytes) -> None:
+        """Write a file for the algorithm."""
+        ...
+
+    def read(self, folder: Folder, name: str) -> bytes | None:
+        """A file that the algorithm left; None where there is none.
+
+        Raises:
+            UnsafeName: it is something other than a file.
+            LimitReached: it is larger than an answer may be.
+        """
+        ...
+
+    def keep(self, name: str, source: str) -> int:
+        """Move a file from the job's folder to the workbench, and keep what has that name there.
+
+        Args:
+            name: what it is called there.
+            source: its name in the job's folder.
+
+        Returns:
+            Its version: 1 for the first file of this name.
+        """
         ...
 
     #: The algorithm's own memory: key to JSON text, in the order of first return.
@@ -211,7 +164,7 @@ class Desk(Protocol):
 class Answer:
     """What an algorithm's reply means: a body for others, and whether the step may end."""
 
-    body: bytes
+    body: Content
     final: bool
     #: Sentences for whoever started the run: what was tolerated.
     warnings: tuple[str, ...] = ()
@@ -232,12 +185,20 @@ class Convention(Protocol):
         """Where a file from `sender` belongs at the seat of this ticket."""
         ...
 
-    def carried(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> Sequence[str]:
+    def carried(self, ticket: Ticket, bodies: Sequence[Content], desk: Desk) -> Sequence[str]:
         """Names of output files of earlier steps that belong into the base folder for this call."""
         ...
 
-    def compose(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> bytes:
-        """The request. `bodies` are those of the ticket's inbox, in its order."""
+    def compose(self, ticket: Ticket, bodies: Sequence[Content], desk: Desk) -> Request:
+        """The request. `bodies` are those of the ticket's inbox, in its order.
+
+        Raises:
+            InputMissing: the site has no such database or dataframe.
+        """
+        ...
+
+    def door(self, ticket: Ticket, bodies: Sequence[Content], desk: Desk, gate: Gate) -> Door | None:
+        """Who answers the algorithm while it runs; None where it may ask nothing."""
         ...
 
     def parse(self, ticket: Ticket, reply: Reply, desk: Desk) -> Answer:
@@ -249,7 +210,7 @@ class Convention(Protocol):
         """
         ...
 
-    def receive(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> None:
+    def receive(self, ticket: Ticket, bodies: Sequence[Content], desk: Desk) -> None:
         """Take in what a delivery brought."""
         ...
 
@@ -275,6 +236,49 @@ class HubLink(Protocol):
             StaleEvent: the job, or its run, has ended already.
             NotYours: the job is another seat's.
         """
+        ...
+
+    async def ask(self, event: RoundRequested, messages: Sequence[Message]) -> int:
+        """Open a child round of a job of this seat; its number. Asking again changes nothing.
+
+        Raises:
+            StaleEvent: the job, or its run, has ended already.
+            NotYours: the job is another seat's, or a seat that is asked for is none of the run's.
+            LimitReached: there are too many rounds, or they are too deep.
+            NotRepeatable: at its earlier try the job asked for something else. Its run has failed.
+        """
+        ...
+
+    async def child(self, run_id: RunId, job_id: JobId, number: int) -> ChildState:
+        """A child round of a job of this seat, with what its jobs left.
+
+        Raises:
+            NotYours: the job is another seat's, or has not asked for such a round.
+        """
+        ...
+
+    async def child_ended(self, run_id: RunId, job_id: JobId, number: int) -> None:
+        """Return when a child round of a job of this seat has ended."""
+        ...
+
+    async def give_up(self, event: RoundGivenUp) -> None:
+        """End what is still open in a child round of a job of this seat."""
+        ...
+
+    async def release(self, run_id: RunId, job_id: JobId, number: int) -> None:
+        """The messages of a child round were read for the last time."""
+        ...
+
+    async def cancelled(self) -> Sequence[JobId]:
+        """Jobs of this seat that nobody waits for any more, each told once."""
+        ...
+
+    async def put_body(self, body: Held) -> Blob:
+        """Store a large body; its name when it is kept."""
+        ...
+
+    async def get_body(self, blob: Blob) -> Held | None:
+        """A body that was stored with `put_body`; None where it is a blob like any other."""
         ...
 
     async def put_blob(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
@@ -327,6 +331,18 @@ class OpenState:
     #: All jobs of the round in their order, where `job` is its last open one; else empty.
     #: So an event costs the same at ten sites and at ten thousand, but for a round's last.
     siblings: Sequence[Job] = ()
+    #: Of an event about a child round of `job`: that round, where there is one, and its jobs.
+    child: ChildState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildState:
+    """A child round and its jobs, in their order."""
+
+    round: Round
+    jobs: tuple[Job, ...]
+    #: What those that are done have left, in the order of `jobs`; None where nothing is told.
+    messages: tuple[Message | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,6 +354,8 @@ class Changes:
     jobs: tuple[Job, ...] = ()
     #: Every job that is still open ends as cancelled, without being listed.
     cancel_open_jobs: bool = False
+    #: What this job has asked for and is still open ends as cancelled, however deep it lies.
+    cancel_below: JobId | None = None
     #: Step, seat, and the last message of that seat in that step.
     settled: tuple[tuple[int, Seat, MessageId], ...] = ()
 
@@ -361,8 +379,24 @@ class RunStore(Protocol):
         """
         ...
 
-    async def apply(self, changes: Changes, message: Message | None = None) -> None:
-        """Write everything that one event changed, and the message that it brought, or nothing."""
+    async def child(self, run_id: RunId, job_id: JobId, *, request: int) -> ChildState | None:
+        """The child round that a job's request with this number got, without messages."""
+        ...
+
+    async def child_round(self, run_id: RunId, job_id: JobId, number: int) -> ChildState | None:
+        """The child round of this job with this number; None where there is none."""
+        ...
+
+    async def forget(self, run_id: RunId, number: int) -> None:
+        """Drop the messages of a child round that were read for the last time."""
+        ...
+
+    async def apply(self, changes: Changes, messages: Sequence[Message] = ()) -> Sequence[Job]:
+        """Write everything that one event changed, and the messages that it brought, or nothing.
+
+        Returns:
+            The jobs that were cancelled without being listed, of those that a node had claimed.
+        """
         ...
 
     async def next_job(self, seat: Seat) -> Job | None:

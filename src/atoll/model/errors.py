@@ -11,9 +11,10 @@
     - LimitReached        a bound of ``engine/limits.py`` was hit
     - UnsafeName          a file's name would lead out of the folder that it is put in
     - BlobMismatch        what arrived is not what was announced
-    - InputMissing        a value that an earlier step should have left is not there
+    - InputMissing        a value, a database or a dataframe that a call needs is not there
+    - NotRepeatable       a job that was tried again asked for something else
   * StaleEvent            the event is about a job that has ended already
-  * NotYours              a seat reported what is not its to report
+  * NotYours              a seat spoke about what is not its own
 
 A message says what happened, to what, what was expected, and what to do. It never holds
 a secret or a value of a site's data.
@@ -73,7 +74,11 @@ class BlobMismatch(JobFailed):
 
 
 class InputMissing(JobFailed):
-    """A value that an earlier step should have left is not there."""
+    """A value that an earlier step should have left, a database or a dataframe is not there."""
+
+
+class NotRepeatable(JobFailed):
+    """A job that was tried again asked for something else than at its first try."""
 
 
 class StaleEvent(AtollError):

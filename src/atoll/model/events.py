@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atoll.model.work import Failure, JobId, Outcome, RunId
+from atoll.model.work import Failure, JobId, Order, Outcome, RunId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,4 +33,28 @@ class JobBroke:
     failure: Failure
 
 
-Event = JobClaimed | JobReported | JobBroke
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRequested:
+    """A running job asks for a child round."""
+
+    run_id: RunId
+    job_id: JobId
+    #: Which of the job's requests this is, from 0. The same request may come twice.
+    number: int
+    #: What is asked, without what chance decides: the same at every repetition.
+    digest: str
+    #: For people: the function that is called.
+    name: str
+    orders: tuple[Order, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundGivenUp:
+    """A running job waits no longer for a child round: its open jobs end."""
+
+    run_id: RunId
+    job_id: JobId
+    round_number: int
+
+
+Event = JobClaimed | JobReported | JobBroke | RoundRequested | RoundGivenUp

@@ -184,11 +184,15 @@ class Step:
     algorithm: Algorithm
     #: Whether an aggregator combines what the sites send; else each site works for itself.
     aggregated: bool
-    #: One message for all sites, or one for each in their order.
+    #: One message for all seats, or one for each in their order.
     openings: tuple[MessageId, ...]
+    #: The sites that are called; None for all of the run.
+    seats: tuple[Seat, ...] | None = None
+    #: What the called seats do: a function that combines what it asks others for is an aggregator.
+    role: Role = Role.SITE
 
     def opening_for(self, position: int) -> MessageId:
-        """The message that opens this step at the site with this position."""
+        """The message that opens this step at the seat with this position."""
         return self.openings[position if len(self.openings) > 1 else 0]
 
 
@@ -209,6 +213,8 @@ class Run:
     round_count: int = 0
     #: Rounds opened so far in which the algorithm was called.
     call_round_count: int = 0
+    #: Jobs made so far.
+    job_count: int = 0
     failure: Failure | None = None
 
     def __post_init__(self) -> None:
@@ -217,25 +223,42 @@ class Run:
         if len(set(self.sites)) != len(self.sites) or self.aggregator in self.sites:
             raise ValueError(f"the seats of run {self.id} are not distinct")
         for step in self.steps:
-            if len(step.openings) not in (1, len(self.sites)):
-                raise ValueError(f"{len(step.openings)} opening messages for {len(self.sites)} sites")
+            called = self.sites if step.seats is None else step.seats
+            if not called or not set(called) <= set(self.sites):
+                raise ValueError(f"step {step.algorithm.name} calls seats that are no sites of the run")
+            if len(step.openings) not in (1, len(called)):
+                raise ValueError(f"{len(step.openings)} opening messages for {len(called)} sites")
             if step.aggregated and self.aggregator is None:
                 raise ValueError(f"step {step.algorithm.name} needs an aggregator and the run has none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Jobs that start and end together."""
+    """Jobs that start and end together: a main round, or a child round that a job asked for."""
 
     number: int
     #: Position of the step that it belongs to.
     step: int
-    #: How often the step has called seats of this role, this round included; from 1.
+    #: How often the step has called seats of this role, this round included; from 1. Of a child
+    #: round: how many its parent has asked for, this one included.
     iteration: int
     role: Role
     work: Work
     job_count: int
     open_count: int
+    #: The job that asked for it; None for a main round.
+    parent: JobId | None = None
+    #: How many jobs lie above it: 0 for a main round.
+    depth: int = 0
+    #: What was asked, so that the same question gets the same round.
+    digest: str = ""
+    #: For people: the function that is called.
+    name: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether no job of it is open."""
+        return self.open_count == 0
 
     def with_one_job_less(self) -> Round:
         """This round after one more job has ended."""
@@ -248,6 +271,10 @@ class Round:
             work=self.work,
             job_count=self.job_count,
             open_count=self.open_count - 1,
+            parent=self.parent,
+            depth=self.depth,
+            digest=self.digest,
+            name=self.name,
         )
 
 
@@ -262,11 +289,17 @@ class Job:
     position: int
     seat: Seat
     inbox: tuple[MessageId, ...]
+    #: How many jobs the run had with it: a number of its own within the run, from 1.
+    ordinal: int = 1
+    #: The session of its seat that it needs; None where any will do.
+    session: str | None = None
+    #: Child rounds that it has asked for.
+    asked: int = 0
     status: JobStatus = JobStatus.QUEUED
     outcome: Outcome | None = None
     failure: Failure | None = None
 
-    def moved(self, status: JobStatus, outcome: Outcome | None = None) -> Job:
+    def moved(self, status: JobStatus, outcome: Outcome | None = None, failure: Failure | None = None) -> Job:
         """This job in another state."""
         # Written out: `dataclasses.replace` takes three times as long, and every event comes by here.
         return Job(
@@ -276,8 +309,12 @@ class Job:
             position=self.position,
             seat=self.seat,
             inbox=self.inbox,
+            ordinal=self.ordinal,
+            session=self.session,
+            asked=self.asked,
             status=status,
             outcome=outcome,
+            failure=failure,
         )
 
 
@@ -293,6 +330,10 @@ class Ticket:
     work: Work
     inbox: tuple[Message, ...]
     readers: tuple[Seat, ...]
+    #: The data-holding seats of the run, in their order.
+    sites: tuple[Seat, ...] = ()
+    #: The job that asked for this one; None in a main round.
+    parent: JobId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +342,8 @@ class Order:
 
     seat: Seat
     inbox: tuple[MessageId, ...]
+    #: The session of the seat that it needs; None where any will do.
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.ports import Convention, Folder, Launch, Mount, Runtime, Session
+from atoll.engine.ports import Convention, Folder
+from atoll.engine.running import Launch, Mount, Runtime, Session
 from atoll.model.work import Seat, Ticket
 from atoll.node import guarded
 from atoll.node.links import become_files

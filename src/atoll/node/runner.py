@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.ports import Folder, HubLink, Runtime
+from atoll.engine.ports import Folder, HubLink
+from atoll.engine.running import Runtime
 from atoll.model.errors import AtollError, JobFailed
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import Failure, Message, Outcome, RunId, Ticket, Work

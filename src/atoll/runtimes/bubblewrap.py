@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from atoll.engine.ports import Launch, Session, Style
+from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import environment, groups, view
 from atoll.runtimes.children import Child, Streams, spawn

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import LOG_TAIL_BYTES
-from atoll.engine.ports import Launch, Reply, Session, Style
+from atoll.engine.running import Launch, Reply, Session, Style
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
 
 Function = Callable[[Any], Any]

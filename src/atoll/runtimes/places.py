@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.ports import Launch, Style
+from atoll.engine.running import Launch, Style
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams
 from atoll.runtimes.command import Program

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from atoll.engine.ports import Launch, Session, Style
+from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams, spawn

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
-from atoll.engine.ports import Reply
+from atoll.engine.running import Reply
 from atoll.model.errors import AlgorithmFailed, LimitReached
 from atoll.runtimes.children import Streams
 from atoll.runtimes.streams import Collector, Feeder, Log

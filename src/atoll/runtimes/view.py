@@ -25,7 +25,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from atoll.engine.ports import Launch, Mount
+from atoll.engine.running import Launch, Mount
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes.interpreter import SYSTEM, Interpreter, within_any
 

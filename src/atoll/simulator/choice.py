@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from atoll.engine.ports import Launch, Runtime, Style
+from atoll.engine.running import Launch, Runtime, Style
 from atoll.model.errors import RuntimeUnavailable
 from atoll.model.work import Seat
 from atoll.runtimes import bubblewrap, interpreter

@@ -23,7 +23,7 @@ from atoll.dialects.coinstac.inputs import (
 )
 from atoll.dialects.coinstac.pipeline import parse_pipelinespec, resolve_pipeline
 from atoll.dialects.coinstac.spec import Compspec, parse_compspec
-from atoll.engine.ports import Style
+from atoll.engine.running import Style
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.node.desk import Installed, SiteData, look_at

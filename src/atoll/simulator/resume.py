@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from atoll.engine.ports import Folder, Runtime, Style
+from atoll.engine.ports import Folder
+from atoll.engine.running import Runtime, Style
 from atoll.model.errors import AtollError, JobFailed, SpecInvalid
 from atoll.model.work import Algorithm, Job, JobId, Role, RunId, Seat, Ticket, Work
 from atoll.node import guarded

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll import __version__
-from atoll.engine.ports import Runtime
+from atoll.engine.running import Runtime
 from atoll.model.work import Failure, RunStatus
 from atoll.node import guarded
 from atoll.simulator.arguments import Arguments

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from atoll.dialects.coinstac import choreography as coinstac
 from atoll.engine.limits import CallLimits
-from atoll.engine.ports import Choreography, Folder, Runtime
+from atoll.engine.ports import Choreography, Folder
+from atoll.engine.running import Runtime
 from atoll.hub.hub import Hub, Listener
 from atoll.model.work import Message, Run, Seat, Ticket
 from atoll.node.agent import Agent

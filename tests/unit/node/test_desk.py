@@ -11,7 +11,8 @@ import pytest
 from tests.federation import REMOTE, FunctionRuntime, Room, installed, make_desk, make_ticket
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.ports import Folder, Mount
+from atoll.engine.ports import Folder
+from atoll.engine.running import Mount
 from atoll.model.work import Role
 from atoll.node import guarded
 from atoll.node.desk import Desk, SiteData, look_at

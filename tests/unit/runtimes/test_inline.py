@@ -14,7 +14,7 @@ import pytest
 from tests.federation import LOCAL0, write_computation
 
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
-from atoll.engine.ports import Launch, Reply, Session, Style
+from atoll.engine.running import Launch, Reply, Session, Style
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
 from atoll.model.work import Seat
 from atoll.runtimes.inline import InlineRuntime

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from atoll.engine.ports import Launch, Reply, Runtime, Style
+from atoll.engine.running import Launch, Reply, Runtime, Style
 from atoll.model.errors import RuntimeUnavailable
 from atoll.model.work import Seat
 from atoll.runtimes import interpreter

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.ports import Launch, Mount, Reply, Style
+from atoll.engine.running import Launch, Mount, Reply, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
 from atoll.runtimes import view

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from atoll.engine.ports import Launch, Mount, Reply, Session, Style
+from atoll.engine.running import Launch, Mount, Reply, Session, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
 from atoll.runtimes.process import ProcessRuntime

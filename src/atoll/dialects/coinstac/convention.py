@@ -16,7 +16,8 @@ from typing import Any
 
 from atoll.dialects.coinstac import values
 from atoll.dialects.coinstac.printed import answer_in
-from atoll.engine.ports import Answer, Desk, Folder, Place, Reply, Style
+from atoll.engine.ports import Answer, Desk, Folder, Place
+from atoll.engine.running import Reply, Style
 from atoll.model.errors import AlgorithmFailed, InputMissing, ReplyInvalid
 from atoll.model.work import Role, Seat, Ticket, Work
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.federation import LOCAL0, REMOTE, make_ticket
 
 from atoll.dialects.coinstac.convention import Convention, opening_body
-from atoll.engine.ports import Folder, Place, Reply, Style
+from atoll.engine.ports import Folder, Place
+from atoll.engine.running import Reply, Style
 from atoll.model.errors import AlgorithmFailed, InputMissing, ReplyInvalid
 from atoll.model.work import Message, MessageId, Role, Seat, Work
 

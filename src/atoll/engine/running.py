@@ -1,0 +1,230 @@
+"""How an algorithm is run on a machine: what runtimes are told, and what they promise.
+
+One suite in ``tests/contract`` runs over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from atoll.engine.limits import CallLimits
+from atoll.model.work import Seat
+
+
+class Held(Protocol):
+    """Bytes in memory that several processes can see and none can change."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many there are."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor that stands for them, to be passed on to another process."""
+        ...
+
+    def read(self) -> bytes:
+        """All of them, copied."""
+        ...
+
+
+#: What is large enough is held, and travels within a machine without being copied.
+Content = bytes | Held
+
+
+def whole(content: Content) -> bytes:
+    """The bytes of a content, copied where it is held."""
+    return content if isinstance(content, bytes) else content.read()
+
+
+class Style(Enum):
+    """How an algorithm's process is spoken to."""
+
+    #: A fresh process per call: the request on standard input, the reply on standard output.
+    CALL = "call"
+    #: One process per session that answers request after request; its prints are its log.
+    SERVE = "serve"
+    #: As `SERVE`, and the process may put questions before it answers. Every frame has a head.
+    TALK = "talk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A folder or file of this machine that an algorithm may see."""
+
+    source: Path
+    #: Where it appears inside; absolute. A runtime without isolation shows `source` itself.
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """All that a runtime needs to start an algorithm at a seat."""
+
+    seat: Seat
+    style: Style
+    #: The algorithm's folder; appears read-only as ``/computation``, the working directory.
+    code: Path
+    #: Where the code is a package or a single file: its name within ``/computation``, beside
+    #: which nothing of its own folder appears. The working directory is ``/computation`` then, too.
+    code_name: str | None = None
+    #: What to start, as the algorithm's author wrote it: ``("python", "/computation/local.py")``.
+    command: tuple[str, ...]
+    #: Parts of `code` that the algorithm must not see, relative to it: they hold sites' data.
+    masked: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    #: Appears as ``/tmp``; lives as long as the step at this seat.
+    temporary: Path
+    #: What the algorithm prints beside its replies is appended here.
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    limits: CallLimits = field(default_factory=CallLimits)
+    #: Packages of this machine that the algorithm may import though it doesn't bring them.
+    modules: tuple[Path, ...] = ()
+    #: Installed libraries that calls import beside those that the code names.
+    libraries: tuple[str, ...] = ()
+    #: Whether calls may speak HTTP to their node: `Session.address` says where.
+    speaks_http: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one call is given."""
+
+    #: Standard input (`Style.CALL`), or a frame's content.
+    body: Content = b""
+    #: A frame's head, as JSON (`Style.TALK`).
+    head: bytes = b""
+    #: Variables for this call, beside those of the launch (`Style.CALL`).
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: What the call was asked, as JSON, for the node's own journal. None: the body is that.
+    told: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What one call left."""
+
+    #: Standard output (`Style.CALL`), the returned value as JSON (`Style.SERVE`), or the last
+    #: frame's body (`Style.TALK`).
+    output: Content
+    #: The last frame's head, as JSON (`Style.TALK`).
+    head: bytes = b""
+    #: 0, the process's exit status, or minus the signal that ended it.
+    exit_code: int = 0
+    #: The end of what this call wrote to the log.
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """What a running algorithm asks over HTTP."""
+
+    method: str
+    #: Without the query, decoded: ``/task/3/status``.
+    path: str
+    query: Mapping[str, str]
+    #: What stands behind ``Bearer`` in the authorization header; empty where there is none.
+    token: str
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpResponse:
+    """What a running algorithm is answered over HTTP."""
+
+    status: int
+    #: JSON.
+    body: bytes
+
+
+class Doorway(Protocol):
+    """Who answers an algorithm while it runs. A session is given one for each call."""
+
+    def answers(self, head: bytes, body: Content) -> AsyncIterator[tuple[bytes, Content]]:
+        """The frames that answer a question (`Style.TALK`); none where it is only a remark."""
+        ...
+
+    def listen(self, listener: int) -> None:
+        """Serve HTTP on a socket that listens where the algorithm can reach it.
+
+        Args:
+            listener: the socket's descriptor, which the doorway closes when the call has ended.
+        """
+        ...
+
+
+class Session(Protocol):
+    """A started algorithm at one seat. Calls come one after another, never two at a time."""
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """The host and port at which calls reach their doorway over HTTP, where they may."""
+        ...
+
+    def inside(self, path: Path) -> str:
+        """Where the algorithm sees a mounted folder, or the temporary one."""
+        ...
+
+    async def call(
+        self, request: Request, *, seed: int | None = None, doorway: Doorway | None = None
+    ) -> Reply:
+        """Hand over one request and wait for the reply.
+
+        A call that is cancelled leaves no process behind. With a seed, the generators of
+        ``random`` and numpy start from it, where the algorithm is written in Python.
+
+        Args:
+            request: what is handed over.
+            seed: for the call's generators.
+            doorway: answers what the call asks; needed for `Style.TALK` and for HTTP.
+
+        Raises:
+            LimitReached: the call took longer, or answered more, than its limits allow.
+            AlgorithmFailed: the process ended without an exit status of its own.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End every process of this session. May be called twice."""
+        ...
+
+
+class Runtime(Protocol):
+    """A way to run algorithms on this machine."""
+
+    @property
+    def name(self) -> str:
+        """The word that asks for this runtime on the command line."""
+        ...
+
+    @property
+    def isolated(self) -> bool:
+        """Whether an algorithm sees nothing of this machine but what its launch names."""
+        ...
+
+    def caveats(self) -> Sequence[str]:
+        """Sentences about what this runtime does not contain or enforce here; may be empty."""
+        ...
+
+    async def warm_up(self, launch: Launch) -> None:
+        """Start what sessions for launches like this one will share. A hint: nothing is promised."""
+        ...
+
+    async def start(self, launch: Launch) -> Session:
+        """Make a session ready. Whether a process starts now or at the first call is not promised.
+
+        Raises:
+            RuntimeUnavailable: this machine can't.
+            AlgorithmFailed: the command can't be started.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End what outlives sessions."""
+        ...
