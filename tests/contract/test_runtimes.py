@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pytest
 
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
-from atoll.engine.running import Launch, Mount, Reply, Runtime, Session, Style
+from atoll.engine.running import Launch, Mount, Reply, Request, Runtime, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached
 from atoll.model.work import Seat
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
@@ -74,20 +74,24 @@ class Bench:
         finally:
             await runtime.close()
 
-    def call(self, launch: Launch, request: bytes = b"null", **options: Any) -> Reply:
+    def call(self, launch: Launch, request: bytes | Request = b"null", **options: Any) -> Reply:
         """One call in a session of its own."""
         return self.calls(launch, request, **options)[0]
 
-    def calls(self, launch: Launch, *requests: bytes, **options: Any) -> list[Reply]:
+    def calls(self, launch: Launch, *requests: bytes | Request, **options: Any) -> list[Reply]:
         """Calls one after another in one session."""
         replies: list[Reply] = []
 
         async def go() -> None:
             async with self.session(launch) as session:
-                replies.extend([await session.call(request, **options) for request in requests])
+                replies.extend([await session.call(asking(request), **options) for request in requests])
 
         run(go())  # which would make a text of what it returns, however large that is
         return replies
+
+
+def asking(request: bytes | Request) -> Request:
+    return Request(body=request) if isinstance(request, bytes) else request
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -219,7 +223,7 @@ def test_script_is_main(bench: Bench) -> None:
         "beside",
         True,
         f"{code}/local.py",
-    ] == json.loads(reply.output)
+    ] == json.loads(whole(reply.output))
 
 
 @pytest.mark.parametrize(
@@ -334,7 +338,7 @@ def test_standard_streams_are_those_of_a_fresh_python(bench: Bench) -> None:
             check=True,
         )
 
-    assert json.loads(fresh.stdout) == json.loads(bench.call(launch).output)
+    assert json.loads(fresh.stdout) == json.loads(whole(bench.call(launch).output))
 
 
 def test_environment_is_little(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +348,7 @@ def test_environment_is_little(bench: Bench, monkeypatch: pytest.MonkeyPatch) ->
     script = "import os, json; print(json.dumps(dict(os.environ)))"
     launch = bench.launch(script, environment={"GIVEN": "1"})
 
-    seen = json.loads(bench.call(launch).output)
+    seen = json.loads(whole(bench.call(launch).output))
 
     allowed = {
         "PATH",
@@ -376,7 +380,9 @@ def test_seed_repeats_chance(bench: Bench) -> None:
 
     async def go() -> list[bytes]:
         async with bench.session(bench.launch(script)) as session:
-            return [(await session.call(b"", seed=seed)).output for seed in (7, 7, 8, None, None)]
+            return [
+                whole((await session.call(Request(), seed=seed)).output) for seed in (7, 7, 8, None, None)
+            ]
 
     drawn = run(go())
 
@@ -426,7 +432,10 @@ def test_folders_are_where_the_session_says(bench: Bench) -> None:
     async def go() -> list[bytes]:
         async with bench.session(launch) as session:
             paths = [launch.mounts[0].source / "deep" / "data.txt", launch.temporary / "t.txt"]
-            return [(await session.call(session.inside(path).encode())).output for path in paths]
+            return [
+                whole((await session.call(Request(body=session.inside(path).encode()))).output)
+                for path in paths
+            ]
 
     assert [b"data\n", b"temporary\n"] == run(go())
 
@@ -474,10 +483,10 @@ def test_time_limit_ends_everything(bench: Bench) -> None:
     async def go() -> tuple[bytes, bytes]:
         async with thread_of_life(launch) as gone, bench.session(launch) as session:
             with pytest.raises(LimitReached, match=r"longer than 2\.5 seconds"):
-                await session.call(b"")
+                await session.call(Request())
             said = await gone
             (launch.code / "local.py").write_text("print('next')")
-            return said, (await session.call(b"")).output
+            return said, whole((await session.call(Request())).output)
 
     assert (b"oo", b"next\n") == run(go())
 
@@ -495,7 +504,7 @@ def test_reply_of_exactly_the_limit_passes(bench: Bench) -> None:
     script = "import sys; sys.stdout.write('x' * int(sys.stdin.read()))"
     launch = bench.launch(script, limits=CallLimits(reply_bytes=1000))
 
-    assert 1000 == len(bench.call(launch, b"1000").output)
+    assert 1000 == len(whole(bench.call(launch, b"1000").output))
     with pytest.raises(LimitReached):
         bench.call(launch, b"1001")
 
@@ -516,7 +525,7 @@ def test_cancelled_call_leaves_no_process(bench: Bench) -> None:
 
     async def go() -> bytes:
         async with thread_of_life(launch) as gone, bench.session(launch) as session:
-            call = asyncio.create_task(session.call(b""))
+            call = asyncio.create_task(session.call(Request()))
             await gone.begun  # type: ignore[attr-defined] # a test's shorthand
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -552,7 +561,7 @@ def test_what_a_call_leaves_running_ends(bench: Bench, detach: str) -> None:
 
     async def go() -> bytes:
         async with thread_of_life(launch) as gone, bench.session(launch) as session:
-            await session.call(b"")
+            await session.call(Request())
             return await gone
 
     assert b"child".startswith(run(go()))
@@ -580,7 +589,7 @@ def test_death_of_the_host_ends_everything(bench: Bench) -> None:
         from pathlib import Path, PosixPath
         from tests.contract import test_runtimes as t
         from atoll.engine.limits import CallLimits
-        from atoll.engine.ports import Launch, Mount, Style
+        from atoll.engine.running import Launch, Mount, Style
         bench = t.make_bench({bench.kind!r}, Path({str(bench.folder)!r}))
         launch = {launch!r}
         bench.call(launch)
@@ -604,7 +613,7 @@ def test_session_closes_twice(bench: Bench) -> None:
 
     async def go() -> None:
         async with bench.session(bench.launch("print(1)")) as session:
-            await session.call(b"")
+            await session.call(Request())
             await session.close()
             await session.close()
 
@@ -627,7 +636,7 @@ def test_seats_work_at_the_same_time(bench: Bench) -> None:
                 for launch in (first, second):
                     own = replace(launch, environment={"OUTPUT": str(launch.mounts[0].source)})
                     session = await runtime.start(own)
-                    calls.append(asyncio.create_task(session.call(b"")))
+                    calls.append(asyncio.create_task(session.call(Request())))
                 await one.begun  # type: ignore[attr-defined] # a test's shorthand
                 await two.begun  # type: ignore[attr-defined] # the same
                 for call in calls:
@@ -708,10 +717,10 @@ def test_end_of_a_served_process_is_told(bench: Bench, data: str, status: int) -
 
     async def go() -> int:
         async with bench.session(bench.served(COUNTER)) as session:
-            await session.call(asked("local", 0))
-            reply = await session.call(asked("local", data))
+            await session.call(Request(body=asked("local", 0)))
+            reply = await session.call(Request(body=asked("local", data)))
             with pytest.raises(AlgorithmFailed, match="can't answer another call"):
-                await session.call(asked("local", 0))
+                await session.call(Request(body=asked("local", 0)))
             return reply.exit_code
 
     assert status == run(go())
@@ -739,11 +748,11 @@ def test_time_limit_ends_a_served_process(bench: Bench) -> None:
 
     async def go() -> None:
         async with bench.session(bench.served(script, limits=CallLimits(seconds=2.5))) as session:
-            await session.call(asked("local", 0))
+            await session.call(Request(body=asked("local", 0)))
             with pytest.raises(LimitReached, match=r"longer than 2\.5 seconds"):
-                await session.call(asked("local", 1))
+                await session.call(Request(body=asked("local", 1)))
             with pytest.raises(AlgorithmFailed, match="can't answer another call"):
-                await session.call(asked("local", 0))
+                await session.call(Request(body=asked("local", 0)))
 
     run(go())
 
@@ -753,7 +762,7 @@ def test_reply_limit_of_a_served_process(bench: Bench) -> None:
     script = "import coinstac; coinstac.start(lambda data: 'x' * data, None)"
     launch = bench.served(script, limits=CallLimits(reply_bytes=1000))
 
-    assert 1000 == len(bench.call(launch, asked("local", 998)).output)
+    assert 1000 == len(whole(bench.call(launch, asked("local", 998)).output))
     with pytest.raises(LimitReached, match="more than 1000 bytes"):
         bench.call(launch, asked("local", 999))
 
@@ -772,7 +781,7 @@ def test_cancelled_served_call_leaves_no_process(bench: Bench) -> None:
             thread_of_life(launch) as gone,
             bench.session(replace(launch, style=Style.SERVE)) as session,
         ):
-            call = asyncio.create_task(session.call(asked("local", 1)))
+            call = asyncio.create_task(session.call(Request(body=asked("local", 1))))
             await gone.begun  # type: ignore[attr-defined] # a test's shorthand
             call.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import LOG_TAIL_BYTES
-from atoll.engine.running import Launch, Reply, Session, Style
+from atoll.engine.running import Doorway, Launch, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
 
 Function = Callable[[Any], Any]
@@ -76,11 +76,17 @@ class _InlineSession:
         self._functions = {"local": local, "remote": remote}
         self.folder = str(_script(launch).parent)
 
+    @property
+    def address(self) -> tuple[str, int] | None:
+        return None
+
     def inside(self, path: Path) -> str:
         return str(path)
 
-    async def call(self, request: bytes, *, seed: int | None = None) -> Reply:
-        document = json.loads(request)
+    async def call(
+        self, request: Request, *, seed: int | None = None, doorway: Doorway | None = None
+    ) -> Reply:
+        document = json.loads(whole(request.body))
         if seed is not None:
             _reseed(seed)
         try:

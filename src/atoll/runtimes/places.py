@@ -47,6 +47,7 @@ class Place:
     ) -> None:
         self.limits: CallLimits = launch.limits
         self.log: Path = launch.log
+        self.address: tuple[str, int] | None = None
         self._launch = launch
         self._inside = inside
         self._program = program
@@ -65,8 +66,8 @@ class Place:
         """How often the system ended a process for its memory; None where that can't be told."""
         return None if self._group is None else self._group.kills()
 
-    async def start(self, streams: Streams, seed: int | None) -> Running:
-        """Start a process.
+    async def start(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> Running:
+        """Start a process, with these variables beside the launch's.
 
         Raises:
             AlgorithmFailed: the command can't be started.
@@ -80,8 +81,8 @@ class Place:
                 except CellRefused:
                     self._pool = None
                 else:
-                    return self._fork(parent, cell, self._program, streams, seed)
-        return self._spawn(streams, seed)
+                    return self._fork(parent, cell, self._program, streams, seed, environment)
+        return self._spawn(streams, seed, environment)
 
     async def close(self) -> None:
         """Give up what the place holds. May be called twice."""
@@ -94,7 +95,13 @@ class Place:
         return None
 
     def _fork(
-        self, parent: Parent, cell: int | None, program: Program, streams: Streams, seed: int | None
+        self,
+        parent: Parent,
+        cell: int | None,
+        program: Program,
+        streams: Streams,
+        seed: int | None,
+        environment: Mapping[str, str],
     ) -> Running:
         task: dict[str, Any] = {
             "kind": program.kind,
@@ -102,7 +109,7 @@ class Place:
             "arguments": program.arguments,
             "original": program.original,
             "unbuffered": program.unbuffered,
-            "environment": self._inside.environment,
+            "environment": {**self._inside.environment, **environment},
             "cwd": self._inside.code,
             "path": [self._inside.served] if streams.serve is not None else [],
             "seed": seed,
@@ -116,11 +123,11 @@ class Place:
         finally:
             os.close(door)
 
-    def _spawn(self, streams: Streams, seed: int | None) -> Running:
+    def _spawn(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> Running:
         arguments = self._launch.command[1:] if self._program is None else self._program.original
         if seed is not None and self._program is not None:
             arguments = self._program.seeded(self._inside.guest, seed)
-        variables = dict(self._inside.environment)
+        variables = {**self._inside.environment, **environment}
         if streams.serve is not None:
             variables[SERVE_VARIABLE] = str(streams.serve)
             paths = [self._inside.served, *filter(None, [variables.get("PYTHONPATH")])]

@@ -10,13 +10,13 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
-from atoll.engine.running import Reply
+from atoll.engine.running import Doorway, Reply, Request, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached
 from atoll.runtimes.children import Streams
 from atoll.runtimes.streams import Collector, Feeder, Log
@@ -44,9 +44,11 @@ class Place(Protocol):
 
     limits: CallLimits
     log: Path
+    #: The host and port at which the process reaches its doorway, where it may.
+    address: tuple[str, int] | None
 
-    async def start(self, streams: Streams, seed: int | None) -> Running:
-        """Start a process."""
+    async def start(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> Running:
+        """Start a process, with these variables beside the launch's."""
         ...
 
     def inside(self, path: Path) -> str:
@@ -108,6 +110,10 @@ class _Session:
         self._place = place
         self._watch = _Watch(place.limits)
 
+    @property
+    def address(self) -> tuple[str, int] | None:
+        return self._place.address
+
     def inside(self, path: Path) -> str:
         return self._place.inside(path)
 
@@ -133,7 +139,9 @@ class _Session:
 class CallSession(_Session):
     """A process per call: the request on standard input, the reply on standard output."""
 
-    async def call(self, request: bytes, *, seed: int | None = None) -> Reply:
+    async def call(
+        self, request: Request, *, seed: int | None = None, doorway: Doorway | None = None
+    ) -> Reply:
         try:
             return await self._call(request, seed)
         except ParentLost:
@@ -149,7 +157,7 @@ class CallSession(_Session):
     async def close(self) -> None:
         await self._place.close()
 
-    async def _call(self, request: bytes, seed: int | None) -> Reply:
+    async def _call(self, request: Request, seed: int | None) -> Reply:
         log = Log(self._open_log())
         kills = self._place.memory_kills()
         feeder = collector = None
@@ -157,11 +165,11 @@ class CallSession(_Session):
             their_input, our_output = os.pipe2(os.O_CLOEXEC)
             our_input, their_output = os.pipe2(os.O_CLOEXEC)
             # What small requests need is there before the process looks for it.
-            feeder = Feeder(our_output, request)
+            feeder = Feeder(our_output, whole(request.body))
             collector = Collector(our_input, self._place.limits.reply_bytes, self._watch.too_much)
             streams = Streams(stdin=their_input, stdout=their_output, stderr=log.descriptor)
             try:
-                running = await self._place.start(streams, seed)
+                running = await self._place.start(streams, seed, request.environment)
             finally:
                 os.close(their_input)
                 os.close(their_output)
@@ -206,7 +214,9 @@ class ServeSession(_Session):
         #: Why there is no process any more, for a call that would need it.
         self._gone: str | None = None
 
-    async def call(self, request: bytes, *, seed: int | None = None) -> Reply:
+    async def call(
+        self, request: Request, *, seed: int | None = None, doorway: Doorway | None = None
+    ) -> Reply:
         if self._gone is not None:
             raise AlgorithmFailed(self._gone)
         kills = self._place.memory_kills()
@@ -218,7 +228,7 @@ class ServeSession(_Session):
             assert self._log is not None
             self._log.mark()
             self._watch.begin(self._running)
-            answer = await self._frames.exchange(request)
+            answer = await self._frames.exchange(whole(request.body))
             if answer is None:
                 return await self._ended(self._running, kills)
             self._watch.end()
@@ -246,7 +256,7 @@ class ServeSession(_Session):
         try:
             descriptor = self._log.descriptor
             streams = Streams(stdin=nothing, stdout=descriptor, stderr=descriptor, serve=theirs.fileno())
-            self._running = await self._place.start(streams, seed)
+            self._running = await self._place.start(streams, seed, {})
             self._frames = Frames(ours, self._place.limits.reply_bytes, self._watch.too_much)
             self._running.ended.add_done_callback(self._frames.finish)
         except BaseException:

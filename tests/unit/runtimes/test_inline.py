@@ -14,7 +14,7 @@ import pytest
 from tests.federation import LOCAL0, write_computation
 
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
-from atoll.engine.running import Launch, Reply, Session, Style
+from atoll.engine.running import Launch, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
 from atoll.model.work import Seat
 from atoll.runtimes.inline import InlineRuntime
@@ -59,7 +59,7 @@ def called(launch: Launch, *requests: bytes, seed: int | None = None) -> list[Re
 
     async def talk() -> list[Reply]:
         session = await InlineRuntime().start(launch)
-        replies = [await session.call(each, seed=seed) for each in requests]
+        replies = [await session.call(Request(body=each), seed=seed) for each in requests]
         await session.close()
         await session.close()
         return replies
@@ -70,7 +70,7 @@ def called(launch: Launch, *requests: bytes, seed: int | None = None) -> list[Re
 def outputs(replies: list[Reply]) -> list[Any]:
     """What the functions returned as output."""
     assert all(reply.exit_code == 0 for reply in replies), replies
-    return [json.loads(reply.output)["output"] for reply in replies]
+    return [json.loads(whole(reply.output))["output"] for reply in replies]
 
 
 # --- Calls ------------------------------------------------------------------------------------
@@ -98,7 +98,9 @@ def test_what_a_computation_keeps_in_its_globals_stays_at_its_seat(root: Path) -
     async def talk() -> list[Any]:
         runtime = InlineRuntime()
         sessions = [await runtime.start(launch_of(root, seat=Seat(name))) for name in ("local0", "local1")]
-        replies = [await session.call(request(number)) for number in (1, 2) for session in sessions]
+        replies = [
+            await session.call(Request(body=request(number))) for number in (1, 2) for session in sessions
+        ]
         await runtime.close()
         return outputs(replies)
 
@@ -246,7 +248,7 @@ def test_an_answer_may_not_exceed_its_limit(root: Path) -> None:
     with pytest.raises(LimitReached) as refused:
         called(launch, request(101 - frame))
 
-    assert 100 == len(fits.output)
+    assert 100 == len(whole(fits.output))
     assert str(refused.value) == (
         "the answer has 101 bytes: the most that one call may answer is 100. "
         "Write large results to the output directory"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from atoll.engine.running import Launch, Reply, Runtime, Style
+from atoll.engine.running import Launch, Reply, Request, Runtime, Style, whole
 from atoll.model.errors import RuntimeUnavailable
 from atoll.model.work import Seat
 from atoll.runtimes import interpreter
@@ -77,7 +77,7 @@ def calls(runtime: Runtime, folder: Path, script: str, *requests: bytes, **field
         try:
             session = await runtime.start(Launch(**(defaults | fields)))
             try:
-                return [await session.call(request) for request in requests]
+                return [await session.call(Request(body=request)) for request in requests]
             finally:
                 await session.close()
         finally:
@@ -176,7 +176,7 @@ print(json.dumps([plain.NAME, editable.NAME, sys.prefix, sys.executable]))
     (reply,) = calls(make(kind, tmp_path, python), tmp_path, script, b"")
 
     assert reply.exit_code == 0, reply.log_tail
-    plain, editable, prefix, executable = json.loads(reply.output)
+    plain, editable, prefix, executable = json.loads(whole(reply.output))
     assert ("plain", "editable") == (plain, editable)
     assert os.path.realpath(prefix) == str(environment / "real")
     assert os.path.dirname(executable) in (

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.running import Launch, Mount, Reply, Style
+from atoll.engine.running import Launch, Mount, Reply, Request, Style, whole
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
 from atoll.runtimes import view
@@ -56,7 +56,7 @@ def call(warm: bool, folder: Path, launch: Launch, request: bytes = b"", **optio
         try:
             session = await runtime.start(launch)
             try:
-                return await session.call(request)
+                return await session.call(Request(body=request))
             finally:
                 await session.close()
         finally:
@@ -68,7 +68,7 @@ def call(warm: bool, folder: Path, launch: Launch, request: bytes = b"", **optio
 def answer(warm: bool, folder: Path, launch: Launch, request: bytes = b"") -> Any:
     reply = call(warm, folder, launch, request)
     assert reply.exit_code == 0, reply.log_tail
-    return json.loads(reply.output)
+    return json.loads(whole(reply.output))
 
 
 def test_only_what_was_given_is_there(warm: bool, tmp_path: Path) -> None:
@@ -308,11 +308,11 @@ def test_other_seats_folders_in_the_code_are_covered(warm: bool, tmp_path: Path)
     async def go() -> Reply:
         runtime = BubblewrapRuntime(warm=warm, roots=[tmp_path, runs])
         try:
-            return await (await runtime.start(launch)).call(b"")
+            return await (await runtime.start(launch)).call(Request())
         finally:
             await runtime.close()
 
-    assert [[], ["secret"]] == json.loads(asyncio.run(go()).output)
+    assert [[], ["secret"]] == json.loads(whole(asyncio.run(go()).output))
 
 
 def test_seats_folders_among_the_systems_are_covered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,11 +447,11 @@ def test_seats_do_not_see_each_other(warm: bool, tmp_path: Path) -> None:
         asyncio.get_running_loop().add_reader(descriptor, begun.set)
         try:
             first = await runtime.start(neighbour)
-            working = asyncio.create_task(first.call(b"hush-hush-4711!"))
+            working = asyncio.create_task(first.call(Request(body=b"hush-hush-4711!")))
             await begun.wait()
             asyncio.get_running_loop().remove_reader(descriptor)
             second = await runtime.start(spy)
-            reply = await second.call(b"")
+            reply = await second.call(Request())
             working.cancel()
             await asyncio.wait([working])
             return reply
@@ -461,7 +461,7 @@ def test_seats_do_not_see_each_other(warm: bool, tmp_path: Path) -> None:
 
     reply = asyncio.run(go())
 
-    assert (0, []) == (reply.exit_code, json.loads(reply.output or b"null")), reply.log_tail
+    assert (0, []) == (reply.exit_code, json.loads(whole(reply.output) or b"null")), reply.log_tail
 
 
 def test_call_holds_no_file_of_its_parent(warm: bool, tmp_path: Path) -> None:
@@ -516,7 +516,7 @@ def test_session_keeps_its_temporary_folder_and_no_process(warm: bool, tmp_path:
         runtime = BubblewrapRuntime(warm=warm, roots=[tmp_path])
         try:
             session = await runtime.start(launch)
-            return [json.loads((await session.call(b"")).output)[1] for _ in range(3)]
+            return [json.loads(whole((await session.call(Request())).output))[1] for _ in range(3)]
         finally:
             await runtime.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from atoll.engine.running import Launch, Mount, Reply, Session, Style
+from atoll.engine.running import Launch, Mount, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
 from atoll.runtimes.process import ProcessRuntime
@@ -57,7 +57,7 @@ def run(folder: Path, style: Style, times: int) -> Reply:
         try:
             session: Session = await runtime.start(launch)
             try:
-                return await session.call(b'{"mode": "local", "data": 1}')
+                return await session.call(Request(body=b'{"mode": "local", "data": 1}'))
             finally:
                 await session.close()
         finally:
@@ -112,7 +112,7 @@ def test_no_signal_of_the_terminal_reaches_a_parent(tmp_path: Path) -> None:
         runtime = ProcessRuntime()
         try:
             session = await runtime.start(launch)
-            return (await session.call(b"")).output
+            return whole((await session.call(Request())).output)
         finally:
             await runtime.close()
 
