@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from atoll.engine.limits import CallLimits
 from atoll.model.work import Seat
@@ -104,6 +104,8 @@ class Request:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: What the call was asked, as JSON, for the node's own journal. None: the body is that.
     told: bytes | None = None
+    #: The data themselves by label, for functions that run in Atoll's own process.
+    tables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
