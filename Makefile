@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup demo test check format coverage bench docs lock clean
-.PHONY: formatted linted typed walls pages fresh fragments
+.PHONY: environments formatted linted typed walls pages fresh fragments
 
 help: ## List the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r verb line; do printf 'make %-10s %s\n' "$$verb" "$$line"; done
@@ -40,8 +40,12 @@ $(STAMP): requirements/dev.txt pyproject.toml $(wildcard algorithm/pyproject.tom
 demo: setup ## Run a regression over three islands' penguins, and compare it with the pooled one
 	@$(BIN)/python examples/demo.py
 
-test: setup ## Run the tests (under ten minutes; no Docker, Node or database needed)
+test: setup environments ## Run the tests (under ten minutes; no Docker, Node or database needed)
 	$(BIN)/python -m pytest $(ARGS)
+
+# What published algorithms run with in tests. Costs nothing where they are as their locks say.
+environments: setup
+	@$(BIN)/python requirements/environments.py vantage6-4 vantage6-5
 
 check: formatted linted typed walls pages fresh fragments ## Run every gate but the tests: format, lint, types, imports, docs, lock, fragments
 
@@ -79,5 +83,5 @@ lock: setup ## Resolve the dependencies anew, a week behind the newest releases
 	$(BIN)/python requirements/lock.py make
 
 clean: ## Remove what the other verbs made, but the runs
-	rm -rf .venv site dist build .coverage .coverage.* .*_cache .hypothesis
+	rm -rf .venv .environments site dist build .coverage .coverage.* .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ from functools import cache
 
 import hypothesis
 import pytest
+from tests import environments
 
 from atoll.runtimes import bubblewrap
 
@@ -22,6 +23,8 @@ def _why_missing(engine: str) -> str | None:
     if engine == "bubblewrap":
         # A container often has the program, and not the right to make a namespace.
         return bubblewrap.probe()
+    if engine in environments.MADE_BY:
+        return environments.why_missing(engine)
     return None if shutil.which(engine) else f"{engine} is not installed: there is no program of that name"
 
 

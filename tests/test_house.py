@@ -321,18 +321,6 @@ def test_a_foreign_path_is_seen() -> None:
     assert FOREIGN.search("see /wo" + "rk/shared/notes.md")
 
 
-def test_the_lock_file_holds_digests_and_no_addresses() -> None:
-    """Where packages come from is the installing machine's business."""
-    lines = (ROOT / "requirements" / "dev.txt").read_text().splitlines()
-    packages = [line for line in lines if re.match(r"[a-z0-9]", line)]
-
-    assert [] == [line for line in lines if re.search(r"://| @ |--(extra-)?index|--find-links", line)]
-    assert [] == [
-        line for line in packages if not re.match(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+ (; .+ )?\\$", line)
-    ]
-    assert len(packages) <= sum("--hash=sha256:" in line for line in lines)
-
-
 def test_every_fragment_of_a_change_has_a_slug_a_kind_and_a_sentence() -> None:
     kinds = "added|changed|fixed|removed|security"
     named = re.compile(rf"\+[a-z0-9]+(-[a-z0-9]+)*\.({kinds})\.md|README\.md")

@@ -1,0 +1,58 @@
+"""The environments that real published algorithms run in.
+
+``make test`` makes those of both generations of vantage6, `.ci/trixie` a Debian with Python 3.13. A
+test that uses one is marked ``needs("vantage6-4")``, and so on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from requirements import environments
+
+#: Each with who makes it.
+MADE_BY = {"vantage6-4": "make test", "vantage6-5": "make test", "trixie": ".ci/trixie"}
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+#: A whole Debian 13, whatever this machine is. Checkouts share it.
+TRIXIE = _CACHE / "atoll" / "trixie"
+#: Where the checkout lies inside it.
+SRC = Path("/src")
+
+
+def why_missing(name: str) -> str | None:
+    """A sentence about why an environment can't be used, or None where it can."""
+    if name == "trixie" and not (shutil.which("bwrap") and (TRIXIE / ".made").exists()):
+        return f"there is no Debian 13 in {TRIXIE}: run {MADE_BY[name]}"
+    # Trixie's interpreter isn't one of this machine's: its link leads nowhere here.
+    fresh = environments.is_stamped(name) if name == "trixie" else environments.is_fresh(name)
+    return (
+        None
+        if fresh
+        else f".environments/{name} isn't made from requirements/{name}.txt: run {MADE_BY[name]}"
+    )
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of an environment; the test fails where it isn't made."""
+    reason = why_missing(name)
+    if reason:
+        pytest.fail(reason, pytrace=False)
+    return environments.python_of(name)
+
+
+def inside_trixie(*words: str | Path, writable: Path) -> list[str]:
+    """What runs a command inside Debian 13, in the one folder that it may write to, off the network.
+
+    The checkout lies at ``/src``, and ``atoll`` and ``python`` are those of ``.environments/trixie``.
+    """
+    python = SRC / environments.python_of("trixie").relative_to(environments.ROOT)
+    return [
+        *("bwrap", "--ro-bind", str(TRIXIE), "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),
+        *("--ro-bind", str(environments.ROOT), str(SRC), "--bind", str(writable), str(writable)),
+        *("--unshare-all", "--die-with-parent", "--clearenv", "--setenv", "HOME", str(writable)),
+        *("--setenv", "LANG", "C.UTF-8", "--setenv", "PATH", f"{python.parent}:/usr/bin:/bin"),
+        *("--chdir", str(writable), *map(str, words)),
+    ]
