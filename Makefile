@@ -12,7 +12,7 @@ PYTHON ?= python3
 ARGS ?=
 
 # The distributions of this repository: Atoll, and what algorithms import.
-OURS := . $(patsubst %/pyproject.toml,%,$(wildcard algorithm/pyproject.toml))
+OURS := . algorithm
 BIN := .venv/bin
 STAMP := .venv/.made-from-lock
 # Tools find Atoll's own interpreter and commands first.
@@ -28,7 +28,7 @@ help: ## List the verbs
 
 setup: $(STAMP) ## Make .venv with everything that is locked (needs python3 >= 3.11 and its venv)
 
-$(STAMP): requirements/dev.txt pyproject.toml $(wildcard algorithm/pyproject.toml)
+$(STAMP): requirements/dev.txt pyproject.toml algorithm/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: Atoll needs Python 3.11 or later, and \"$(PYTHON)\" is " + sys.version.split()[0] + ". Name another: make setup PYTHON=python3.12")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'make: $(PYTHON) comes without venv. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@echo 'Making .venv from requirements/dev.txt. The first time takes a minute or two.'
@@ -54,7 +54,7 @@ formatted: setup
 linted: setup
 	$(BIN)/ruff check
 typed: setup
-	$(BIN)/mypy src $(wildcard algorithm/src) tests $(wildcard benchmarks) examples/demo.py requirements
+	$(BIN)/mypy src algorithm/src tests $(wildcard benchmarks) examples/demo.py requirements
 walls: setup
 	$(BIN)/lint-imports --no-logo
 pages: setup
