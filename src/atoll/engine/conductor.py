@@ -7,6 +7,10 @@ Theory of operation. A run is a chain of steps, a step a chain of rounds. When t
 job of a round reports, the step's choreography says which round follows, or that the step
 has ended; then the next step opens, or the run is done. A job that breaks ends its run.
 
+A running job may ask for a child round. When that ends, its messages go to the job that asked,
+and nothing follows; a job that breaks in it is told to that job, and the run goes on. A job
+that ends takes with it what it asked for and is still open.
+
 `advance` returns what changed, never a new whole run: an event costs the same after ten
 rounds or ten thousand. Only a round's last report looks at the round's other jobs.
 """
@@ -17,15 +21,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from atoll.engine.ports import Changes, Choreography, Following, OpenState
-from atoll.model.errors import LimitReached, NotYours, StaleEvent
-from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
+from atoll.engine.limits import CHILD_DEPTH_MAX, CHILD_ROUNDS_MAX
+from atoll.engine.ports import Changes, ChildState, Choreography, Following, OpenState
+from atoll.model.errors import LimitReached, NotRepeatable, NotYours, StaleEvent
+from atoll.model.events import Event, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Failure,
     Job,
     JobId,
     JobStatus,
     MessageId,
+    Order,
     Orders,
     Role,
     Round,
@@ -49,7 +55,9 @@ def advance(state: OpenState, event: Event, choreographies: Choreographies) -> C
     Raises:
         StaleEvent: the job, or its run, has ended already; or it was claimed before; or nobody
             has claimed the job that is reported.
-        NotYours: the report is not one that a node may make of this job.
+        NotYours: the report is not one that a node may make of this job, or it asks for what the
+            run doesn't have.
+        LimitReached: a child round would be one too many, or too deep.
     """
     job = state.job
     if job.status.ended or state.run.status.ended:
@@ -64,16 +72,21 @@ def advance(state: OpenState, event: Event, choreographies: Choreographies) -> C
         case JobReported(outcome=outcome):
             if outcome.message is None and state.round.work is Work.CALL:
                 raise NotYours(f"the report about job {job.id} has no message, which a call must leave")
-            return _reported(state, job.moved(JobStatus.DONE, outcome), choreographies)
+            changes = _reported(state, job.moved(JobStatus.DONE, outcome), choreographies)
+            return _without_children(changes, job)
         case JobBroke(failure=failure):
-            return _broke(state, failure)
+            return _without_children(_broke(state, replace(failure, site=job.seat)), job)
+        case RoundRequested():
+            return _requested(state, event)
+        case RoundGivenUp():
+            return _given_up(state, event)
         case _:
             assert_never(event)
 
 
 def _reported(state: OpenState, done: Job, choreographies: Choreographies) -> Changes:
     round_ = state.round.with_one_job_less()
-    if round_.open_count:
+    if round_.open_count or round_.parent is not None:
         return Changes(run=state.run, rounds=(round_,), jobs=(done,))
     jobs = [done if job.id == done.id else job for job in state.siblings]
     choreography = _choreography(state.run, round_.step, choreographies)
@@ -94,10 +107,9 @@ def _after(run: Run, ended: Round, following: Following, choreographies: Choreog
 
 
 def _open(run: Run, orders: Orders, settled: tuple[tuple[int, Seat, MessageId], ...]) -> Changes:
-    number = run.round_count
     count = len(orders.orders)
     round_ = Round(
-        number=number,
+        number=run.round_count,
         step=orders.step,
         iteration=orders.iteration,
         role=orders.role,
@@ -105,26 +117,110 @@ def _open(run: Run, orders: Orders, settled: tuple[tuple[int, Seat, MessageId], 
         job_count=count,
         open_count=count,
     )
-    jobs = tuple(
-        Job(
-            id=JobId(f"{run.id}.{number}.{position}"),
-            run_id=run.id,
-            round_number=number,
-            position=position,
-            seat=order.seat,
-            inbox=order.inbox,
-        )
-        for position, order in enumerate(orders.orders)
-    )
+    jobs = _jobs(run, round_, orders.orders)
     called = run.call_round_count + (orders.work is Work.CALL)
-    run = replace(run, round_count=number + 1, call_round_count=called)
+    run = replace(
+        run, round_count=run.round_count + 1, call_round_count=called, job_count=run.job_count + count
+    )
     return Changes(run=run, rounds=(round_,), jobs=jobs, settled=settled)
 
 
+def _jobs(run: Run, round_: Round, orders: tuple[Order, ...]) -> tuple[Job, ...]:
+    return tuple(
+        Job(
+            id=JobId(f"{run.id}.{round_.number}.{position}"),
+            run_id=run.id,
+            round_number=round_.number,
+            position=position,
+            seat=order.seat,
+            inbox=order.inbox,
+            ordinal=run.job_count + position + 1,
+            session=order.session,
+        )
+        for position, order in enumerate(orders)
+    )
+
+
+def _requested(state: OpenState, event: RoundRequested) -> Changes:
+    """A child round; or nothing new, where the job asks again for one that it has got."""
+    job, run = state.job, state.run
+    if event.number < job.asked:
+        return _requested_again(state, event)
+    if event.number > job.asked:
+        raise NotYours(f"job {job.id} made request {event.number} before request {job.asked}")
+    seats = [order.seat for order in event.orders]
+    if not seats or not set(seats) <= set(run.sites) or len(set(seats)) != len(seats):
+        raise NotYours(
+            f"job {job.id} asked for a call of {', '.join(seats) or 'no seat'}: expected sites of this "
+            f"run, each once: {', '.join(run.sites)}"
+        )
+    if state.round.depth == CHILD_DEPTH_MAX:
+        raise LimitReached(
+            f"a function asked for calls that lie {CHILD_DEPTH_MAX + 1} deep: the most is {CHILD_DEPTH_MAX}. "
+            "Does a function ask for calls of itself?"
+        )
+    if event.number == CHILD_ROUNDS_MAX:
+        raise LimitReached(
+            f"a function asked for its sites more than {CHILD_ROUNDS_MAX} times, the most that one call "
+            "may. Check its stopping rule"
+        )
+    round_ = Round(
+        number=run.round_count,
+        step=state.round.step,
+        iteration=event.number + 1,
+        role=Role.SITE,
+        work=Work.CALL,
+        job_count=len(seats),
+        open_count=len(seats),
+        parent=job.id,
+        asker=job.seat,
+        depth=state.round.depth + 1,
+        digest=event.digest,
+        name=event.name,
+    )
+    jobs = _jobs(run, round_, event.orders)
+    run = replace(run, round_count=run.round_count + 1, job_count=run.job_count + len(jobs))
+    return Changes(run=run, rounds=(round_,), jobs=(replace(job, asked=event.number + 1), *jobs))
+
+
+def _requested_again(state: OpenState, event: RoundRequested) -> Changes:
+    earlier = state.child
+    if earlier is not None and earlier.round.digest == event.digest:
+        return Changes(run=state.run)
+    failure = Failure(
+        type=NotRepeatable.__name__,
+        message=(
+            f"a call was tried again and is not deterministic: its request {event.number} was "
+            f"{earlier.round.digest if earlier else 'another'} and is now {event.digest}. Expected the same "
+            "requests in the same order; draw random numbers from the generator that the call is given"
+        ),
+        site=state.job.seat,
+    )
+    job = state.job.moved(JobStatus.FAILED, failure=failure)
+    return Changes(
+        run=replace(state.run, status=RunStatus.FAILED, failure=failure), jobs=(job,), cancel_open_jobs=True
+    )
+
+
+def _given_up(state: OpenState, event: RoundGivenUp) -> Changes:
+    """End what is still open in a child round. What was asked for below ends with its jobs."""
+    child: ChildState | None = state.child
+    if child is None or child.round.parent != state.job.id:
+        raise NotYours(f"job {state.job.id} has asked for no round {event.round_number}")
+    if child.round.ended:
+        return Changes(run=state.run)
+    return Changes(run=state.run, cancel_round=child.round.number)
+
+
+def _without_children(changes: Changes, ended: Job) -> Changes:
+    return replace(changes, cancel_below=ended.id) if ended.asked else changes
+
+
 def _broke(state: OpenState, failure: Failure) -> Changes:
-    failure = replace(failure, site=state.job.seat)
+    job = state.job.moved(JobStatus.FAILED, failure=failure)
+    if state.round.parent is not None:
+        return Changes(run=state.run, rounds=(state.round.with_one_job_less(),), jobs=(job,))
     run = replace(state.run, status=RunStatus.FAILED, failure=failure)
-    job = replace(state.job, status=JobStatus.FAILED, failure=failure)
     return Changes(run=run, jobs=(job,), cancel_open_jobs=True)
 
 

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from atoll.engine.gate import Door, Gate
-from atoll.engine.running import Content, Held, Reply, Request, Style
+from atoll.engine.running import Content, Reply, Request, Style
 from atoll.model.events import JobBroke, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Blob,
@@ -150,10 +150,15 @@ class Desk(Protocol):
         """
         ...
 
-    #: The algorithm's own memory: key to JSON text, in the order of first return.
-    cache: dict[str, bytes]
-    #: What earlier steps of this run left at this site, as JSON text; by position of the step.
-    outputs: dict[int, bytes]
+    @property
+    def cache(self) -> dict[str, bytes]:
+        """The algorithm's own memory: key to JSON text, in the order of first return."""
+        ...
+
+    @property
+    def outputs(self) -> dict[int, bytes]:
+        """What earlier steps of this run left at this site, as JSON text; by position of the step."""
+        ...
 
     def inside(self, folder: Folder) -> str:
         """Where the algorithm sees this folder."""
@@ -269,16 +274,8 @@ class HubLink(Protocol):
         """The messages of a child round were read for the last time."""
         ...
 
-    async def cancelled(self) -> Sequence[JobId]:
-        """Jobs of this seat that nobody waits for any more, each told once."""
-        ...
-
-    async def put_body(self, body: Held) -> Blob:
-        """Store a large body; its name when it is kept."""
-        ...
-
-    async def get_body(self, blob: Blob) -> Held | None:
-        """A body that was stored with `put_body`; None where it is a blob like any other."""
+    async def cancelled(self) -> JobId:
+        """Wait for a claimed job of this seat that nobody waits for any more. Each is told once."""
         ...
 
     async def put_blob(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
@@ -354,6 +351,8 @@ class Changes:
     jobs: tuple[Job, ...] = ()
     #: Every job that is still open ends as cancelled, without being listed.
     cancel_open_jobs: bool = False
+    #: The open jobs of this round end as cancelled, and what lies below them.
+    cancel_round: int | None = None
     #: What this job has asked for and is still open ends as cancelled, however deep it lies.
     cancel_below: JobId | None = None
     #: Step, seat, and the last message of that seat in that step.

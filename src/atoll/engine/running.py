@@ -12,28 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from atoll.engine.limits import CallLimits
-from atoll.model.work import Seat
-
-
-class Held(Protocol):
-    """Bytes in memory that several processes can see and none can change."""
-
-    @property
-    def size_bytes(self) -> int:
-        """How many there are."""
-        ...
-
-    def fileno(self) -> int:
-        """A descriptor that stands for them, to be passed on to another process."""
-        ...
-
-    def read(self) -> bytes:
-        """All of them, copied."""
-        ...
-
-
-#: What is large enough is held, and travels within a machine without being copied.
-Content = bytes | Held
+from atoll.model.work import Content, Seat
 
 
 def whole(content: Content) -> bytes:

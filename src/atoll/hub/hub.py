@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from atoll.engine.conductor import Choreographies, advance, begin
-from atoll.engine.ports import BlobStore, Changes, OpenState, RunStore
-from atoll.model.errors import NotYours
-from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
-from atoll.model.work import Blob, Job, Message, Round, Run, RunId, Seat, Ticket
+from atoll.engine.ports import BlobStore, Changes, ChildState, OpenState, RunStore
+from atoll.model.errors import NotRepeatable, NotYours
+from atoll.model.events import Event, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
+from atoll.model.work import Blob, Job, JobId, Message, Round, Run, RunId, RunStatus, Seat, Ticket
 
 
 class Listener(Protocol):
@@ -42,13 +43,17 @@ class Hub:
         self._writing = asyncio.Lock()
         self._bells: dict[Seat, asyncio.Event] = {}
         self._endings: dict[RunId, asyncio.Event] = {}
+        #: Who waits for a child round.
+        self._waiting: dict[tuple[RunId, int], asyncio.Event] = {}
+        #: Claimed jobs that nobody waits for any more, by seat, until they are told.
+        self._cancelled: dict[Seat, asyncio.Queue[JobId]] = {}
 
     async def submit(self, run: Run, messages: Sequence[Message]) -> None:
         """Keep a new run and open its first round."""
         async with self._writing:
             self._endings[run.id] = asyncio.Event()
             await self._runs.add(run, messages)
-            await self._store(None, None, begin(run, self._choreographies), None)
+            await self._store(None, None, begin(run, self._choreographies))
 
     async def ended(self, run_id: RunId) -> Run:
         """Wait until the run has ended."""
@@ -74,7 +79,7 @@ class Hub:
             if job is None:
                 return None
             event = JobClaimed(run_id=job.run_id, job_id=job.id)
-            state, changes = await self._advance(seat, event, None)
+            state, changes = await self._advance(seat, event)
             return await self._ticket(state.round, changes)
 
     async def report(self, seat: Seat, event: JobReported | JobBroke) -> None:
@@ -86,7 +91,55 @@ class Hub:
         """
         message = event.outcome.message if isinstance(event, JobReported) else None
         async with self._writing:
-            await self._advance(seat, event, message)
+            await self._advance(seat, event, () if message is None else (message,))
+
+    async def ask(self, seat: Seat, event: RoundRequested, messages: Sequence[Message]) -> int:
+        """Open a child round, or find the one that this request has got before; its number."""
+        async with self._writing:
+            known = await self._runs.child(event.run_id, event.job_id, request=event.number)
+            new = () if known is not None else messages
+            _, changes = await self._advance(seat, event, new, child=known)
+            if changes.run.status is RunStatus.FAILED:
+                assert changes.run.failure is not None
+                raise NotRepeatable(changes.run.failure.message)
+            if known is not None:
+                return known.round.number
+            number = changes.rounds[-1].number
+            self._waiting[event.run_id, number] = asyncio.Event()
+            return number
+
+    async def child(self, seat: Seat, run_id: RunId, job_id: JobId, number: int) -> ChildState:
+        """A child round of a job of this seat, with what its jobs have left.
+
+        Raises:
+            NotYours: the job is another seat's, or has not asked for such a round.
+        """
+        state = await self._runs.open_state(run_id, job_id)
+        child = await self._runs.child_round(run_id, job_id, number)
+        if state.job.seat != seat or child is None:
+            raise NotYours(f"job {job_id} has asked for no round {number}")
+        return child
+
+    async def child_ended(self, seat: Seat, run_id: RunId, job_id: JobId, number: int) -> None:
+        """Wait until a child round has ended."""
+        child = await self.child(seat, run_id, job_id, number)
+        if not child.round.ended:
+            await self._waiting[run_id, number].wait()
+
+    async def give_up(self, seat: Seat, event: RoundGivenUp) -> None:
+        """End what is still open in a child round."""
+        async with self._writing:
+            child = await self._runs.child_round(event.run_id, event.job_id, event.round_number)
+            await self._advance(seat, event, child=child)
+
+    async def release(self, seat: Seat, run_id: RunId, job_id: JobId, number: int) -> None:
+        """Forget the messages of a child round that were read for the last time."""
+        await self.child(seat, run_id, job_id, number)
+        await self._runs.forget(run_id, number)
+
+    async def cancelled(self, seat: Seat) -> JobId:
+        """Wait for a claimed job of this seat that nobody waits for any more; each is told once."""
+        return await self._cancellations(seat).get()
 
     async def put_blob(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
         """Keep a file's content; see `BlobStore.put`."""
@@ -96,29 +149,61 @@ class Hub:
         """A file's content; see `BlobStore.get`."""
         return self._blobs.get(blob)
 
-    async def _advance(self, seat: Seat, event: Event, message: Message | None) -> tuple[OpenState, Changes]:
+    async def _advance(
+        self,
+        seat: Seat,
+        event: Event,
+        messages: Sequence[Message] = (),
+        child: ChildState | None = None,
+    ) -> tuple[OpenState, Changes]:
         state = await self._runs.open_state(event.run_id, event.job_id)
         if state.job.seat != seat:
             raise NotYours(f"{seat} spoke about job {event.job_id}, which is another seat's")
-        if message is not None and message.sender != seat:
-            raise NotYours(f"{seat} reported a message that {message.sender} is said to have sent")
+        for message in messages:
+            if message.sender != seat:
+                raise NotYours(f"{seat} reported a message that {message.sender} is said to have sent")
+        if child is not None:
+            state = replace(state, child=child)
         changes = advance(state, event, self._choreographies)
-        await self._store(event, state.job, changes, message)
+        await self._store(event, state.job, changes, messages)
         return state, changes
 
     async def _store(
-        self, event: Event | None, job: Job | None, changes: Changes, message: Message | None
+        self, event: Event | None, job: Job | None, changes: Changes, messages: Sequence[Message] = ()
     ) -> None:
-        await self._runs.apply(changes, message)
+        for cancelled in await self._runs.apply(changes, messages):
+            self._cancellations(cancelled.seat).put_nowait(cancelled.id)
         for listener in self._listeners:
             listener.changed(event, job, changes)
         if changes.run.status.ended:
-            self._endings[changes.run.id].set()
+            self._end(changes.run.id)
+        elif changes.cancel_round is not None:
+            self._wake(changes.run.id, changes.cancel_round)
         elif changes.rounds:
-            opened = changes.rounds[-1].number
+            self._ring(changes)
+
+    def _ring(self, changes: Changes) -> None:
+        """Wake the seats that have got a job, and who waits for a round that has ended."""
+        opened = changes.rounds[-1]
+        for round_ in changes.rounds:
+            if round_.parent is not None and round_.ended:
+                self._wake(changes.run.id, round_.number)
+        if opened.open_count == opened.job_count:
             for new in changes.jobs:
-                if new.round_number == opened and not new.status.ended:
+                if new.round_number == opened.number and not new.status.ended:
                     self._bell(new.seat).set()
+
+    def _wake(self, run_id: RunId, number: int) -> None:
+        waiting = self._waiting.pop((run_id, number), None)
+        if waiting is not None:
+            waiting.set()
+
+    def _end(self, run_id: RunId) -> None:
+        """A run has ended: nobody needs to wait for a part of it."""
+        self._endings[run_id].set()
+        for of, number in list(self._waiting):
+            if of == run_id:
+                self._wake(run_id, number)
 
     async def _ticket(self, round_: Round, changes: Changes) -> Ticket:
         (job,) = changes.jobs
@@ -131,15 +216,24 @@ class Hub:
             role=round_.role,
             work=round_.work,
             inbox=tuple(await self._runs.messages(run.id, job.inbox)),
-            readers=_readers(run, round_.step, job),
+            readers=_readers(run, round_, job),
+            sites=run.sites,
+            parent=round_.parent,
         )
+
+    def _cancellations(self, seat: Seat) -> asyncio.Queue[JobId]:
+        if seat not in self._cancelled:
+            self._cancelled[seat] = asyncio.Queue()
+        return self._cancelled[seat]
 
     def _bell(self, seat: Seat) -> asyncio.Event:
         return self._bells.setdefault(seat, asyncio.Event())
 
 
-def _readers(run: Run, step: int, job: Job) -> tuple[Seat, ...]:
+def _readers(run: Run, round_: Round, job: Job) -> tuple[Seat, ...]:
     """Who reads what this job sends: the aggregator what sites send, and the other way round."""
-    if not run.steps[step].aggregated or run.aggregator is None:
+    if round_.asker is not None:
+        return (round_.asker,)
+    if not run.steps[round_.step].aggregated or run.aggregator is None:
         return (job.seat,)
     return run.sites if job.seat == run.aggregator else (run.aggregator,)

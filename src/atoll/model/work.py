@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import NewType
+from typing import NewType, Protocol
 
 from atoll.model.errors import UnsafeName
 
@@ -129,6 +129,27 @@ def check_blob_name(name: str) -> None:
         )
 
 
+class Held(Protocol):
+    """Bytes in memory that several processes can see and none can change."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many there are."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor that stands for them, to be passed on to another process."""
+        ...
+
+    def read(self) -> bytes:
+        """All of them, copied."""
+        ...
+
+
+#: What is large enough is held, and travels within a machine without being copied.
+Content = bytes | Held
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """What one seat tells others. Only its writer and its readers look into the body."""
@@ -137,7 +158,7 @@ class Message:
     sender: Seat
     readers: tuple[Seat, ...]
     #: Empty where the body is too large to travel inside: then it is `body_blob`.
-    body: bytes = b""
+    body: Content = b""
     body_blob: Blob | None = None
     #: Files that travel beside the body.
     blobs: tuple[Blob, ...] = ()
@@ -146,7 +167,8 @@ class Message:
     def size_bytes(self) -> int:
         """What the body and the files weigh together."""
         large = self.body_blob.size_bytes if self.body_blob else 0
-        return len(self.body) + large + sum(blob.size_bytes for blob in self.blobs)
+        inside = len(self.body) if isinstance(self.body, bytes) else self.body.size_bytes
+        return inside + large + sum(blob.size_bytes for blob in self.blobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,8 +268,9 @@ class Round:
     work: Work
     job_count: int
     open_count: int
-    #: The job that asked for it; None for a main round.
+    #: The job that asked for it, and its seat; None for a main round.
     parent: JobId | None = None
+    asker: Seat | None = None
     #: How many jobs lie above it: 0 for a main round.
     depth: int = 0
     #: What was asked, so that the same question gets the same round.
@@ -272,6 +295,7 @@ class Round:
             job_count=self.job_count,
             open_count=self.open_count - 1,
             parent=self.parent,
+            asker=self.asker,
             depth=self.depth,
             digest=self.digest,
             name=self.name,

@@ -1,27 +1,30 @@
-"""A seat's place for one run: its folders, its memory, its session.
+"""A seat's place for one run: its folders, its memory, its chairs.
 
 ::
 
     base/        the site's own files (links to a read-only mount) and what was sent to it
     transfer/    what the algorithm puts here is sent
     temporary/   /tmp and the cache directory; emptied when a step ends
+    job/         a folder for each chair
+    workbench/   dataframes, for the run's other calls at this seat
     output       somewhere else: it stays when the run has ended
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Convention, Folder
-from atoll.engine.running import Launch, Mount, Runtime, Session
+from atoll.engine.running import Launch, Mount, Runtime
 from atoll.model.work import Seat, Ticket
 from atoll.node import guarded
-from atoll.node.links import become_files
+from atoll.node.chair import Chair
+from atoll.node.offer import Offer
 
 #: Where an isolated algorithm sees the files that the links in its base folder lead to.
 _DATA = "/site"
@@ -35,6 +38,11 @@ class Installed:
     code: Path
     #: Parts of `code` that the algorithm must not see, relative to it.
     masked: tuple[str, ...] = ()
+    #: See `Launch`.
+    code_name: str | None = None
+    modules: tuple[Path, ...] = ()
+    libraries: tuple[str, ...] = ()
+    speaks_http: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,70 +81,69 @@ class Desk:
     folders: dict[Folder, Path]
     log: Path
     data: SiteData | None = None
+    offer: Offer = field(default_factory=Offer)
     cache: dict[str, bytes] = field(default_factory=dict)
     outputs: dict[int, bytes] = field(default_factory=dict)
-    #: The step whose memory and session this desk has now.
+    #: The step whose memory and sessions this desk has now.
     step: int = -1
-    session: Session | None = None
+    chairs: list[Chair] = field(default_factory=list)
+    _made: set[Folder] = field(default_factory=set)
     _laid_out: bool = False
-
-    def inside(self, folder: Folder) -> str:
-        """Where the algorithm sees this folder."""
-        assert self.session is not None
-        return self.session.inside(self.folders[folder])
 
     async def turn_to(self, step: int) -> None:
         """Begin a step afresh: no memory, no session, and no temporary file of the one before."""
         if step == self.step:
             return
         await self.close()
-        if self.step >= 0:
+        if Folder.TEMPORARY in self._made:
             guarded.empty(self.folders[Folder.TEMPORARY])
-        else:
-            for path in self.folders.values():
-                _make(path)
         self.step = step
         self.cache = {}
 
-    async def seat_down(
+    async def sit_down(
         self, ticket: Ticket, installed: Installed, runtime: Runtime, limits: CallLimits
-    ) -> Session:
-        """The session of this step, started at its first call."""
-        if self.session is None:
-            self.session = await runtime.start(self._launch(ticket, installed, limits))
-            self._lay_out()
-        return self.session
+    ) -> Chair:
+        """A chair with a session that no other call has; the one that the job names, if it names one.
+
+        Raises:
+            RuntimeUnavailable: this machine can't run it.
+            AlgorithmFailed: the algorithm can't be started.
+        """
+        key = None if ticket.job.session is None else f"{ticket.parent}/{ticket.job.session}"
+        for chair in self.chairs:
+            if chair.key == key and not chair.taken:
+                chair.taken = True
+                return chair
+        chair = Chair(desk=self, key=key, number=len(self.chairs))
+        self.chairs.append(chair)
+        try:
+            targets = installed.convention.targets(self.seat)
+            self._make(targets, chair)
+            launch = self._launch(ticket, installed, limits, targets, chair)
+            chair.session = await runtime.start(launch)
+            self._lay_out(chair)
+        except BaseException:
+            self.chairs.remove(chair)
+            raise
+        return chair
 
     async def close(self) -> None:
-        """End the session."""
-        if self.session is None:
-            return
-        try:
-            await self.settle(Folder.OUTPUT)
-        finally:
-            session, self.session = self.session, None
-            await session.close()
+        """End the sessions."""
+        chairs, self.chairs = self.chairs, []
+        for number, chair in enumerate(chairs):
+            try:
+                if number == 0:
+                    await chair.settle(Folder.OUTPUT)
+            finally:
+                await chair.close()
 
-    async def settle(self, folder: Folder) -> None:
-        """Make files of the links to the site's own files that an algorithm has copied to a folder.
-
-        A program that copies links as links, as ``cp -r`` does, finds nothing but links in the
-        base folder, and what they name is nowhere but in the session. Other links are left.
-        """
-        if self.data is None or self.session is None or guarded.is_empty(self.folders[folder]):
-            return
-        own = f"{self.session.inside(self.data.folder)}/"
-        outside = {self.session.inside(path): path for path in self.data.outside}
-        root = self.data.folder
-
-        def source_of(text: str) -> Path | None:
-            path = outside.get(text)
-            if path is None and text.startswith(own):
-                path = (root / text.removeprefix(own)).resolve()
-                path = path if path.is_relative_to(root) else None
-            return path if path is not None and path.is_file() else None
-
-        await asyncio.to_thread(become_files, self.folders[folder], source_of)
+    def make(self, folder: Folder) -> Path:
+        """A folder of this seat, made when it is first needed."""
+        path = self.folders[folder]
+        if folder not in self._made:
+            _make(path)
+            self._made.add(folder)
+        return path
 
     def remove(self) -> None:
         """Remove what a run leaves at this seat beside its output and its log."""
@@ -144,13 +151,26 @@ class Desk:
             if folder is not Folder.OUTPUT:
                 guarded.remove(path)
 
-    def _launch(self, ticket: Ticket, installed: Installed, limits: CallLimits) -> Launch:
+    def _make(self, targets: Mapping[Folder, str], chair: Chair) -> None:
+        for folder in (Folder.TEMPORARY, *targets):
+            self.make(folder)
+        if Folder.JOB in targets:
+            _make(chair.folder(Folder.JOB))
+
+    def _launch(
+        self,
+        ticket: Ticket,
+        installed: Installed,
+        limits: CallLimits,
+        targets: Mapping[Folder, str],
+        chair: Chair,
+    ) -> Launch:
         style, command = installed.convention.launch(ticket)
-        targets = installed.convention.targets(self.seat)
         mounts = [
-            Mount(source=self.folders[folder], target=target, writable=True)
+            Mount(source=chair.folder(folder), target=target, writable=True)
             for folder, target in targets.items()
         ]
+        mounts += self.offer.mounts()
         if self.data is not None:
             mounts.append(Mount(source=self.data.folder, target=f"{_DATA}/{self.seat}"))
             mounts += [
@@ -161,21 +181,25 @@ class Desk:
             seat=self.seat,
             style=style,
             code=installed.code,
+            code_name=installed.code_name,
             command=command,
             masked=installed.masked,
             mounts=tuple(mounts),
             temporary=self.folders[Folder.TEMPORARY],
             log=self.log,
             limits=limits,
+            modules=installed.modules,
+            libraries=installed.libraries,
+            speaks_http=installed.speaks_http,
         )
 
-    def _lay_out(self) -> None:
+    def _lay_out(self, chair: Chair) -> None:
         """Link the site's own files into the base folder.
 
         Folders are real and files are links, so that what is sent here can lie beside the
         site's own files and take the name of one, while those stay read-only and uncopied.
         """
-        if self._laid_out or self.data is None or self.session is None:
+        if self._laid_out or self.data is None:
             return
         self._laid_out = True
         base, root = self.folders[Folder.BASE], self.data.folder
@@ -186,17 +210,17 @@ class Desk:
                     (base / inner / name).mkdir(exist_ok=True)
             for name in (*files, *(name for name in folders if Path(where, name).is_symlink())):
                 relative = (inner / name).as_posix()
-                target = self._shown(self.data.links.get(relative, root / relative))
+                target = self._shown(self.data.links.get(relative, root / relative), chair)
                 with suppress(FileExistsError):  # What was sent here first has the name.
                     os.symlink(target, base / inner / name)
 
-    def _shown(self, path: Path) -> str:
+    def _shown(self, path: Path, chair: Chair) -> str:
         """Where the algorithm sees a file of the site, or one that a link of the site leads to."""
         assert self.data is not None
-        assert self.session is not None
+        assert chair.session is not None
         if path.is_relative_to(self.data.folder):
-            return f"{self.session.inside(self.data.folder)}/{path.relative_to(self.data.folder)}"
-        return self.session.inside(path)
+            return f"{chair.session.inside(self.data.folder)}/{path.relative_to(self.data.folder)}"
+        return chair.session.inside(path)
 
 
 def _make(folder: Path) -> None:

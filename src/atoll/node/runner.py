@@ -2,7 +2,7 @@
 
 ::
 
-    desk -> fetch -> session -> compose -> call -> parse -> push -> report
+    desk -> fetch -> chair -> compose -> call (and what it asks) -> parse -> push -> report
 
 A refusal, a bad file or a script that fails is an ending that is reported, never a crash.
 """
@@ -17,19 +17,31 @@ from typing import Protocol
 
 from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Folder, HubLink
-from atoll.engine.running import Runtime
+from atoll.engine.running import Runtime, whole
 from atoll.model.errors import AtollError, JobFailed
 from atoll.model.events import JobBroke, JobReported
-from atoll.model.work import Failure, Message, Outcome, RunId, Ticket, Work
+from atoll.model.work import Blob, Content, Failure, Message, MessageId, Outcome, RunId, Ticket, Work
+from atoll.node.chair import Chair
 from atoll.node.desk import Desk, Installed
+from atoll.node.gateway.gate import JobGate
+from atoll.node.gateway.porch import Porch
 from atoll.node.hooks import fetch, push
+from atoll.node.shift import Shift
 
 
 class Observer(Protocol):
     """Hears at a node what happens there; nothing that it hears leaves the site through it."""
 
     def started(self, ticket: Ticket, request: bytes) -> None:
-        """The algorithm is called with this request."""
+        """The algorithm is called with this request, which is JSON."""
+        ...
+
+    def progressed(self, ticket: Ticket, fraction: float | None, text: str) -> None:
+        """The algorithm says how far it is."""
+        ...
+
+    def refused(self, ticket: Ticket, sentence: str) -> None:
+        """The algorithm asked for what it may not have."""
         ...
 
     def finished(self, ticket: Ticket, seconds: float, message: Message | None) -> None:
@@ -64,13 +76,13 @@ class Runner:
         self._limits = limits
         self._seed_for = seed_for
 
-    async def work(self, ticket: Ticket) -> JobReported | JobBroke:
+    async def work(self, ticket: Ticket, shift: Shift) -> JobReported | JobBroke:
         """Run one job and say how it ended."""
         job = ticket.job
         started = time.perf_counter()
         message = None
         try:
-            outcome = await self._outcome(ticket)
+            outcome = await self._outcome(ticket, shift)
             message = outcome.message
         except AtollError as error:
             failure = Failure(type=type(error).__name__, message=str(error), site=job.seat)
@@ -93,33 +105,71 @@ class Runner:
             await desk.close()
             desk.remove()
 
-    async def _outcome(self, ticket: Ticket) -> Outcome:
+    async def _outcome(self, ticket: Ticket, shift: Shift) -> Outcome:
         installed = self._installed[ticket.algorithm.digest]
         desk = self._desk(ticket.job.run_id)
         bodies = await fetch.bodies(self._link, ticket)
         await desk.turn_to(ticket.step)
         await fetch.files(self._link, ticket, installed.convention, desk)
         if ticket.work is Work.DELIVER:
-            installed.convention.receive(ticket, bodies, desk)
+            self._receive(ticket, installed, desk, bodies)
             return Outcome(message=None)
-        return await self._call(ticket, installed, desk, bodies)
+        chair = await desk.sit_down(ticket, installed, self._runtime, self._limits)
+        try:
+            chair.begin(self._seed_for(ticket))
+            return await self._call(ticket, shift, installed, chair, desk, bodies)
+        finally:
+            chair.stand_up()
 
-    async def _call(self, ticket: Ticket, installed: Installed, desk: Desk, bodies: list[bytes]) -> Outcome:
+    async def _call(
+        self,
+        ticket: Ticket,
+        shift: Shift,
+        installed: Installed,
+        chair: Chair,
+        desk: Desk,
+        bodies: list[Content],
+    ) -> Outcome:
         convention = installed.convention
-        session = await desk.seat_down(ticket, installed, self._runtime, self._limits)
-        fetch.carry(convention.carried(ticket, bodies, desk), desk)
-        request = convention.compose(ticket, bodies, desk)
-        self._observer.started(ticket, request)
-        reply = await session.call(request, seed=self._seed_for(ticket))
-        answer = convention.parse(ticket, reply, desk)
+        assert chair.session is not None
+        fetch.carry(convention.carried(ticket, bodies, chair), desk)
+        request = convention.compose(ticket, bodies, chair)
+        gate = JobGate(self._link, ticket, shift, self._observer, desk.log)
+        door = convention.door(ticket, bodies, chair, gate)
+        self._observer.started(ticket, whole(request.body) if request.told is None else request.told)
+        if door is None:
+            reply = await chair.session.call(request, seed=chair.seed)
+        else:
+            async with Porch(door) as porch:
+                reply = await chair.session.call(request, seed=chair.seed, doorway=porch)
+        answer = convention.parse(ticket, reply, chair)
         for warning in answer.warnings:
             self._observer.warned(ticket, warning)
-        await desk.settle(Folder.TRANSFER)
+        blobs = await self._files(ticket, installed, chair, desk)
+        message = await push.message(
+            self._link,
+            MessageId(ticket.job.id),
+            sender=ticket.job.seat,
+            readers=ticket.readers,
+            body=answer.body,
+            blobs=blobs,
+        )
+        return Outcome(message=message, final=answer.final)
+
+    async def _files(
+        self, ticket: Ticket, installed: Installed, chair: Chair, desk: Desk
+    ) -> tuple[Blob, ...]:
+        """Send what the call left in the transfer folder, if it has one."""
+        if Folder.TRANSFER not in installed.convention.targets(ticket.job.seat):
+            return ()
+        await chair.settle(Folder.TRANSFER)
         # A site that works for itself has nobody to send files to: they stay where they are.
         alone = ticket.readers == (ticket.job.seat,)
-        blobs = () if alone else await push.files(self._link, desk)
-        message = await push.message(self._link, ticket, answer.body, blobs)
-        return Outcome(message=message, final=answer.final)
+        return () if alone else await push.files(self._link, desk)
+
+    def _receive(self, ticket: Ticket, installed: Installed, desk: Desk, bodies: list[Content]) -> None:
+        chair = Chair(desk=desk, key=None, number=0)
+        installed.convention.receive(ticket, bodies, chair)
 
     def _desk(self, run_id: RunId) -> Desk:
         if run_id not in self._desks:

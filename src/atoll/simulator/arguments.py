@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,24 @@ from atoll.engine.limits import CALL_SECONDS_MAX, ITERATIONS_MAX, CallLimits
 class Arguments:
     """The arguments of a simulation, as they were given; nothing is looked at yet."""
 
-    #: A folder with a compspec.json, or a pipelinespec.json.
+    #: A folder with a compspec.json, a pipelinespec.json, or a Python package or module.
     path: Path = Path()
+    #: ``auto``, ``coinstac``, ``vantage6`` or ``functions``.
+    dialect: str = "auto"
+    #: A federation.yaml: the sites and their databases.
+    federation: Path | None = None
+    function: str | None = None
+    #: The function's arguments; JSON.
+    args: dict[str, Any] = field(default_factory=dict)
+    #: The databases that are asked for, in order: a label, or ``LABEL:{"query": ...}``.
+    databases: tuple[str, ...] = ()
+    #: ``central``, ``all``, or names of sites with commas between them.
+    at: str | None = None
+    #: The importable package of a vantage6 algorithm.
+    package: str | None = None
+    #: vantage6 5: a function that extracts dataframes, and steps such as ``filter:{"rows": 3}``.
+    extract: str | None = None
+    preprocess: tuple[str, ...] = ()
     clients: int | None = None
     inputspec: Path | None = None
     compspec: Path | None = None
@@ -56,8 +72,10 @@ class Arguments:
     def from_document(cls, document: Mapping[str, Any]) -> Arguments:
         """Read what `document` wrote; keys of other versions are passed over."""
         values: dict[str, Any] = {}
-        for field in fields(cls):
-            value = document.get(field.name)
+        for each in fields(cls):
+            value: Any = document.get(each.name)
             if value is not None:
-                values[field.name] = Path(value) if "Path" in str(field.type) else value
+                if "Path" in str(each.type):
+                    value = Path(value)
+                values[each.name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)

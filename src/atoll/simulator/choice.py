@@ -55,8 +55,15 @@ def check(name: str, prepared: Prepared) -> None:
     Raises:
         RuntimeUnavailable: with what can't be run, and another way.
     """
+    if name != "inline":
+        return
+    if prepared.dialect == "vantage6":
+        raise RuntimeUnavailable(
+            "--runtime inline calls functions in Atoll's own process, and vantage6's wrappers need one of "
+            "their own. Use --runtime process or bubblewrap"
+        )
     anew = [step.spec_path for step in prepared.steps if not step.serves]
-    if name == "inline" and anew:
+    if anew:
         raise RuntimeUnavailable(
             f"--runtime inline calls functions, and {anew[0]} is a computation of protocol 1, whose "
             "scripts are started anew for each call. Use --runtime process or bubblewrap"

@@ -7,6 +7,7 @@ nothing has been written by then.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,9 @@ from atoll.dialects.coinstac.inputs import (
 )
 from atoll.dialects.coinstac.pipeline import parse_pipelinespec, resolve_pipeline
 from atoll.dialects.coinstac.spec import Compspec, parse_compspec
-from atoll.engine.running import Style
+from atoll.engine.running import Style, whole
 from atoll.model.errors import SpecInvalid
-from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
+from atoll.model.work import Algorithm, Content, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.node.desk import Installed, SiteData, look_at
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.prepared import REMOTE, Prepared, PreparedStep
@@ -86,7 +87,11 @@ def prepare(asked: Arguments) -> Prepared:
         raise SpecInvalid(*warnings)
     plan = _plan(asked, parts, resolved, sites, directory, folders)
     steps = tuple(_described(part) for part in parts)
-    return Prepared(plan=plan, steps=steps, warnings=tuple(dict.fromkeys(warnings)))
+    return Prepared(plan=plan, steps=steps, warnings=tuple(dict.fromkeys(warnings)), read=_read)
+
+
+def _read(body: Content) -> Any:
+    return json.loads(whole(body))
 
 
 def _described(part: Part) -> PreparedStep:

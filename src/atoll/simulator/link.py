@@ -1,23 +1,55 @@
 """A link that is a function call, and the order in which a simulation's seats pass it.
 
 Seats work at the same time, and which of them ends first is chance. So that a seed repeats a
-run event for event, claims and reports pass a turnstile, one by one in an order that the dice
-chose when their round opened. Nobody loses by it: a round follows only when all have reported.
+run event for event, the claims and reports of a round pass a turnstile, one by one in an order
+that the dice chose when the round opened. Nobody loses by it: what follows a round follows only
+when all have reported. Each round has a lane of its own, as a job may report only after a round
+that it has asked for itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from random import Random
 
-from atoll.engine.ports import Changes, Dice
+from atoll.engine.ports import Changes, ChildState, Dice
 from atoll.hub.hub import Hub
-from atoll.model.events import Event, JobBroke, JobReported
-from atoll.model.work import Blob, Job, Seat, Ticket
+from atoll.model.events import Event, JobBroke, JobReported, RoundGivenUp, RoundRequested
+from atoll.model.work import Blob, Job, JobId, Message, RunId, Seat, Ticket
 
-_Turn = tuple[str, Seat]
+
+class _Lane:
+    """The order of one kind of event in one round."""
+
+    def __init__(self, order: Sequence[Seat]) -> None:
+        self._turns = deque(order)
+        self._waiting: dict[Seat, asyncio.Future[None]] = {}
+
+    async def enter(self, seat: Seat) -> None:
+        """Wait for this seat's turn."""
+        if self._turns and self._turns[0] != seat and seat in self._turns:
+            self._waiting[seat] = asyncio.get_running_loop().create_future()
+            await self._waiting[seat]
+
+    def leave(self, seat: Seat) -> None:
+        """Let the next one pass."""
+        if self._turns and self._turns[0] == seat:
+            self._turns.popleft()
+        elif seat in self._turns:
+            self._turns.remove(seat)
+        following = self._waiting.pop(self._turns[0], None) if self._turns else None
+        if following is not None and not following.done():
+            following.set_result(None)
+
+    def open(self) -> None:
+        """Let all pass, now and from now on."""
+        self._turns.clear()
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_result(None)
 
 
 class Turnstile:
@@ -25,52 +57,93 @@ class Turnstile:
 
     def __init__(self, dice: Dice) -> None:
         self._dice = dice
-        self._turns: deque[_Turn] = deque()
-        #: How often a turn is to come. Twice, where a seat's report has just opened a round in which
-        #: it has a report to make again: then it has not left its last turn yet.
-        self._expected: Counter[_Turn] = Counter()
-        self._waiting: dict[_Turn, asyncio.Future[None]] = {}
+        self._claims: dict[int, _Lane] = {}
+        self._reports: dict[int, _Lane] = {}
+        #: The rounds in which a seat has a job that it has not claimed.
+        self._unclaimed: dict[Seat, deque[int]] = {}
+        #: The job that asked for a round.
+        self._parents: dict[int, JobId] = {}
 
     def changed(self, event: Event | None, job: Job | None, changes: Changes) -> None:
         """A round has opened: draw its order. A run has ended: nobody waits any more."""
         if changes.run.status.ended:
-            self._open()
-        elif changes.rounds:
-            opened = changes.rounds[-1].number
-            seats = [job.seat for job in changes.jobs if job.round_number == opened and not job.status.ended]
-            for kind in ("claim", "report") if seats else ():
-                self._dice.shuffle(seats)
-                self._turns.extend((kind, seat) for seat in seats)
-                self._expected.update((kind, seat) for seat in seats)
+            for number in list(self._reports):
+                self._close(number)
+            return
+        for round_ in changes.rounds:
+            if round_.ended:
+                self._close(round_.number)
+            elif round_.number not in self._reports:
+                seats = [
+                    job.seat
+                    for job in changes.jobs
+                    if job.round_number == round_.number and not job.status.ended
+                ]
+                if round_.open_count == round_.job_count and seats:
+                    self._draw(round_.number, seats, round_.parent)
+        if changes.cancel_round is not None:
+            self._close(changes.cancel_round)
+        if changes.cancel_below is not None:
+            self._close_below(changes.cancel_below)
 
-    def expects(self, kind: str, seat: Seat) -> bool:
-        """Whether this seat has a turn to come."""
-        return self._expected[kind, seat] > 0
+    def next_claim(self, seat: Seat) -> int | None:
+        """The round of the next job of this seat, if it has one; whoever asks is to claim it."""
+        waiting = self._unclaimed.get(seat)
+        return waiting.popleft() if waiting else None
 
-    async def enter(self, kind: str, seat: Seat) -> None:
-        """Wait for this seat's turn."""
-        turn = (kind, seat)
-        if self.expects(kind, seat) and self._turns[0] != turn:
-            self._waiting[turn] = asyncio.get_running_loop().create_future()
-            await self._waiting[turn]
+    async def enter_claim(self, number: int, seat: Seat) -> None:
+        """Wait for this seat's turn to claim its job of a round."""
+        if (lane := self._claims.get(number)) is not None:
+            await lane.enter(seat)
 
-    def leave(self, kind: str, seat: Seat) -> None:
-        """Let the next one pass."""
-        if not self.expects(kind, seat):
-            return  # The run has ended meanwhile.
-        self._expected[kind, seat] -= 1
-        self._turns.popleft()
-        following = self._waiting.pop(self._turns[0], None) if self._turns else None
-        if following is not None and not following.done():
-            following.set_result(None)
+    def leave_claim(self, number: int, seat: Seat) -> None:
+        """Let the next one claim."""
+        if (lane := self._claims.get(number)) is not None:
+            lane.leave(seat)
 
-    def _open(self) -> None:
-        self._turns.clear()
-        self._expected.clear()
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_result(None)
+    async def enter_report(self, number: int, seat: Seat) -> None:
+        """Wait for this seat's turn to report its job of a round."""
+        if (lane := self._reports.get(number)) is not None:
+            await lane.enter(seat)
+
+    def leave_report(self, number: int, seat: Seat) -> None:
+        """Let the next one report."""
+        if (lane := self._reports.get(number)) is not None:
+            lane.leave(seat)
+
+    def let_pass(self, number: int) -> None:
+        """Let who has something to report in a round do so in any order."""
+        if (lane := self._reports.get(number)) is not None:
+            lane.open()
+
+    def is_child(self, number: int) -> bool:
+        """Whether a job has asked for this round."""
+        return number in self._parents
+
+    def _draw(self, number: int, seats: list[Seat], parent: JobId | None) -> None:
+        if parent is not None:
+            self._parents[number] = parent
+        self._dice.shuffle(seats)
+        self._claims[number] = _Lane(seats)
+        for seat in seats:
+            self._unclaimed.setdefault(seat, deque()).append(number)
+        self._dice.shuffle(seats)
+        self._reports[number] = _Lane(seats)
+
+    def _close(self, number: int) -> None:
+        self._parents.pop(number, None)
+        for lanes in (self._claims, self._reports):
+            if (lane := lanes.pop(number, None)) is not None:
+                lane.open()
+
+    def _close_below(self, job_id: JobId) -> None:
+        for number, parent in list(self._parents.items()):
+            if parent == job_id or _round_of(parent) not in self._reports:
+                self._close(number)
+
+
+def _round_of(job_id: JobId) -> int:
+    return int(job_id.rsplit(".", 2)[1])
 
 
 class LocalLink:
@@ -85,22 +158,46 @@ class LocalLink:
         await self._hub.listen(self._seat)
 
     async def claim(self) -> Ticket | None:
-        if not self._turnstile.expects("claim", self._seat):
-            return None
-        await self._turnstile.enter("claim", self._seat)
-        try:
-            return await self._hub.claim(self._seat)
-        finally:
-            self._turnstile.leave("claim", self._seat)
+        while (number := self._turnstile.next_claim(self._seat)) is not None:
+            await self._turnstile.enter_claim(number, self._seat)
+            try:
+                ticket = await self._hub.claim(self._seat)
+            finally:
+                self._turnstile.leave_claim(number, self._seat)
+            if ticket is not None:
+                return ticket
+        return None
 
     async def report(self, event: JobReported | JobBroke) -> None:
-        # Bad news doesn't queue: the run has failed, whoever else is still at work.
-        if isinstance(event, JobReported):
-            await self._turnstile.enter("report", self._seat)
+        number = _round_of(event.job_id)
+        # Bad news of a main round doesn't queue: the run has failed, whoever else is at work.
+        if isinstance(event, JobReported) or self._turnstile.is_child(number):
+            await self._turnstile.enter_report(number, self._seat)
         try:
             await self._hub.report(self._seat, event)
         finally:
-            self._turnstile.leave("report", self._seat)
+            self._turnstile.leave_report(number, self._seat)
+
+    async def ask(self, event: RoundRequested, messages: Sequence[Message]) -> int:
+        return await self._hub.ask(self._seat, event, messages)
+
+    async def child(self, run_id: RunId, job_id: JobId, number: int) -> ChildState:
+        return await self._hub.child(self._seat, run_id, job_id, number)
+
+    async def child_ended(self, run_id: RunId, job_id: JobId, number: int) -> None:
+        await self._hub.child_ended(self._seat, run_id, job_id, number)
+
+    async def give_up(self, event: RoundGivenUp) -> None:
+        # Whoever is done, and only waits for its turn to say so, is not late.
+        self._turnstile.let_pass(event.round_number)
+        await asyncio.sleep(0)
+        await self._hub.give_up(self._seat, event)
+
+    async def release(self, run_id: RunId, job_id: JobId, number: int) -> None:
+        await self._hub.release(self._seat, run_id, job_id, number)
+
+    async def cancelled(self) -> JobId:
+        return await self._hub.cancelled(self._seat)
 
     async def put_blob(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
         await self._hub.put_blob(blob, chunks)

@@ -25,7 +25,7 @@ from typing import Any, TextIO
 from atoll.engine.limits import JOURNAL_BYTES_MAX
 from atoll.engine.ports import Changes
 from atoll.model.errors import OutputTaken
-from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
+from atoll.model.events import Event, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import Job, Message, Role, Round, Ticket, Work
 from atoll.simulator.watch import Watcher
 
@@ -144,6 +144,16 @@ def _make(folder: Path) -> tuple[Path, ...]:
     return tuple(reversed(missing))
 
 
+class _Open:
+    """A round that has not ended."""
+
+    def __init__(self, round_: Round, started: float) -> None:
+        self.round = round_
+        self.started = started
+        #: What each seat's call took and sent.
+        self.calls: dict[str, dict[str, float | int]] = {}
+
+
 class Recorder:
     """Writes down what happens, and tells the watcher. A node's observer and a hub's listener."""
 
@@ -163,9 +173,9 @@ class Recorder:
         self.iterations = 0
         #: The round in which a job broke.
         self.broken: Round | None = None
-        self._round: Round | None = None
-        self._round_started: float = 0.0
-        self._calling: dict[str, dict[str, float | int]] = {}
+        #: Child rounds that calls have asked for.
+        self.asked = 0
+        self._open: dict[int, _Open] = {}
         self._said: set[tuple[str, Role]] = set()
 
     # A node's observer.
@@ -178,6 +188,8 @@ class Recorder:
             f'{{"step":{ticket.step},"iteration":{ticket.iteration},"seat":"{ticket.job.seat}",'
             f'"role":"{ticket.role.value}","received":{json.dumps(received) if received else "[]"}'
         )
+        if ticket.parent is not None:
+            head += f',"round":{ticket.job.round_number}'
         line = b'%s,"request":%s}\n' % (head.encode(), request)
         self._calls_bytes += len(line)
         if self._calls_bytes > JOURNAL_BYTES_MAX:
@@ -185,16 +197,43 @@ class Recorder:
         else:
             self._calls.write(line)
         self._watcher.job_started(
-            seat=ticket.job.seat, role=ticket.role, step=ticket.step, iteration=ticket.iteration
+            seat=ticket.job.seat,
+            role=ticket.role,
+            step=ticket.step,
+            iteration=ticket.iteration,
+            number=ticket.job.round_number,
         )
 
     def finished(self, ticket: Ticket, seconds: float, message: Message | None) -> None:
         """Note the time that a call took, and what it sent."""
         sent = message.size_bytes if message else 0
-        self._calling[ticket.job.seat] = {"seconds": round(seconds, 6), "sent_bytes": sent}
+        number = ticket.job.round_number
+        if number in self._open:
+            self._open[number].calls[ticket.job.seat] = {"seconds": round(seconds, 6), "sent_bytes": sent}
         self._watcher.job_ended(
-            seat=ticket.job.seat, role=ticket.role, seconds=seconds, sent_bytes=sent, failed=message is None
+            seat=ticket.job.seat,
+            role=ticket.role,
+            seconds=seconds,
+            sent_bytes=sent,
+            failed=message is None,
+            number=number,
         )
+
+    def progressed(self, ticket: Ticket, fraction: float | None, text: str) -> None:
+        """Pass on how far a call is."""
+        self._watcher.progressed(seat=ticket.job.seat, fraction=fraction, text=text)
+
+    def refused(self, ticket: Ticket, sentence: str) -> None:
+        """Write down that an algorithm asked for what it may not have."""
+        self._write(
+            {
+                "event": "refused",
+                "round": ticket.job.round_number,
+                "seat": ticket.job.seat,
+                "sentence": sentence,
+            }
+        )
+        self.warn(f"{ticket.job.seat}: {sentence}")
 
     def warned(self, ticket: Ticket, text: str) -> None:
         """Pass a warning on, once per text and kind of seat."""
@@ -217,18 +256,19 @@ class Recorder:
         """Write the event down, and the rounds that it closed and opened."""
         if job is not None:
             self._events.write(f"{_described(event, job)}\n".encode())
-        if isinstance(event, JobBroke):
-            self.broken = self._round
+        if isinstance(event, JobBroke) and job is not None and changes.run.status.ended:
+            self.broken = self._open[job.round_number].round
         now = time.perf_counter()
         for round_ in changes.rounds:
-            if round_.open_count == 0:
-                self._closed(round_, now - self._round_started)
-            elif round_.open_count == round_.job_count:
-                self._opened(round_, now)
-                self._write({"event": "round opened", **_round(round_), "jobs": round_.job_count})
+            if round_.ended:
+                self._closed(round_.number, now)
+            elif round_.number not in self._open:
+                self._opened(round_, changes, now)
+        if changes.cancel_round is not None:
+            self._closed(changes.cancel_round, now)
         if changes.run.status.ended:
-            if self._calling:
-                self._time({"unfinished": True, "seats": self._calling})
+            for number in list(self._open):
+                self._closed(number, now, unfinished=True)
             self._write({"event": "run ended", "status": changes.run.status.value})
 
     def timings(self) -> Iterator[str]:
@@ -246,16 +286,33 @@ class Recorder:
     def _time(self, entry: Mapping[str, Any]) -> None:
         self._timings.write(f"{json.dumps(entry)}\n")
 
-    def _opened(self, round_: Round, now: float) -> None:
-        self._round, self._round_started = round_, now
-        if round_.work is Work.CALL:
+    def _opened(self, round_: Round, changes: Changes, now: float) -> None:
+        self._open[round_.number] = _Open(round_, now)
+        self._write({"event": "round opened", **_round(round_), "jobs": round_.job_count})
+        if round_.asker is not None and round_.parent is not None:
+            self.asked += 1
+            seats = [job.seat for job in changes.jobs if job.round_number == round_.number]
+            within = int(round_.parent.rsplit(".", 2)[1])
+            self._watcher.asked(
+                number=round_.number, name=round_.name, asker=round_.asker, within=within, seats=seats
+            )
+        elif round_.work is Work.CALL:
             self.rounds += 1
             self.iterations += round_.role is Role.SITE
 
-    def _closed(self, round_: Round, seconds: float) -> None:
-        seats, self._calling = self._calling, {}
-        self._time({**_round(round_), "seconds": round(seconds, 6), "seats": seats})
-        self._write({"event": "round closed", "round": round_.number})
+    def _closed(self, number: int, now: float, *, unfinished: bool = False) -> None:
+        room = self._open.pop(number, None)
+        if room is None:
+            return
+        entry: dict[str, Any] = {**_round(room.round), "seconds": round(now - room.started, 6)}
+        if unfinished:
+            entry["unfinished"] = True
+        if room.calls or not unfinished:
+            self._time({**entry, "seats": room.calls})
+        if not unfinished:
+            self._write({"event": "round closed", "round": number})
+        if room.round.parent is not None:
+            self._watcher.answered(number=number)
 
     def _write(self, document: Mapping[str, Any]) -> None:
         self._events.write(json.dumps(document).encode() + b"\n")
@@ -272,13 +329,21 @@ def recording(folder: RunFolder, watcher: Watcher) -> Iterator[Recorder]:
 
 
 def _round(round_: Round) -> dict[str, Any]:
-    return {
+    document: dict[str, Any] = {
         "round": round_.number,
         "step": round_.step,
         "iteration": round_.iteration,
         "role": round_.role.value,
         "work": round_.work.value,
     }
+    if round_.parent is not None:
+        asked = {
+            "function": round_.name,
+            "asker": round_.asker,
+            "within": int(round_.parent.rsplit(".", 2)[1]),
+        }
+        document |= asked
+    return document
 
 
 def _described(event: Event | None, job: Job) -> str:
@@ -294,5 +359,9 @@ def _described(event: Event | None, job: Job) -> str:
             return f'{{"event": "job reported", {about}{sent}, "final": {final}}}'
         case JobBroke(failure=failure):
             return f'{{"event": "job broke", {about}, "type": "{failure.type}"}}'
+        case RoundRequested(number=number):
+            return f'{{"event": "round requested", {about}, "request": {number}}}'
+        case RoundGivenUp(round_number=number):
+            return f'{{"event": "round given up", {about}, "child": {number}}}'
         case _:
-            raise AssertionError(event)  # An event about a job is one of these three.
+            raise AssertionError(event)  # An event about a job is one of these.

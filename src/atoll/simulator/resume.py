@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.ports import Folder
-from atoll.engine.running import Runtime, Style
+from atoll.engine.running import Request, Runtime, Style, whole
 from atoll.model.errors import AtollError, JobFailed, SpecInvalid
 from atoll.model.work import Algorithm, Job, JobId, Role, RunId, Seat, Ticket, Work
 from atoll.node import guarded
+from atoll.node.chair import Chair
 from atoll.node.desk import Desk, Installed
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.choice import check, choose, make_runtime, slots, told_of
@@ -186,23 +187,28 @@ class _Again:
         self._desks.append(desk)
         await desk.turn_to(self._kept.step)
         ticket = _ticket(calls[-1], self._prepared.plan.run.steps[self._kept.step].algorithm)
-        session = await desk.seat_down(ticket, installed, self._runtime, self._asked.limits)
+        chair = await desk.sit_down(ticket, installed, self._runtime, self._asked.limits)
+        assert chair.session is not None
         serves = installed.convention.launch(ticket)[0] is Style.SERVE
         for call in calls if serves else calls[-1:]:
             ticket = _ticket(call, ticket.algorithm)
-            self._watcher.job_started(seat=seat, role=call.role, step=0, iteration=call.iteration)
+            number = 0 if call.role is Role.SITE else 1
+            self._watcher.job_started(
+                seat=seat, role=call.role, step=0, iteration=call.iteration, number=number
+            )
             before = time.perf_counter()
-            reply = await session.call(
-                _request(call, desk, serves=serves), seed=seeds(self._asked.seed)(ticket)
-            )
-            seconds = time.perf_counter() - before
-            sent_bytes = len(reply.output)
-            failed = reply.exit_code != 0
+            request = Request(body=_request(call, chair, serves=serves))
+            reply = await chair.session.call(request, seed=seeds(self._asked.seed)(ticket))
             self._watcher.job_ended(
-                seat=seat, role=call.role, seconds=seconds, sent_bytes=sent_bytes, failed=failed
+                seat=seat,
+                role=call.role,
+                seconds=time.perf_counter() - before,
+                sent_bytes=len(whole(reply.output)),
+                failed=reply.exit_code != 0,
+                number=number,
             )
-            answer = installed.convention.parse(ticket, reply, desk)
-        return json.loads(answer.body)
+            answer = installed.convention.parse(ticket, reply, chair)
+        return json.loads(whole(answer.body))
 
     def _installed(self) -> Installed:
         plan = self._prepared.plan
@@ -227,22 +233,22 @@ def _call(line: bytes) -> Call:
     )
 
 
-def _request(call: Call, desk: Desk, *, serves: bool) -> bytes:
+def _request(call: Call, chair: Chair, *, serves: bool) -> bytes:
     """The request that was kept, with the folders that the seat has this time."""
     document = json.loads(call.request)
     data = document["data"] if serves else document
     data["state"] |= {
-        "baseDirectory": desk.inside(Folder.BASE),
-        "outputDirectory": desk.inside(Folder.OUTPUT),
-        "cacheDirectory": desk.inside(Folder.TEMPORARY),
-        "transferDirectory": desk.inside(Folder.TRANSFER),
+        "baseDirectory": chair.inside(Folder.BASE),
+        "outputDirectory": chair.inside(Folder.OUTPUT),
+        "cacheDirectory": chair.inside(Folder.TEMPORARY),
+        "transferDirectory": chair.inside(Folder.TRANSFER),
     }
     return json.dumps(document).encode()
 
 
 def _ticket(call: Call, algorithm: Algorithm) -> Ticket:
     job = Job(
-        id=JobId(f"again.{call.seat}"),
+        id=JobId(f"again.0.{call.seat}"),
         run_id=RunId("again"),
         round_number=0,
         position=0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import platform
 import sys
 import time
@@ -14,11 +13,11 @@ from typing import Any
 
 from atoll import __version__
 from atoll.engine.running import Runtime
-from atoll.model.work import Failure, RunStatus
+from atoll.model.work import Failure, Role, Run, RunStatus, Seat
 from atoll.node import guarded
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.choice import EarlyRuntime, check, choose, slots, told_of
-from atoll.simulator.prepared import REMOTE, Prepared
+from atoll.simulator.prepared import REMOTE, Prepared, PreparedStep
 from atoll.simulator.record import Recorder, RunFolder, recording, take
 from atoll.simulator.watch import Watcher
 from atoll.simulator.world import Ended, Settings, World
@@ -30,6 +29,7 @@ class Report:
 
     run: str | None
     status: str
+    dialect: str = "coinstac"
     sites: tuple[str, ...] = ()
     rounds: int = 0
     iterations: int = 0
@@ -45,7 +45,7 @@ class Report:
         return {
             "run": self.run,
             "status": self.status,
-            "dialect": "coinstac",
+            "dialect": self.dialect,
             "sites": list(self.sites),
             "rounds": self.rounds,
             "iterations": self.iterations,
@@ -90,7 +90,7 @@ async def simulate(asked: Arguments, watch: Callable[[], Watcher]) -> tuple[Prep
             for remark in (*prepared.warnings, *remarks, *told_of(runtime, asked)):
                 recorder.warn(remark)
             ended = await _run(prepared, asked, runtime, folder, recorder, watcher)
-            report = _report(ended, folder, recorder, time.perf_counter() - started)
+            report = _report(prepared, ended, folder, recorder, time.perf_counter() - started)
         except asyncio.CancelledError:
             report = _interrupted(prepared, folder, recorder, time.perf_counter() - started)
         finally:
@@ -104,7 +104,7 @@ async def simulate(asked: Arguments, watch: Callable[[], Watcher]) -> tuple[Prep
 
 def _prepare(asked: Arguments) -> Prepared:
     # Imported here: it takes as long as starting the runtime, which goes on beside it.
-    from atoll.simulator.coinstac import prepare
+    from atoll.simulator.dialects import prepare
 
     return prepare(asked)
 
@@ -133,18 +133,17 @@ async def _run(
     return await World(plan, settings, recorder, (recorder,)).run()
 
 
-def _report(ended: Ended, folder: RunFolder, recorder: Recorder, seconds: float) -> Report:
+def _report(
+    prepared: Prepared, ended: Ended, folder: RunFolder, recorder: Recorder, seconds: float
+) -> Report:
     run = ended.run
     done = run.status is RunStatus.DONE
-    aggregated = run.steps[-1].aggregated
-    settled = {seat: json.loads(body) for seat, body in ended.settled.items()} if done else {}
-    result = settled.get(REMOTE)
-    results: dict[str, Any] = {}
-    if done:
-        results = {site: result if aggregated else settled[site] for site in run.sites}
+    settled = {seat: prepared.read(body) for seat, body in ended.settled.items()} if done else {}
+    result, results = _results(run, settled)
     return Report(
         run=folder.path.name,
         status=run.status.value,
+        dialect=prepared.dialect,
         sites=run.sites,
         rounds=recorder.rounds,
         iterations=recorder.iterations,
@@ -155,6 +154,17 @@ def _report(ended: Ended, folder: RunFolder, recorder: Recorder, seconds: float)
         output=folder.path,
         warnings=tuple(recorder.warnings),
     )
+
+
+def _results(run: Run, settled: Mapping[Seat, Any]) -> tuple[Any, dict[str, Any]]:
+    """The result of the run, and that of each site, in the order of the sites."""
+    last = run.steps[-1]
+    if last.aggregated:
+        result = settled.get(REMOTE)
+        return result, dict.fromkeys(run.sites, result) if settled else {}
+    results: dict[str, Any] = {site: settled[site] for site in run.sites if site in settled}
+    alone = last.role is Role.AGGREGATOR and len(results) == 1
+    return next(iter(results.values())) if alone else None, results
 
 
 def _error(failure: Failure | None, folder: RunFolder, recorder: Recorder) -> dict[str, Any] | None:
@@ -174,6 +184,7 @@ def _interrupted(prepared: Prepared, folder: RunFolder, recorder: Recorder, seco
     return Report(
         run=folder.path.name,
         status=RunStatus.FAILED.value,
+        dialect=prepared.dialect,
         sites=prepared.plan.run.sites,
         rounds=recorder.rounds,
         iterations=recorder.iterations,
@@ -195,10 +206,11 @@ def _keep(
 ) -> None:
     run = prepared.plan.run
     if report.status == RunStatus.DONE.value:
-        folder.write("result.json", report.result if run.steps[-1].aggregated else dict(report.results))
+        one = prepared.steps[-1].aggregated
+        folder.write("result.json", report.result if one else dict(report.results))
     summary = {key: value for key, value in report.document().items() if key not in ("result", "results")}
     steps = [
-        {"name": part.name, "compspec": str(part.spec_path), "inputspec": str(part.inputs_path)}
+        _documents(part)
         | {"algorithm_digest": step.algorithm.digest}
         | {f"{what}_digest": digest for what, digest in part.digests.items()}
         for part, step in zip(prepared.steps, run.steps, strict=True)
@@ -216,3 +228,10 @@ def _keep(
         "calls_kept": recorder.journal_whole,
     }
     folder.write_record("run.json", document, "timings", recorder.timings())
+
+
+def _documents(part: PreparedStep) -> dict[str, Any]:
+    """What a step was made from, for the record."""
+    if part.function is not None:
+        return {"name": part.name, "function": part.function, "code": str(part.spec_path)}
+    return {"name": part.name, "compspec": str(part.spec_path), "inputspec": str(part.inputs_path)}

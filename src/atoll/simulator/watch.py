@@ -15,12 +15,37 @@ class Watcher(Protocol):
         """The run starts: its sites in order, the names of its steps, and how code is run."""
         ...
 
-    def job_started(self, *, seat: Seat, role: Role, step: int, iteration: int) -> None:
-        """The algorithm is called at a seat. `step` counts from 0, `iteration` from 1."""
+    def asked(self, *, number: int, name: str, asker: Seat, within: int, seats: Sequence[Seat]) -> None:
+        """A call at `asker`, of the round `within`, waits for a child round of these seats.
+
+        Args:
+            number: the child round's.
+            name: the function that is called.
+            asker: who asks.
+            within: the number of the round that the asking call is of.
+            seats: who is called.
+        """
         ...
 
-    def job_ended(self, *, seat: Seat, role: Role, seconds: float, sent_bytes: int, failed: bool) -> None:
+    def answered(self, *, number: int) -> None:
+        """A child round has ended, or is waited for no longer."""
+        ...
+
+    def job_started(self, *, seat: Seat, role: Role, step: int, iteration: int, number: int) -> None:
+        """The algorithm is called at a seat.
+
+        `step` counts from 0, `iteration` from 1; `number` is the round's, main or child.
+        """
+        ...
+
+    def job_ended(
+        self, *, seat: Seat, role: Role, seconds: float, sent_bytes: int, failed: bool, number: int
+    ) -> None:
         """The call has ended at this seat. `sent_bytes`: its message and its files."""
+        ...
+
+    def progressed(self, *, seat: Seat, fraction: float | None, text: str) -> None:
+        """A call says how far it is: from 0 to 1, or in words."""
         ...
 
     def warned(self, text: str) -> None:

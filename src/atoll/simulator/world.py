@@ -9,19 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from atoll.dialects.coinstac import choreography as coinstac
+from atoll.engine import calls
 from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Choreography, Folder
 from atoll.engine.running import Runtime
 from atoll.hub.hub import Hub, Listener
-from atoll.model.work import Message, Run, Seat, Ticket
+from atoll.model.work import Content, Message, Run, Seat, Ticket
 from atoll.node.agent import Agent
 from atoll.node.desk import Desk, Installed, SiteData
+from atoll.node.offer import Offer
 from atoll.node.runner import Observer, Runner
 from atoll.simulator.link import LocalLink, SeededDice, Turnstile
 from atoll.stores.folder import FolderBlobStore
 from atoll.stores.memory import MemoryRunStore
 
-CHOREOGRAPHIES: Mapping[str, Choreography] = {"coinstac": coinstac}
+CHOREOGRAPHIES: Mapping[str, Choreography] = {"coinstac": coinstac, "functions": calls, "vantage6": calls}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,9 @@ class Plan:
     #: The algorithms of its steps, by digest.
     installed: Mapping[str, Installed]
     #: What each site brings; a seat without files is left out.
-    data: Mapping[Seat, SiteData]
+    data: Mapping[Seat, SiteData] = field(default_factory=dict)
+    #: What each site offers; a seat without databases is left out.
+    offers: Mapping[Seat, Offer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ class Ended:
 
     run: Run
     #: The last message of each seat in the last step that settled it.
-    settled: Mapping[Seat, bytes]
+    settled: Mapping[Seat, Content]
 
 
 class World:
@@ -101,11 +105,11 @@ class World:
                 await agent.runner.end(self._plan.run.id)
             await self._blobs.clear()
 
-    async def _settled(self, run: Run) -> Mapping[Seat, bytes]:
+    async def _settled(self, run: Run) -> Mapping[Seat, Content]:
         messages = await self._hub.settled(run.id, len(run.steps) - 1)
         return {seat: await self._body(message) for seat, message in messages.items()}
 
-    async def _body(self, message: Message) -> bytes:
+    async def _body(self, message: Message) -> Content:
         if message.body_blob is None:
             return message.body
         return b"".join([chunk async for chunk in self._hub.get_blob(message.body_blob)])
@@ -130,7 +134,13 @@ class World:
     def _desk(self, seat: Seat) -> Desk:
         folders = folders_of(seat, self._settings.scratch, self._settings.outputs)
         log = self._settings.logs / f"{seat}.log"
-        return Desk(seat=seat, folders=folders, log=log, data=self._plan.data.get(seat))
+        return Desk(
+            seat=seat,
+            folders=folders,
+            log=log,
+            data=self._plan.data.get(seat),
+            offer=self._plan.offers.get(seat, Offer()),
+        )
 
 
 def folders_of(seat: Seat, scratch: Path, outputs: Path) -> dict[Folder, Path]:
@@ -147,6 +157,8 @@ def seeds(seed: int | None) -> Callable[[Ticket], int | None]:
         if seed is None:
             return None
         text = f"{seed}/{ticket.step}/{ticket.iteration}/{ticket.job.seat}"
+        if ticket.parent is not None:
+            text += f"/{ticket.job.round_number}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
     return seed_for

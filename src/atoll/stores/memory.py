@@ -4,45 +4,122 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from atoll.engine.limits import CHUNK_BYTES
-from atoll.engine.ports import Changes, OpenState
+from atoll.engine.ports import Changes, ChildState, OpenState
 from atoll.model.errors import BlobMismatch, StaleEvent
 from atoll.model.work import Blob, Job, JobId, JobStatus, Message, MessageId, Round, Run, RunId, Seat
 
 
-class _Book:
-    """One run: its header, its latest round, its messages, and what has settled.
+class _Room:
+    """A round, its jobs, and the messages that belong to it alone."""
 
-    Ended rounds are dropped with what only they could read: a run of ten thousand iterations
-    would otherwise hold every message that it ever passed on.
+    def __init__(self, round_: Round) -> None:
+        self.round = round_
+        self.jobs: dict[JobId, Job] = {}
+        #: Of a child round: what was asked, and what its jobs have left.
+        self.asked: list[MessageId] = []
+        self.left: list[MessageId] = []
+
+
+class _Book:
+    """One run: its header, its latest main round with all that was asked below it, its messages.
+
+    Ended main rounds are dropped with what only they could read: a run of ten thousand
+    iterations would otherwise hold every message that it ever passed on.
     """
 
     def __init__(self, run: Run, messages: Sequence[Message]) -> None:
         self.run = run
-        self.round: Round | None = None
-        self.jobs: dict[JobId, Job] = {}
+        self.rooms: dict[int, _Room] = {}
+        #: The number of the latest main round.
+        self.main = -1
+        #: The child rounds that a job has got, in the order of its requests.
+        self.children: dict[JobId, list[int]] = {}
         self.messages = {message.id: message for message in messages}
         self.settled: dict[int, dict[Seat, MessageId]] = {}
-        #: Written in the latest round; the next one reads them.
+        #: Written in the latest main round; the next one reads them.
         self.fresh: dict[MessageId, None] = {}
         #: Written in the round before it; the latest one reads them.
         self.passing: dict[MessageId, None] = {}
+
+    def room_of(self, job_id: JobId) -> _Room | None:
+        """The round that a job is of, if it is still there."""
+        # A job's id ends with the numbers of its round and of its place there.
+        return self.rooms.get(int(job_id.rsplit(".", 2)[1]))
 
     def settle(self, step: int, seat: Seat, message_id: MessageId) -> None:
         """Keep a message until the run is forgotten."""
         self.settled.setdefault(step, {})[seat] = message_id
         self.fresh.pop(message_id, None)
 
-    def turn(self, round_: Round) -> None:
-        """Open a round, and drop the one before with the messages that nobody can ask for."""
-        self.round = round_
-        self.jobs = {}
+    def enter(self, round_: Round) -> None:
+        """Take in a round: a new one, or a known one that has moved."""
+        room = self.rooms.get(round_.number)
+        if room is not None:
+            room.round = round_
+            if round_.parent is not None and round_.ended:
+                self._drop(room.asked)
+            return
+        if round_.parent is None:
+            self._turn(round_.number)
+        else:
+            self.children.setdefault(round_.parent, []).append(round_.number)
+        self.rooms[round_.number] = _Room(round_)
+
+    def take(self, messages: Sequence[Message], changes: Changes) -> None:
+        """File the messages that an event brought."""
+        if not messages:
+            return
+        opened = changes.rounds[-1] if changes.rounds else None
+        if opened is not None and opened.parent is not None and opened.number not in self.rooms:
+            self.enter(opened)
+            self.rooms[opened.number].asked += [message.id for message in messages]
+        else:
+            for message in messages:
+                room = self.rooms[changes.jobs[0].round_number]
+                if room.round.parent is None:
+                    self.fresh[message.id] = None
+                else:
+                    room.left.append(message.id)
+        for message in messages:
+            self.messages[message.id] = message
+
+    def forget(self, number: int) -> None:
+        """Drop what the jobs of a child round have left."""
+        room = self.rooms.get(number)
+        if room is not None and room.round.parent is not None:
+            self._drop(room.left)
+
+    def below(self, job_id: JobId) -> Iterator[_Room]:
+        """Every child round that lies below a job, however deep."""
+        for number in self.children.get(job_id, ()):
+            room = self.rooms[number]
+            yield room
+            for job in room.jobs.values():
+                if job.asked:
+                    yield from self.below(job.id)
+
+    def _turn(self, number: int) -> None:
+        """Open a main round, and drop the one before with the messages that nobody can ask for."""
+        before = self.rooms.pop(self.main, None)
+        self.main = number
+        if before is not None and self.rooms:
+            for room in self.rooms.values():
+                self._drop(room.asked)
+                self._drop(room.left)
+            self.rooms = {}
+            self.children = {}
         for message_id in self.passing:
             del self.messages[message_id]
         self.passing, self.fresh = self.fresh, {}
+
+    def _drop(self, ids: list[MessageId]) -> None:
+        for message_id in ids:
+            self.messages.pop(message_id, None)
+        ids.clear()
 
 
 class MemoryRunStore:
@@ -60,30 +137,53 @@ class MemoryRunStore:
 
     async def open_state(self, run_id: RunId, job_id: JobId) -> OpenState:
         book = self._books[run_id]
-        job = book.jobs.get(job_id)
-        if job is None or book.round is None:
+        room = book.room_of(job_id)
+        if room is None:
             raise StaleEvent(f"job {job_id} is of a round that is over")
-        siblings = tuple(book.jobs.values()) if book.round.open_count == 1 else ()
-        return OpenState(run=book.run, round=book.round, job=job, siblings=siblings)
+        siblings = tuple(room.jobs.values()) if room.round.open_count == 1 else ()
+        return OpenState(run=book.run, round=room.round, job=room.jobs[job_id], siblings=siblings)
 
-    async def apply(self, changes: Changes, message: Message | None = None) -> None:
+    async def child(self, run_id: RunId, job_id: JobId, *, request: int) -> ChildState | None:
+        book = self._books[run_id]
+        numbers = book.children.get(job_id, [])
+        if request >= len(numbers):
+            return None
+        room = book.rooms[numbers[request]]
+        return ChildState(round=room.round, jobs=tuple(room.jobs.values()))
+
+    async def child_round(self, run_id: RunId, job_id: JobId, number: int) -> ChildState | None:
+        book = self._books[run_id]
+        room = book.rooms.get(number)
+        if room is None or room.round.parent != job_id:
+            return None
+        jobs = tuple(room.jobs.values())
+        left = [job.outcome.message if job.outcome else None for job in jobs]
+        messages = tuple(book.messages.get(message.id) if message else None for message in left)
+        return ChildState(round=room.round, jobs=jobs, messages=messages)
+
+    async def forget(self, run_id: RunId, number: int) -> None:
+        self._books[run_id].forget(number)
+
+    async def apply(self, changes: Changes, messages: Sequence[Message] = ()) -> Sequence[Job]:
         book = self._books[changes.run.id]
         book.run = changes.run
-        if message is not None:
-            book.messages[message.id] = message
-            book.fresh[message.id] = None
+        book.take(messages, changes)
         for step, seat, message_id in changes.settled:
             book.settle(step, seat, message_id)
         for round_ in changes.rounds:
-            if book.round is None or round_.number != book.round.number:
-                book.turn(round_)
-            book.round = round_
+            book.enter(round_)
         for job in changes.jobs:
             self._put(book, job)
+        cancelled: list[Job] = []
         if changes.cancel_open_jobs:
-            for job in book.jobs.values():
-                if not job.status.ended:
-                    self._put(book, replace(job, status=JobStatus.CANCELLED))
+            for room in book.rooms.values():
+                self._cancel(book, room, cancelled)
+        if changes.cancel_round is not None:
+            self._cancel(book, book.rooms[changes.cancel_round], cancelled)
+        if changes.cancel_below is not None:
+            for room in book.below(changes.cancel_below):
+                self._cancel(book, room, cancelled)
+        return cancelled
 
     async def next_job(self, seat: Seat) -> Job | None:
         queue = self._queues.get(seat)
@@ -97,15 +197,31 @@ class MemoryRunStore:
         return dict(self._books[run_id].settled.get(step, {}))
 
     def _put(self, book: _Book, job: Job) -> None:
-        assert book.round is not None
-        if job.round_number != book.round.number:
+        room = book.rooms.get(job.round_number)
+        if room is None:
             return  # The last job of a round that has just been dropped.
-        before = book.jobs.get(job.id)
+        before = room.jobs.get(job.id)
         if before is not None and before.status is JobStatus.QUEUED:
-            self._queues[job.seat].remove(before)
+            queue = self._queues[job.seat]
+            if queue[0] is before:
+                queue.popleft()
+            else:
+                queue.remove(before)
         if job.status is JobStatus.QUEUED:
             self._queues.setdefault(job.seat, deque()).append(job)
-        book.jobs[job.id] = job
+        room.jobs[job.id] = job
+
+    def _cancel(self, book: _Book, room: _Room, cancelled: list[Job]) -> None:
+        """End the open jobs of a round, and with them what they have asked for."""
+        for job in list(room.jobs.values()):
+            if not job.status.ended:
+                if job.status is JobStatus.ACTIVE:
+                    cancelled.append(job)
+                self._put(book, job.moved(JobStatus.CANCELLED))
+                for below in book.below(job.id):
+                    self._cancel(book, below, cancelled)
+        if room.round.parent is not None and room.round.open_count:
+            book.enter(replace(room.round, open_count=0))
 
 
 class MemoryBlobStore:

@@ -16,10 +16,11 @@ from typing import Any
 
 from atoll.dialects.coinstac import values
 from atoll.dialects.coinstac.printed import answer_in
+from atoll.engine.gate import Door, Gate
 from atoll.engine.ports import Answer, Desk, Folder, Place
-from atoll.engine.running import Reply, Style
+from atoll.engine.running import Reply, Request, Style, whole
 from atoll.model.errors import AlgorithmFailed, InputMissing, ReplyInvalid
-from atoll.model.work import Role, Seat, Ticket, Work
+from atoll.model.work import Content, Role, Seat, Ticket, Work
 
 #: What COINSTAC's simulator calls the folder of a run; scripts rebuild paths with it.
 RUN_FOLDER = "simulatorRun"
@@ -57,24 +58,24 @@ class Convention:
         delivered = ticket.work is Work.DELIVER
         return Place(folder=Folder.OUTPUT if delivered else Folder.BASE, name=name)
 
-    def carried(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> Sequence[str]:
+    def carried(self, ticket: Ticket, bodies: Sequence[Content], desk: Desk) -> Sequence[str]:
         """Files of earlier steps' output that this step's inputs name: the node copies them."""
         if not _opens(ticket):
             return ()
         names: list[str] = []
-        for _, entry in json.loads(bodies[0])["inputs"]:
+        for _, entry in json.loads(whole(bodies[0]))["inputs"]:
             if entry.get("files"):
                 value = json.loads(_from_cache(entry["fromCache"], desk))
                 names.extend(_within(name, desk) for name in _named(value) if isinstance(name, str) and name)
         return names
 
-    def compose(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> bytes:
+    def compose(self, ticket: Ticket, bodies: Sequence[Content], desk: Desk) -> Request:
         """The request document, as JSON text."""
         folders = (Folder.BASE, Folder.OUTPUT, Folder.TEMPORARY, Folder.TRANSFER)
         state = _state(*(desk.inside(folder) for folder in folders), desk.seat)
         data = [
             b'{"input":',
-            *self._input(ticket, bodies, desk),
+            *self._input(ticket, [whole(body) for body in bodies], desk),
             b',"cache":',
             *_object(list(desk.cache.items())),
             b',"state":',
@@ -83,7 +84,11 @@ class Convention:
         if self.style is Style.SERVE:
             mode = b"remote" if ticket.role is Role.AGGREGATOR else b"local"
             data = [b'{"mode":"', mode, b'","data":', *data, b"}"]
-        return b"".join(data)
+        return Request(body=b"".join(data))
+
+    def door(self, ticket: Ticket, bodies: Sequence[Content], desk: Desk, gate: Gate) -> Door | None:
+        """A computation asks for nothing while it runs."""
+        return None
 
     def parse(self, ticket: Ticket, reply: Reply, desk: Desk) -> Answer:
         """Check the answer, merge its cache into the desk's, and make its output a body."""
@@ -109,9 +114,9 @@ class Convention:
             desk.outputs[ticket.step] = body
         return Answer(body=body, final=final, warnings=tuple(warnings))
 
-    def receive(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> None:
+    def receive(self, ticket: Ticket, bodies: Sequence[Content], desk: Desk) -> None:
         """Keep the aggregator's last output for later steps of this run."""
-        desk.outputs[ticket.step] = bodies[0]
+        desk.outputs[ticket.step] = whole(bodies[0])
 
     def _input(self, ticket: Ticket, bodies: Sequence[bytes], desk: Desk) -> Sequence[bytes]:
         if ticket.role is Role.AGGREGATOR:
@@ -123,9 +128,9 @@ class Convention:
 
     def _answer(self, reply: Reply) -> tuple[dict[str, Any], str | None]:
         if self.style is Style.CALL:
-            return answer_in(reply.output)
+            return answer_in(whole(reply.output))
         try:
-            document = values.read(reply.output.decode(), what="the answer")
+            document = values.read(whole(reply.output).decode(), what="the answer")
         except ValueError as error:  # Neither JSON nor UTF-8.
             raise ReplyInvalid(f"the answer is not JSON: {error}") from error
         if not isinstance(document, dict):

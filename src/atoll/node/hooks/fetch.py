@@ -9,18 +9,29 @@ from collections.abc import AsyncIterator, Sequence
 from atoll.engine.limits import CHUNK_BYTES
 from atoll.engine.ports import Convention, Folder, HubLink
 from atoll.model.errors import BlobMismatch, InputMissing
-from atoll.model.work import Blob, Message, Ticket
+from atoll.model.work import Blob, Content, Message, Ticket
 from atoll.node import guarded
 from atoll.node.desk import Desk
 
 
-async def bodies(link: HubLink, ticket: Ticket) -> list[bytes]:
+async def bodies(link: HubLink, ticket: Ticket) -> list[Content]:
     """The bodies of the ticket's messages, in their order.
 
     Raises:
         BlobMismatch: what arrived is not what was announced.
     """
-    return [await _body(link, message) for message in ticket.inbox]
+    return [await body(link, message) for message in ticket.inbox]
+
+
+async def body(link: HubLink, message: Message) -> Content:
+    """The body of a message.
+
+    Raises:
+        BlobMismatch: what arrived is not what was announced.
+    """
+    if message.body_blob is None:
+        return message.body
+    return b"".join([chunk async for chunk in _verified(link, message.body_blob)])
 
 
 async def files(link: HubLink, ticket: Ticket, convention: Convention, desk: Desk) -> int:
@@ -59,12 +70,6 @@ def carry(names: Sequence[str], desk: Desk) -> None:
                 f"an earlier step's output names a file {wanted!r}, which is not in the output directory of "
                 "that step: expected the step to write it there"
             ) from error
-
-
-async def _body(link: HubLink, message: Message) -> bytes:
-    if message.body_blob is None:
-        return message.body
-    return b"".join([chunk async for chunk in _verified(link, message.body_blob)])
 
 
 async def _verified(link: HubLink, blob: Blob) -> AsyncIterator[bytes]:

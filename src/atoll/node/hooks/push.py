@@ -21,22 +21,30 @@ from atoll.engine.limits import (
 )
 from atoll.engine.ports import Folder, HubLink
 from atoll.model.errors import LimitReached
-from atoll.model.work import Blob, Message, MessageId, Ticket
+from atoll.model.work import Blob, Content, Message, MessageId, Seat
 from atoll.node import guarded
 from atoll.node.desk import Desk
 
 
-async def message(link: HubLink, ticket: Ticket, body: bytes, blobs: tuple[Blob, ...]) -> Message:
-    """The message that a job leaves, its body stored beside it where it is large."""
+async def message(
+    link: HubLink,
+    message_id: MessageId,
+    *,
+    sender: Seat,
+    readers: tuple[Seat, ...],
+    body: Content,
+    blobs: tuple[Blob, ...] = (),
+) -> Message:
+    """A message, its body stored beside it where it is large and not held in memory."""
     large = None
-    if len(body) > BODY_BYTES_INSIDE_MAX:
+    if isinstance(body, bytes) and len(body) > BODY_BYTES_INSIDE_MAX:
         digest = f"sha256:{(await asyncio.to_thread(hashlib.sha256, body)).hexdigest()}"
         large = Blob(name="body", digest=digest, size_bytes=len(body))
         await link.put_blob(large, _slices(body))
     return Message(
-        id=MessageId(ticket.job.id),
-        sender=ticket.job.seat,
-        readers=ticket.readers,
+        id=message_id,
+        sender=sender,
+        readers=readers,
         body=b"" if large else body,
         body_blob=large,
         blobs=blobs,

@@ -1,0 +1,168 @@
+"""What one running job may ask of the platform, and nothing else.
+
+A gate is made for one job and closed with it. It knows its own job and the rounds that this job
+has asked for; what belongs to others it can't name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from atoll.engine.gate import Child, Part
+from atoll.engine.limits import PROGRESS_TEXT_BYTES_MAX
+from atoll.engine.ports import HubLink
+from atoll.model.events import RoundGivenUp, RoundRequested
+from atoll.model.work import Content, Job, JobStatus, Message, MessageId, Order, Seat, Ticket
+from atoll.node.hooks import fetch, push
+from atoll.node.shift import Shift
+
+
+class Listener(Protocol):
+    """Hears at a node what a running job says."""
+
+    def progressed(self, ticket: Ticket, fraction: float | None, text: str) -> None:
+        """The algorithm says how far it is."""
+        ...
+
+    def refused(self, ticket: Ticket, sentence: str) -> None:
+        """The algorithm asked for what it may not have."""
+        ...
+
+
+class JobGate:
+    """The gate of one job."""
+
+    def __init__(self, link: HubLink, ticket: Ticket, shift: Shift, listener: Listener, log: Path) -> None:
+        self._link = link
+        self._ticket = ticket
+        self._shift = shift
+        self._listener = listener
+        self._log = log
+        self._asked = 0
+        self._asking = asyncio.Lock()
+
+    @property
+    def ticket(self) -> Ticket:
+        """The job."""
+        return self._ticket
+
+    async def ask(
+        self, name: str, calls: Sequence[tuple[Seat, Content]], *, session: str | None = None
+    ) -> int:
+        """Ask for a child round."""
+        job = self._ticket.job
+        async with self._asking:
+            prefix = f"{job.id}.ask{self._asked}"
+            messages, of_body = await self._messages(prefix, calls)
+            orders = tuple(
+                Order(seat=seat, inbox=(of_body[id(body)].id,), session=session) for seat, body in calls
+            )
+            event = RoundRequested(
+                run_id=job.run_id,
+                job_id=job.id,
+                number=self._asked,
+                digest=_digest(name, session, [(seat, of_body[id(body)]) for seat, body in calls]),
+                name=name,
+                orders=orders,
+            )
+            number = await self._link.ask(event, messages)
+            self._asked += 1
+        return number
+
+    async def child(self, number: int, *, bodies: bool = True) -> Child:
+        """How far a child round of this job is."""
+        job = self._ticket.job
+        state = await self._link.child(job.run_id, job.id, number)
+        parts = [
+            await self._part(of, message if bodies else None)
+            for of, message in zip(state.jobs, state.messages, strict=True)
+        ]
+        round_ = state.round
+        return Child(number=number, name=round_.name, open_count=round_.open_count, parts=tuple(parts))
+
+    async def ended(self, number: int, *, seconds: float | None = None) -> bool:
+        """Wait for a child round, holding no slot."""
+        job = self._ticket.job
+        try:
+            async with self._shift.waiting(), asyncio.timeout(seconds):
+                await self._link.child_ended(job.run_id, job.id, number)
+        except TimeoutError:
+            return False
+        await self._shift.go_on()
+        return True
+
+    async def give_up(self, number: int) -> None:
+        """End what is still open in a child round."""
+        job = self._ticket.job
+        await self._link.give_up(RoundGivenUp(run_id=job.run_id, job_id=job.id, round_number=number))
+        await self._shift.go_on()
+
+    async def release(self, number: int) -> None:
+        """The answers of a child round were read for the last time."""
+        job = self._ticket.job
+        await self._link.release(job.run_id, job.id, number)
+
+    def progress(self, fraction: float | None, text: str) -> None:
+        """Show how far the job is."""
+        short = text.encode("utf-8", "replace")[:PROGRESS_TEXT_BYTES_MAX].decode("utf-8", "ignore")
+        self._listener.progressed(self._ticket, fraction, short)
+
+    def log(self, text: str) -> None:
+        """Write a line to the seat's log."""
+        with self._log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{text}\n")
+
+    def refused(self, sentence: str) -> None:
+        """Record that the algorithm asked for what it may not have."""
+        self._listener.refused(self._ticket, sentence)
+
+    async def _messages(
+        self, prefix: str, calls: Sequence[tuple[Seat, Content]]
+    ) -> tuple[list[Message], dict[int, Message]]:
+        """A message for each body; one that is the same object for several seats is sent once."""
+        readers: dict[int, list[Seat]] = {}
+        contents: dict[int, Content] = {}
+        for seat, body in calls:
+            readers.setdefault(id(body), []).append(seat)
+            contents[id(body)] = body
+        of_body: dict[int, Message] = {}
+        for position, (key, seats) in enumerate(readers.items()):
+            of_body[key] = await push.message(
+                self._link,
+                MessageId(f"{prefix}.{position}"),
+                sender=self._ticket.job.seat,
+                readers=tuple(seats),
+                body=contents[key],
+            )
+        return list(of_body.values()), of_body
+
+    async def _part(self, job: Job, message: Message | None) -> Part:
+        body = None
+        if job.status is JobStatus.DONE and message is not None:
+            body = await fetch.body(self._link, message)
+        return Part(seat=job.seat, ordinal=job.ordinal, status=job.status, failure=job.failure, body=body)
+
+
+def _digest(name: str, session: str | None, calls: Sequence[tuple[Seat, Message]]) -> str:
+    """What is asked, without what chance decides: the same at every repetition."""
+    digest = hashlib.sha256(f"{name}\0{session or ''}".encode())
+    known: dict[MessageId, bytes] = {}
+    for seat, message in calls:
+        if message.id not in known:
+            known[message.id] = _said(message)
+        digest.update(b"\0%s\0" % seat.encode())
+        digest.update(known[message.id])
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _said(message: Message) -> bytes:
+    if message.body_blob is not None:
+        return message.body_blob.digest.encode()
+    if isinstance(message.body, bytes):
+        return hashlib.sha256(message.body).digest()
+    # What is held never outlives this process, so that it is never asked for again.
+    return b"held %d" % message.body.size_bytes

@@ -1,0 +1,132 @@
+"""What a function is asked for: the sites, the databases, and where it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from atoll.model.errors import SpecInvalid
+from atoll.model.work import Role, Seat
+from atoll.node.offer import Offer
+from atoll.simulator.arguments import Arguments
+from atoll.simulator.federation import read_federation
+
+#: What a folder's own federation is called.
+_FEDERATION = "federation.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A database that was asked for."""
+
+    label: str
+    #: What its reader is told: it wins over what the site says.
+    options: Mapping[str, Any]
+
+
+def offers_of(asked: Arguments) -> tuple[dict[Seat, Offer], Path | None]:
+    """The sites in their order, each with what it offers, and the file that says so.
+
+    Raises:
+        SpecInvalid: the federation.yaml is wrong, or has another number of sites than was asked for.
+    """
+    path = asked.federation
+    folder = asked.path if asked.path.is_dir() else asked.path.parent
+    if path is None and (folder / _FEDERATION).is_file():
+        path = folder / _FEDERATION
+    if path is None:
+        count = asked.clients or 1
+        return {Seat(f"local{number}"): Offer() for number in range(count)}, None
+    offers = read_federation(path)
+    if asked.clients is not None and asked.clients != len(offers):
+        raise SpecInvalid(
+            f"--clients {asked.clients} and the {len(offers)} sites of {path} don't fit: leave --clients out"
+        )
+    return offers, path
+
+
+def wanted_databases(asked: Arguments, offers: Mapping[Seat, Offer]) -> tuple[Wanted, ...]:
+    """The databases that were asked for, in order; empty where nobody named any.
+
+    Raises:
+        SpecInvalid: no site has one, or what stands behind a label is no JSON object.
+    """
+    known = list(dict.fromkeys(label for offer in offers.values() for label in offer.databases))
+    return tuple(_wanted(text, known) for text in asked.databases)
+
+
+def _wanted(text: str, known: list[str]) -> Wanted:
+    label, options = text, {}
+    if text not in known and ":{" in text:
+        label, _, rest = text.partition(":")
+        try:
+            options = json.loads(rest)
+        except ValueError as error:
+            raise SpecInvalid(
+                f"--database {text}: what stands behind the label is not JSON ({error}). Expected for "
+                f'example {label}:{{"sheet_name": "2024"}}'
+            ) from None
+    if label not in known:
+        near = get_close_matches(label, known, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise SpecInvalid(
+            f"--database {label}: no site has a database of this label (they have "
+            f"{', '.join(known) or 'none'}).{hint}"
+        )
+    return Wanted(label=label, options=options)
+
+
+def default_databases(wanted: tuple[Wanted, ...], offer: Offer) -> tuple[Wanted, ...]:
+    """What a site is asked for: what was named, else its first database."""
+    if wanted or not offer.databases:
+        return wanted
+    return (Wanted(label=next(iter(offer.databases)), options={}),)
+
+
+def with_options(offers: Mapping[Seat, Offer], wanted: tuple[Wanted, ...]) -> dict[Seat, Offer]:
+    """The offers, with what was asked of their databases."""
+    changed: dict[Seat, Offer] = {}
+    told = {each.label: each.options for each in wanted}
+    for seat, offer in offers.items():
+        databases = {}
+        for label, source in offer.databases.items():
+            options = {**source.options, **told.get(label, {})}
+            databases[label] = _with(source, options)
+        changed[seat] = Offer(databases=databases, environment=offer.environment)
+    return changed
+
+
+def _with(source: Any, options: Mapping[str, Any]) -> Any:
+    kind = type(source)
+    return kind(type=source.type, path=source.path, url=source.url, options=options, table=source.table)
+
+
+def seats_for(at: str | None, *, central: bool, sites: tuple[Seat, ...]) -> tuple[tuple[Seat, ...], Role]:
+    """Where a function runs, and as what.
+
+    Args:
+        at: as it was asked for: ``central``, ``all``, or names with commas; None: as its decorator says.
+        central: whether the function combines what it asks others for.
+        sites: all sites, in their order.
+
+    Raises:
+        SpecInvalid: a name is not a site's.
+    """
+    if at is None:
+        return ((sites[0],), Role.AGGREGATOR) if central else (sites, Role.SITE)
+    role = Role.AGGREGATOR if central or at == "central" else Role.SITE
+    if at == "central":
+        return (sites[0],), role
+    if at == "all":
+        return sites, role
+    names = [name.strip() for name in at.split(",")]
+    unknown = [name for name in names if name not in sites]
+    if unknown or len(set(names)) != len(names):
+        raise SpecInvalid(
+            f"--at {at}: expected 'central', 'all', or names of sites, each once; there are {', '.join(sites)}"
+        )
+    return tuple(site for site in sites if site in names), role

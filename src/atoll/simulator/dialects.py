@@ -1,0 +1,56 @@
+"""How an algorithm is written, told from where it lies."""
+
+from __future__ import annotations
+
+from atoll.model.errors import SpecInvalid
+from atoll.simulator import coinstac, functions, vantage6
+from atoll.simulator.arguments import Arguments
+from atoll.simulator.code import find_code
+from atoll.simulator.prepared import Prepared
+
+#: Options that one family of dialects has and the other doesn't.
+_OF_COINSTAC = ("inputspec", "compspec", "directory", "pipeline", "entry")
+_OF_FUNCTIONS = ("federation", "function", "args", "databases", "at", "package", "extract", "preprocess")
+
+
+def prepare(asked: Arguments) -> Prepared:
+    """Read and check everything that was asked for.
+
+    Raises:
+        SpecInvalid: with every fault that was found; with `strict`, also what is else tolerated.
+    """
+    if asked.dialect == "coinstac" or (asked.dialect == "auto" and is_coinstac(asked)):
+        _refuse(asked, _OF_FUNCTIONS, "a COINSTAC computation")
+        return coinstac.prepare(asked)
+    _refuse(asked, _OF_COINSTAC, "an algorithm that is written as functions")
+    if asked.dialect == "functions":
+        return functions.prepare(asked, find_code(asked.path, asked.package))
+    if asked.dialect == "vantage6" or vantage6.starts_itself(asked.path):
+        return vantage6.prepare(asked)
+    code = find_code(asked.path, asked.package)
+    if vantage6.is_vantage6(code):
+        return vantage6.prepare(asked)
+    return functions.prepare(asked, code)
+
+
+def is_coinstac(asked: Arguments) -> bool:
+    """Whether what was asked for is a COINSTAC computation or pipeline, or can't be anything else."""
+    if any(getattr(asked, name) is not None for name in ("compspec", "pipeline", "inputspec", "entry")):
+        return True
+    if asked.path.is_file():
+        return asked.path.suffix == ".json"
+    if any((asked.path / name).exists() for name in ("compspec.json", "pipelinespec.json")):
+        return True
+    # Nothing is there that functions could lie in: what is missing is told in COINSTAC's words,
+    # unless something else was asked for that only functions have.
+    python = asked.path.is_dir() and any(asked.path.glob("**/*.py"))
+    named = any(getattr(asked, name) for name in _OF_FUNCTIONS) or (asked.path / "Dockerfile").exists()
+    return not python and not named
+
+
+def _refuse(asked: Arguments, names: tuple[str, ...], what: str) -> None:
+    given = [f"--{name}" for name in names if getattr(asked, name)]
+    if given:
+        options = {"--args": "--arg", "--databases": "--database"}
+        shown = ", ".join(options.get(name, name) for name in given)
+        raise SpecInvalid(f"{asked.path} is {what}, which has no use for {shown}: leave it out")
