@@ -1,7 +1,5 @@
 """``python -m atoll_algorithm TARGET``: serve an algorithm to the node that started this process."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import sys

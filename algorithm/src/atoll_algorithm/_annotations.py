@@ -1,7 +1,5 @@
 """What a parameter's annotation asks for, by name, so that nothing is imported to find out."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import sys
@@ -58,7 +56,7 @@ def annotation_of(function: Any, parameter: str) -> Any:
         return annotation
     try:
         # The text is the algorithm's own code, as all that is called here.
-        return eval(annotation, dict(function.__globals__))  # noqa: S307 -- the algorithm's own code
+        return eval(annotation, function.__globals__)  # noqa: S307 -- the algorithm's own code
     except Exception:  # whatever evaluating raises: the text is then all that is known
         return annotation
 

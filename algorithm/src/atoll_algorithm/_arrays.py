@@ -4,8 +4,6 @@ None of these libraries is imported to write a value: one that isn't loaded can'
 To read one it must be installed.
 """
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import importlib
@@ -13,7 +11,7 @@ import sys
 from typing import Any, List, Optional, Tuple
 
 from atoll_algorithm._values import HINTS, TAGGERS, UNTAGGERS, Reader, Writer, check_form, name_of
-from atoll_algorithm.errors import BodyInvalid, CantTravel
+from atoll_algorithm.errors import BodyInvalid
 
 #: numpy's letters for booleans, numbers, times and text of fixed length: none of them is an object.
 KINDS = "biufcmMSU"
@@ -39,12 +37,11 @@ def _tag_array(writer: Writer, value: Any) -> Any:
     numpy = sys.modules["numpy"]
     if value.dtype.kind not in KINDS or value.dtype.names is not None:
         raise writer.fault(
-            "is a numpy array of %s: expected numbers, booleans, times, or text of fixed length "
-            "(.astype(float) or .astype(str) makes one)" % (value.dtype.kind_name,)
-            if hasattr(value.dtype, "kind_name")
-            else "is a numpy array of dtype %s: expected numbers, booleans, times, or text of fixed "
-            "length (.astype(float) or .astype(str) makes one)" % (value.dtype,)
+            "is a numpy array of dtype %s: expected numbers, booleans, times, or text of fixed length "
+            "(.astype(float) or .astype(str) makes one)" % (value.dtype,)
         )
+    if not value.dtype.itemsize:
+        value = value.astype(value.dtype.kind + "1")  # text without letters has no bytes to count by
     shape = list(value.shape)
     content = numpy.ascontiguousarray(value)
     # Times and text lend their memory to nobody, as bytes they do. Nothing is copied here.
@@ -68,6 +65,7 @@ def _untag_array(reader: Reader, content: Any) -> Any:
     numpy = load("numpy", "an array")
     dtype = numpy.dtype(kind)
     check_form(dtype.kind in KINDS and dtype.names is None and dtype.subdtype is None, "$array")
+    check_form(dtype.itemsize > 0, "$array")
     count = 1
     for extent in shape:
         check_form(type(extent) is int and 0 <= extent < 1 << 62, "$array")
@@ -123,51 +121,61 @@ def _is_simple(name: Any) -> bool:
 
 def _tag_frame(writer: Writer, value: Any) -> Any:
     start = len(writer.buffers)
-    raw = _raw_frame(writer, value)
+    raw, culprit = _raw_frame(writer, value)
     if raw is not None:
         return {"$frame": raw}
     del writer.buffers[start:]
-    return _tag_pandas_arrow(writer, value)
+    return _tag_pandas_arrow(writer, value, culprit)
 
 
-def _raw_frame(writer: Writer, value: Any) -> Optional[Any]:
-    names = list(value.columns)
-    index, label = value.index, value.index.name
-    if index.nlevels > 1 or value.columns.nlevels > 1 or not all(map(_is_simple, names)):
-        return None
-    if not (label is None or _is_simple(label)) or value.columns.name is not None:
-        return None
+def _raw_frame(writer: Writer, value: Any) -> Tuple[Optional[Any], Any]:
+    """A frame without Arrow; or None, and the name of the column that has no such form."""
+    index, header = value.index, value.columns
+    names = list(header)
+    named = [name for name in (index.name, header.name) if name is not None]
+    if index.nlevels > 1 or header.nlevels > 1 or not all(map(_is_simple, names + named)):
+        return None, None
     columns = []
     for number, name in enumerate(names):
         cells = _cells(writer, value.iloc[:, number])
         if cells is None:
-            return None
+            return None, name
         columns.append([name, cells])
-    rows = None if _is_counted(index) else _cells(writer, index)
-    if rows is None and not _is_counted(index):
-        return None
+    rows = None
+    if not _is_counted(index) or not columns:
+        rows = _cells(writer, index)
+        if rows is None:
+            return None, None
     raw = {"kind": "pandas", "columns": columns, "index": rows}
-    if not columns and rows is None:
-        raw["index"] = _cells(writer, sys.modules["pandas"].Index(list(range(len(index))), dtype="int64"))
-    if label is not None:
-        raw["index_name"] = label
-    return raw
+    if index.name is not None:
+        raw["index_name"] = index.name
+    if header.name is not None:
+        raw["columns_name"] = header.name
+    return raw, None
 
 
-def _tag_pandas_arrow(writer: Writer, value: Any) -> Any:
+def _tag_pandas_arrow(writer: Writer, value: Any, culprit: Any) -> Any:
     """A frame with what only Arrow holds: several levels, times with zones, numbers that may be missing."""
     try:
         arrow = importlib.import_module("pyarrow")
     except ImportError:
+        if culprit is not None:
+            writer.path.append(culprit)
+            raise writer.fault(
+                "is a column of %s, which needs pyarrow, and that isn't installed: expected numbers, "
+                "booleans, times without zone, text or categories" % (value[culprit].dtype,)
+            ) from None
         raise writer.fault(
-            "is a data frame that needs pyarrow, which isn't installed: expected columns of numbers, "
-            "booleans, times without zone, text or categories, and one level of names"
+            "is a data frame with several levels of names, which needs pyarrow, and that isn't installed: "
+            "expected one level (.reset_index() makes one)"
         ) from None
     try:
         table = arrow.Table.from_pandas(value)
     except (arrow.lib.ArrowException, ValueError, TypeError):
+        if culprit is not None:
+            writer.path.append(culprit)
         raise writer.fault(
-            "is a data frame with a column of mixed or unknown things: expected columns of one type"
+            "holds things of different or unknown types: expected columns of one type"
         ) from None
     return {"$arrow": ["pandas", writer.buffer(_stream(arrow, table))]}
 
@@ -190,7 +198,7 @@ def _read_cells(reader: Reader, node: Any, pandas: Any) -> Any:
     ((tag, content),) = node.items()
     if tag == "$text":
         check_form(type(content) is list and set(map(type, content)) <= {str, type(None)}, "$text")
-        return pandas.Series(content, dtype=None if any(content) else object).array
+        return pandas.Series(content, dtype=None if any(one is not None for one in content) else object).array
     if tag == "$categories":
         check_form(type(content) is list and len(content) == 3 and type(content[2]) is bool, "$categories")
         codes = _read_cells(reader, content[0], pandas)
@@ -209,12 +217,13 @@ def _untag_frame(reader: Reader, content: Any) -> Any:
     check_form(all(type(one) is list and len(one) == 2 and _is_simple(one[0]) for one in columns), "$frame")
     arrays = [_read_cells(reader, cells, pandas) for _, cells in columns]
     index = _read_index(reader, content.get("index"), content.get("index_name"), pandas)
-    if index is None and arrays:
-        index = pandas.RangeIndex(len(arrays[0]))
+    if index is None:
+        index = pandas.RangeIndex(len(arrays[0]) if arrays else 0, name=content.get("index_name"))
     check_form(all(len(one) == len(index) for one in arrays), "$frame")
     # The frame owns what it holds: its user may write to it.
     frame = pandas.DataFrame(dict(enumerate(arrays)), index=index, copy=True)
-    frame.columns = pandas.Index([name for name, _ in columns]) if columns else frame.columns
+    if columns:
+        frame.columns = pandas.Index([name for name, _ in columns], name=content.get("columns_name"))
     return frame
 
 
@@ -264,13 +273,19 @@ def _untag_arrow(reader: Reader, content: Any) -> Any:
     view = reader.view(index)
     if kind == "polars":
         polars = load("polars", "a polars frame")
-        return polars.read_ipc_stream(bytes(view))
+        try:
+            return polars.read_ipc_stream(bytes(view))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic in its Rust code is none of the ordinary exceptions
+            raise BodyInvalid("a body's Arrow data are damaged") from error
     arrow = load("pyarrow", "a %s table" % (kind,))
     if _version(arrow) < _SOUND_ARROW:
         raise BodyInvalid("a body holds Arrow data, and pyarrow before 14.0.1 may run code that lies in such")
     try:
         table = importlib.import_module("pyarrow.ipc").open_stream(arrow.py_buffer(view)).read_all()
-        table.validate()
+        # Lengths that lie would let a later step read what isn't there.
+        table.validate(full=True)
     except (arrow.lib.ArrowException, OSError) as error:
         raise BodyInvalid("a body's Arrow data are damaged") from error
     return table.to_pandas() if kind == "pandas" else table
@@ -299,7 +314,7 @@ def _tag_timedelta(writer: Writer, value: Any) -> Any:
     return writer.tag(value.to_pytimedelta())
 
 
-def _refuse_masked(writer: Writer, value: Any) -> CantTravel:
+def _refuse_masked(writer: Writer, value: Any) -> Any:
     raise writer.fault("is a masked array, with data behind its mask: expected .filled(...) or .compressed()")
 
 

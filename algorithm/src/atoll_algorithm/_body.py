@@ -13,12 +13,10 @@ read where they lie: what `unpack` returns are read-only views on `data`, which 
 as one of them.
 """
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import json
-from typing import Any, List, NoReturn, Optional
+from typing import Any, Dict, FrozenSet, List, NoReturn, Optional, Tuple
 
 from atoll_algorithm import _arrays  # noqa: F401 -- it adds its tags to those of _values
 from atoll_algorithm._values import Make, Reader, Writer, is_plain
@@ -39,7 +37,7 @@ _dump_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _load = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
-def pack(value: Any, what: str = "result", words: Optional[frozenset] = None) -> List[Any]:
+def pack(value: Any, what: str = "result", words: Optional[FrozenSet[str]] = None) -> List[Any]:
     """A value as the pieces of a container, in order.
 
     Args:
@@ -122,32 +120,54 @@ def unpack(data: Any, make: Optional[Make] = None) -> Any:
     Raises:
         BodyInvalid: `data` is no container, or a damaged one.
     """
-    text = _header(data)
+    text, end = _text_of(data)
+    header = _header(text)
+    places = header.get("buffers", [])
+    if not places and "$" not in text:
+        return header["value"]
+    _check_places(places, len(data), end)
     try:
-        header = _load(text)
-        if type(header) is not dict or "value" not in header:
-            raise BodyInvalid("a body's header has no value")
-        places = header.get("buffers", [])
-        if not places and "$" not in text:
-            return header["value"]
-        _check_places(places, len(data), 8 + len(text.encode("utf-8", "surrogatepass")))
         return Reader(data, places, make).untag(header["value"])
     except BodyInvalid:
         raise
     except RecursionError:
         raise BodyInvalid("a body is nested too deeply") from None
-    except (ValueError, TypeError, LookupError, OverflowError, ArithmeticError) as error:
+    except Exception as error:  # numpy and pandas raise what they like for what they can't hold
         raise BodyInvalid("a body is damaged (%s)" % (type(error).__name__,)) from error
 
 
-def _header(data: Any) -> str:
+def peek(data: Any) -> Any:
+    """The tagged JSON that a container holds, with none of its buffers read.
+
+    Raises:
+        BodyInvalid: As for `unpack`.
+    """
+    return _header(_text_of(data)[0])["value"]
+
+
+def _header(text: str) -> Dict[str, Any]:
+    try:
+        header = _load(text)
+    except RecursionError:
+        raise BodyInvalid("a body is nested too deeply") from None
+    except BodyInvalid:
+        raise
+    except ValueError as error:  # no JSON, or numbers with thousands of digits
+        raise BodyInvalid("a body's header is no JSON") from error
+    if type(header) is not dict or "value" not in header:
+        raise BodyInvalid("a body's header has no value")
+    return header
+
+
+def _text_of(data: Any) -> Tuple[str, int]:
+    """The header, and where it ends."""
     if len(data) < 8 or bytes(data[:4]) != MAGIC:
         raise BodyInvalid("%d bytes are no body: one begins with ATO1" % (len(data),))
     end = 8 + int.from_bytes(bytes(data[4:8]), "big")
     if end > len(data):
         raise BodyInvalid("a body of %d bytes says that its header ends at %d" % (len(data), end))
     try:
-        return str(data[8:end], "utf-8")
+        return str(data[8:end], "utf-8"), end
     except UnicodeDecodeError:
         raise BodyInvalid("a body's header isn't UTF-8") from None
 

@@ -1,12 +1,11 @@
 """One call of a function: what the node said with it, and the way back to ask for more."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import threading
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
+from atoll_algorithm._plans import Plan
 from atoll_algorithm.errors import DatabaseUnusable
 
 #: Says something to the node; what comes back, where something does.
@@ -18,19 +17,33 @@ _here = threading.local()
 class Call:
     """What a function that runs is surrounded by."""
 
-    __slots__ = ("algorithm", "ask", "asked", "databases", "function", "keys", "meeting", "seat", "seed", "sites")
+    __slots__ = (
+        "algorithm",
+        "ask",
+        "asked",
+        "databases",
+        "function",
+        "keys",
+        "meeting",
+        "seat",
+        "seed",
+        "sites",
+        "words",
+    )
 
     def __init__(
         self,
         algorithm: Any,
         head: Dict[str, Any],
-        function: str,
+        plan: Plan,
         asked: Optional[List[str]],
         ask: Optional[Ask],
     ) -> None:
         #: What finds functions by name.
         self.algorithm = algorithm
-        self.function = function
+        self.function: str = plan.name
+        #: The text that the function's author wrote: the keys that an error may show.
+        self.words = plan.words
         self.seat: str = head.get("seat") or ""
         self.sites: List[str] = head.get("sites") or []
         self.seed: Optional[int] = head.get("seed")

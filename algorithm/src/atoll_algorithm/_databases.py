@@ -4,8 +4,6 @@ What was read is kept in the process: a function that is called a hundred times 
 file once. Each call gets a table of its own all the same.
 """
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import importlib
@@ -46,13 +44,15 @@ def table_of(database: Dict[str, Any], kind: str) -> Any:
         return _own(_convert(database["table"], kind, label))
     uri = str(database.get("uri") or "")
     if kind == "path":
+        if "://" in uri:
+            raise DatabaseUnusable("database %r of type %r has an address, and no path" % (label, type_name))
         import pathlib  # an algorithm without paths doesn't pay for it
 
         return pathlib.Path(uri)
     key = _key(uri, type_name, database.get("options") or {}, kind)
     with _lock:
         kept = _kept.get(key) if key else None
-        if kept is not None:
+        if key and kept is not None:
             _kept.move_to_end(key)
     if kept is not None:
         return _own(kept[0])
@@ -66,13 +66,15 @@ def _key(uri: str, type_name: str, options: Dict[str, Any], kind: str) -> Option
     """What a table that was read is kept under; None: what lies behind can change unseen."""
     stamps = []
     # A sqlite database in use writes to the file beside it first.
-    for path in (uri, uri + "-wal"):
+    file = _sqlite_path(uri) or uri
+    for path in (file, file + "-wal"):
         try:
-            status = os.stat(_sqlite_path(uri) or path if path == uri else path)
-            stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
+            status = os.stat(path)
         except OSError:
-            stamps.append(None)
-    if stamps[0] is None:
+            stamps.append((0, 0, 0))
+        else:
+            stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    if not any(stamps[0]):
         return None
     return (uri, type_name, repr(sorted(options.items())), kind, *stamps)
 

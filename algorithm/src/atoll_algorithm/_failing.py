@@ -1,7 +1,5 @@
 """What is told of an exception: its type and the lines of code. Its words stay at the site."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import os

@@ -1,7 +1,5 @@
 """Local and remote, turn about, until the remote half is done."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 from typing import Any, Dict, Generic, TypeVar

@@ -5,8 +5,6 @@
     8 bytes L | 4 bytes H | H bytes of JSON | L - 4 - H bytes of body
 """
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import json

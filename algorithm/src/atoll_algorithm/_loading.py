@@ -1,7 +1,5 @@
 """An algorithm's module, and the functions in it."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import importlib
@@ -55,10 +53,14 @@ def _forget(name: str) -> None:
 def _import(name: str, path: str) -> Any:
     import importlib.util  # 10 ms on old interpreters, which who only decorates doesn't pay
 
-    # A file named like a module that is in use must not take its place.
-    own = name if name not in sys.modules else "algorithm_" + name
-    _forget(own)
     location = path if path.endswith(".py") else os.path.join(path, "__init__.py")
+    there = sys.modules.get(name)
+    if there is not None and getattr(there, "__file__", None) == location:
+        return there
+    # A file named like a module that others import must not take its place.
+    taken = there is not None or name in getattr(sys, "stdlib_module_names", ())
+    own = "algorithm_" + name if taken else name
+    _forget(own)
     spec = importlib.util.spec_from_file_location(
         own, location, submodule_search_locations=None if path.endswith(".py") else [path]
     )
@@ -80,7 +82,9 @@ def functions_of(module: Any) -> Dict[str, Any]:
     inner = [module]
     if hasattr(module, "__path__"):
         before = module.__name__ + "."
-        inner += [one for name, one in sorted(sys.modules.items()) if name.startswith(before) and one]
+        inner += [
+            one for name, one in sorted(sys.modules.items()) if name.startswith(before) and one is not None
+        ]
     for one in inner:
         for name, value in vars(one).items():
             if mark_of(value) is not None:

@@ -1,7 +1,5 @@
 """What the decorators leave on a function: how it is called, and what leaves with its answer."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, Mapping, Optional, TypeVar, Union, overload
@@ -87,7 +85,9 @@ def mark(function: F, mark: Mark) -> F:
     if code is None or isinstance(function, (staticmethod, classmethod)):
         raise Misdeclared("@%s is for functions, and %s is none" % (mark.style, name))
     if code.co_flags & _GENERATOR:
-        raise Misdeclared("%s: @%s is for functions that return; this one yields or awaits" % (name, mark.style))
+        raise Misdeclared(
+            "%s: @%s is for functions that return; this one yields or awaits" % (name, mark.style)
+        )
     if getattr(code, "co_posonlyargcount", 0):
         raise Misdeclared("%s: arguments go by name, and this function takes some by position only" % (name,))
     for parameter in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
@@ -212,7 +212,7 @@ def _decorate(style: str, function: Optional[Any], kind: Kind) -> Any:
 
 
 def remote(
-    local: Callable[..., Any],  # noqa: A002 F811 -- the word for this half
+    local: Callable[..., Any],
     *,
     max_iterations: int = 100,
     on_failure: str = "raise",
@@ -226,6 +226,7 @@ def remote(
 
         @local
         def gradient(data: Table, weights: list, column: str) -> list: ...
+
 
         @remote(gradient)
         def fit(parts: Parts, weights: list, rate: float = 0.1):

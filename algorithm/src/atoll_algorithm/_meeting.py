@@ -14,8 +14,6 @@ The rounds of one driver carry a key. The node runs them, at each site, in the p
 the thread waits.
 """
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import queue
@@ -160,7 +158,7 @@ class Meeting:
             said: Any = {"atoll.result": self._run()}
         except _Abandoned:
             return
-        except BaseException as error:  # noqa: BLE001 -- the thread's top: who listens raises it
+        except BaseException as error:
             said = error
         self._over = True
         self._said.put(said)
@@ -194,7 +192,9 @@ def answer_step(
     else:
         waiting = paused.pop(key, None)
         if waiting is None or waiting.step != step:
-            raise NotServed("%s isn't paused at its sum %d here: its process has ended" % (call.function, step))
+            raise NotServed(
+                "%s isn't paused at its sum %d here: its process has ended" % (call.function, step)
+            )
         if arguments.get("abandon"):
             waiting.abandon()
             return None

@@ -1,7 +1,5 @@
 """Bodies in memory files: written once, sealed, and read where they lie."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import fcntl

@@ -1,7 +1,5 @@
 """How a function is called: what fills each parameter, and what arguments it takes."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import sys
@@ -99,7 +97,11 @@ class Plan:
 
     def _find_parts(self) -> None:
         """The first parameter of a remote half takes the parts, with an annotation or without."""
-        if self.mark.style == "remote" and not any(one.filler == "parts" for one in self.filled) and self.names:
+        if (
+            self.mark.style == "remote"
+            and not any(one.filler == "parts" for one in self.filled)
+            and self.names
+        ):
             self.filled.append(Filled(self.names[0], "parts", None, has_default=False))
             self.names = self.names[1:]
 
@@ -129,8 +131,7 @@ class Plan:
         missing = [name for name in self.names if name in self.required and name not in arguments]
         if missing:
             raise ArgumentsInvalid(
-                "%s needs the argument %s: %s"
-                % (self.name, " and ".join(map(repr, missing)), self._takes())
+                "%s needs the argument %s: %s" % (self.name, " and ".join(map(repr, missing)), self._takes())
             )
 
     def _takes(self) -> str:

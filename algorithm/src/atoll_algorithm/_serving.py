@@ -1,7 +1,5 @@
 """A served process: load an algorithm, and answer calls until the line ends."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import os
@@ -72,7 +70,10 @@ def serve(line: Line, target: str) -> None:
             answer, pieces = algorithm.answer(head, body, lambda head, pieces: _ask(line, head, pieces))
         del head, body  # large arguments are given back before the next ones come
         _flush()
-        line.send(answer, pieces)
+        try:
+            line.send(answer, pieces)
+        except ConnectionError:
+            return  # the node has gone
         del answer, pieces
 
 
@@ -83,7 +84,7 @@ def _ask(line: Line, head: Dict[str, Any], pieces: List[Any]) -> Iterator[Tuple[
     while head["say"] == "call":
         frame = line.receive()
         if frame is None:
-            raise SystemExit(0)  # the node is gone: nobody waits for an answer
+            os._exit(0)  # the node has gone: whatever the function still wants to do, nobody waits for it
         yield frame
         if frame[0].get("do") in ("end", "refused"):
             return

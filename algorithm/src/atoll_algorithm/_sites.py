@@ -1,7 +1,5 @@
 """The sites as a function sees them: ask all or some of them, and get their answers."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
@@ -9,7 +7,6 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from atoll_algorithm._body import pack, unpack
 from atoll_algorithm._calls import Call
 from atoll_algorithm.errors import (
-    AlgorithmError,
     ArgumentsInvalid,
     Misdeclared,
     Refused,
@@ -132,7 +129,9 @@ class Sites:
         plan = call.algorithm.plan_of(function)
         plan.check(arguments)
         if plan.mark.style == "all_reduce":
-            raise Misdeclared("%s is all-reduce, and runs by itself: it can't be called from here" % (plan.name,))
+            raise Misdeclared(
+                "%s is all-reduce, and runs by itself: it can't be called from here" % (plan.name,)
+            )
         labels = call.asked if databases is None else list(databases)
         parts = ask(call, plan.name, arguments, chosen, labels=labels, deadline=deadline)
         if on_failure == "raise":
@@ -159,7 +158,9 @@ class Sites:
             Misdeclared: The function is not `all_reduce`.
         """
         if self._call.meeting is None:
-            raise Misdeclared("sites.sum is for functions with @all_reduce; %s isn't one" % (self._call.function,))
+            raise Misdeclared(
+                "sites.sum is for functions with @all_reduce; %s isn't one" % (self._call.function,)
+            )
         return self._call.meeting.total(value)
 
     def mean(self, value: Any) -> Any:
@@ -189,13 +190,11 @@ class Sites:
 
 def _check_options(on_failure: str, min_sites: Optional[int], deadline: Optional[float]) -> None:
     if on_failure not in ("raise", "drop"):
-        raise ArgumentsInvalid("on_failure must be 'raise' or 'drop', and is %r" % (on_failure,))
+        raise ArgumentsInvalid("on_failure must be 'raise' or 'drop'")
     if min_sites is not None and (type(min_sites) is not int or min_sites < 0):
-        raise ArgumentsInvalid("min_sites must be a whole number, and is %r" % (min_sites,))
-    if deadline is not None and not (
-        isinstance(deadline, (int, float)) and not isinstance(deadline, bool) and deadline > 0
-    ):
-        raise ArgumentsInvalid("deadline must be seconds, more than none, and is %r" % (deadline,))
+        raise ArgumentsInvalid("min_sites must be a whole number")
+    if deadline is not None and not (type(deadline) in (int, float) and deadline > 0):
+        raise ArgumentsInvalid("deadline must be seconds, and more than none")
 
 
 def ask(
@@ -218,7 +217,7 @@ def ask(
         return Parts()
     if call.ask is None:
         raise Refused("%s can't ask the sites: it was called without a way to them" % (call.function,))
-    body = pack({"function": function, "args": arguments, "databases": labels}, "arguments")
+    body = pack({"function": function, "args": arguments, "databases": labels}, "call", call.words)
     question = {"say": "call", "function": function, "sites": sites, "deadline": deadline, "keep": key}
     values: Dict[str, Any] = {}
     failures: Dict[str, Failure] = {}
@@ -285,6 +284,3 @@ def _divided(value: Any, count: int) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)([_divided(one, count) for one in value])
     return value / count
-
-
-__all__ = ["AlgorithmError", "Failure", "Parts", "Sites", "ask", "raise_failed"]

@@ -1,7 +1,5 @@
 """Sums over sites: exact for whole numbers, in the sites' order for all others."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import sys
@@ -22,7 +20,9 @@ def add_up(values: List[Any], sites: List[str], function: str) -> Any:
 def _add(values: List[Any], sites: List[str], function: str, where: str) -> Any:
     first = values[0]
     if isinstance(first, dict):
-        _check_alike([sorted(map(repr, one)) if type(one) is dict else None for one in values], sites, function, where)
+        _check_alike(
+            [sorted(map(repr, one)) if type(one) is dict else None for one in values], sites, function, where
+        )
         return {key: _add([one[key] for one in values], sites, function, where) for key in first}
     if isinstance(first, (list, tuple)):
         _check_alike(

@@ -1,7 +1,5 @@
 """The annotations that ask for a database: `Table`, and the default `database`."""
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 from typing import Any
@@ -27,7 +25,7 @@ class Table(metaclass=_TableType):
     ``Table(...)`` makes a `pandas.DataFrame`, which a test may need.
     """
 
-    def __new__(cls, *args: Any, **options: Any) -> Any:  # noqa: PYI034 -- it makes another type, on purpose
+    def __new__(cls, *args: Any, **options: Any) -> Any:
         import pandas  # half a second, which an algorithm without tables doesn't pay
 
         return pandas.DataFrame(*args, **options)

@@ -5,13 +5,11 @@ what JSON has no word for. Numbers and bytes in bulk go to buffers. Nothing is p
 nothing is imported to understand a value: what isn't loaded can't be in it.
 """
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import sys
 from math import isfinite
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Set, Tuple
 
 from atoll_algorithm.errors import BodyInvalid, CantTravel
 
@@ -47,7 +45,8 @@ def is_plain(value: Any, depth: int = DEPTH_MAX) -> bool:
         return True
     if not (rest <= {dict, list}) or depth <= 0:
         return False
-    return all([is_plain(one, depth - 1) for one in inner if type(one) not in _SCALARS])
+    # The first that isn't ends this, and so a value that holds itself does too.
+    return all(is_plain(one, depth - 1) for one in inner if type(one) not in _SCALARS)
 
 
 def name_of(kind: type) -> str:
@@ -59,7 +58,7 @@ def name_of(kind: type) -> str:
 class Writer:
     """Turns one value into tagged JSON, and keeps its buffers."""
 
-    def __init__(self, what: str, words: Optional[frozenset] = None) -> None:
+    def __init__(self, what: str, words: Optional[FrozenSet[str]] = None) -> None:
         #: Contiguous memory, in the order in which the JSON numbers it.
         self.buffers: List[Any] = []
         #: The keys that lead to the value at hand: text and numbers, or ``.name`` of a field.
@@ -77,16 +76,18 @@ class Writer:
             "%s %s" % (self._where(None), sentence), "%s %s" % (self._where(self._words), sentence)
         )
 
-    def _where(self, words: Optional[frozenset]) -> str:
+    def _where(self, words: Optional[FrozenSet[str]]) -> str:
         """The path to the value at hand; with `words`, other keys are left out."""
         text = self._what
         for key in self.path:
             if isinstance(key, Field):
                 text += "." + key
-            elif type(key) is str and words is not None and key not in words:
-                text += "[…]"
+            elif type(key) is int or (type(key) is str and (words is None or key in words)):
+                text += "[%r]" % (key,)
+            elif isinstance(key, Key) and words is None and type(key.key) in (int, bool):
+                text += "[%r]" % (key.key,)
             else:
-                text += "[%s]" % (repr(key) if type(key) in (str, int, bool) else "…",)
+                text += "[…]"
         return text
 
     def buffer(self, content: Any) -> int:
@@ -122,10 +123,17 @@ class Field(str):
     __slots__ = ()
 
 
+class Key:
+    """A dict's key that is no text, in a path."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+
 def _find(kind: type) -> Tagger:
-    if "__dataclass_fields__" in kind.__dict__ or (
-        hasattr(kind, "__dataclass_fields__") and kind.__mro__[-1] is object
-    ):
+    if "__dataclass_fields__" in kind.__dict__:
         return _tag_dataclass
     for base in kind.__mro__:
         tagger = TAGGERS.get((base.__module__.partition(".")[0], base.__qualname__))
@@ -154,13 +162,20 @@ def _tag_list(writer: Writer, value: Any) -> Any:
 def _tag_dict(writer: Writer, value: Any) -> Any:
     if all(isinstance(key, str) and key[:1] != "$" for key in value):
         return {str.__str__(key): writer.inside(key, one) for key, one in value.items()}
-    return {"$map": [[writer.inside(key, key), writer.inside(key, one)] for key, one in value.items()]}
+    pairs = []
+    for key, one in value.items():
+        step = key if type(key) is str else Key(key)
+        pairs.append([writer.inside(step, key), writer.inside(step, one)])
+    return {"$map": pairs}
 
 
 def _tag_set(writer: Writer, value: Any) -> Any:
-    tagged = [writer.inside("…", one) for one in value]
     # A set has no order of its own, and the same set is to be the same bytes.
-    return {"$set": sorted(tagged, key=lambda one: (type(one).__name__, repr(one)))}
+    try:
+        ordered = sorted(value)
+    except TypeError:
+        ordered = sorted(value, key=lambda one: (name_of(type(one)), repr(one)))
+    return {"$set": [writer.inside(Key(one), one) for one in ordered]}
 
 
 def _tag_bytes(writer: Writer, value: Any) -> Any:
@@ -232,7 +247,7 @@ class Reader:
     def __init__(self, data: Any, places: List[Any], make: Optional[Make] = None) -> None:
         self._data = data
         self._places = places
-        self._used: set = set()
+        self._used: Set[int] = set()
         self._make = make
 
     def place(self, index: Any) -> Tuple[int, int]:
@@ -333,10 +348,7 @@ def _untag_time(reader: Reader, content: Any) -> Any:
 
 def _untag_data(reader: Reader, content: Any) -> Any:
     check_form(
-        type(content) is list
-        and len(content) == 2
-        and type(content[0]) is str
-        and type(content[1]) is dict,
+        type(content) is list and len(content) == 2 and type(content[0]) is str and type(content[1]) is dict,
         "$data",
     )
     return reader.make(content[0], {key: reader.untag(one) for key, one in content[1].items()})

@@ -20,8 +20,6 @@ The words of these errors, and of no others, are sent from a site to who asked: 
 functions, arguments, types and sites, and never hold a value of the data.
 """
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 from typing import Optional

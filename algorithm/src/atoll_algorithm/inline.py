@@ -4,15 +4,13 @@ This is what both a served process and a simulation in one process run. Function
 where the caller stands: ``print`` prints and ``breakpoint()`` breaks.
 """
 
-# ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
-
 from __future__ import annotations
 
 import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 from atoll_algorithm import _calls, _loading
-from atoll_algorithm._body import join, pack, unpack
+from atoll_algorithm._body import join, pack, peek, unpack
 from atoll_algorithm._calls import Ask, Call
 from atoll_algorithm._databases import table_of
 from atoll_algorithm._failing import failed, print_error
@@ -30,6 +28,8 @@ Head = Dict[str, Any]
 AskBytes = Callable[[Head, bytes], Iterable[Tuple[Head, Any]]]
 #: Told of an exception in a function, with its traceback, which must not leave the site.
 Report = Callable[[str, BaseException], None]
+#: So large may a body be that is remembered for having been asked about.
+_PEEKED_BYTES_MAX = 1 << 16
 
 
 class Algorithm:
@@ -107,9 +107,12 @@ class Algorithm:
                 if one is function:
                     return self.plan_of(other)
             if mark_of(function) is None:
-                raise NotServed("%s has no decorator: put @partial above it" % (name or type(function).__name__,))
+                raise NotServed(
+                    "%s has no decorator: put @partial above it" % (name or type(function).__name__,)
+                )
             raise NotServed(
-                "%s isn't a function of this algorithm: import it in the algorithm's module or package" % (name,)
+                "%s isn't a function of this algorithm: import it in the algorithm's module or package"
+                % (name,)
             )
         return self.plan_of(name)
 
@@ -121,7 +124,9 @@ class Algorithm:
         if callable(plain) and not isinstance(plain, type):
             raise NotServed("%s has no decorator: put @partial or @central above it" % (name,))
         there = ", ".join(self.names)
-        raise NotServed("there is no function %r: there %s" % (name[:80], "are " + there if there else "is none"))
+        raise NotServed(
+            "there is no function %r: there %s" % (name[:80], "are " + there if there else "is none")
+        )
 
     def asks(self, body: Any) -> bool:
         """Whether the function that a call's body names may ask the sites.
@@ -133,12 +138,13 @@ class Algorithm:
         if last is body:
             return asks
         try:
-            request = unpack(body)
+            request = peek(body)
             plan = self.plan_of(request["function"])
             asks = plan.asks and not (plan.mark.style == "all_reduce" and STEP in request["args"])
         except (AlgorithmError, LookupError, TypeError):
             asks = False
-        self._peeked = (body, asks)
+        # One body goes to many sites. A large one isn't held for this alone.
+        self._peeked = (body if len(body) < _PEEKED_BYTES_MAX else None, asks)
         return asks
 
     def call(self, head: Head, body: Any, ask: Optional[AskBytes] = None) -> Tuple[Head, bytes]:
@@ -165,7 +171,7 @@ class Algorithm:
         try:
             plan, arguments, labels = self._read(body)
             words = plan.words
-            call = Call(self, head, plan.name, labels, ask)
+            call = Call(self, head, plan, labels, ask)
             before = _calls.enter(call)
             try:
                 value = self._run(plan, call, arguments, head.get("resume"))
@@ -227,6 +233,12 @@ class Algorithm:
                 elif not one.has_default:
                     raise _too_few(plan, call)
         return filled
+
+    def close(self) -> None:
+        """End what waits in threads for sums that won't come."""
+        for meeting in self._paused.values():
+            meeting.abandon()
+        self._paused.clear()
 
     def make(self, name: str, fields: Dict[str, Any]) -> Any:
         """A dataclass's instance, if its class is in a loaded module of this algorithm; else its fields.
