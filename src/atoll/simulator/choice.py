@@ -15,7 +15,7 @@ from pathlib import Path
 
 from atoll.engine.running import Launch, Runtime, Style
 from atoll.model.errors import RuntimeUnavailable
-from atoll.model.work import Seat
+from atoll.model.work import Job, JobId, Role, Seat, Ticket, Work
 from atoll.runtimes import bubblewrap, interpreter
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
 from atoll.runtimes.inline import InlineRuntime
@@ -113,9 +113,20 @@ class EarlyRuntime:
             temporary=self._folder.scratch,
             log=self._folder.logs / f"{REMOTE}.log",
         )
+        self._warm(launch)
+
+    def _warm(self, launch: Launch) -> None:
+        assert self._runtime is not None
         self._warming = asyncio.create_task(self._runtime.warm_up(launch))
         # Only a hint: what goes wrong here goes wrong again where it can be told.
         self._warming.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def hear(self, prepared: Prepared) -> None:
+        """The plan is known: start what it will need, if that has not begun."""
+        if self._runtime is None and prepared.dialect != "coinstac":
+            self._roots = [self._folder.path, *prepared.sources]
+            self._runtime = make_runtime(self._name, self._asked, self._roots)
+            self._warm(_launch_of(prepared, self._folder))
 
     async def settle(self, prepared: Prepared) -> Runtime:
         """The runtime for this plan."""
@@ -134,6 +145,39 @@ class EarlyRuntime:
             self._warming.cancel()
         if self._runtime is not None:
             await self._runtime.close()
+
+
+def _launch_of(prepared: Prepared, folder: RunFolder) -> Launch:
+    """What the last step's calls at the first site are started with, but for the site's own folders."""
+    run = prepared.plan.run
+    algorithm = run.steps[-1].algorithm
+    installed = prepared.plan.installed[algorithm.digest]
+    seat = run.sites[0]
+    job = Job(id=JobId("early.0.0"), run_id=run.id, round_number=0, position=0, seat=seat, inbox=())
+    ticket = Ticket(
+        job=job,
+        algorithm=algorithm,
+        step=len(run.steps) - 1,
+        iteration=1,
+        role=Role.SITE,
+        work=Work.CALL,
+        inbox=(),
+        readers=(),
+    )
+    style, command = installed.convention.launch(ticket)
+    return Launch(
+        seat=seat,
+        style=style,
+        code=installed.code,
+        code_name=installed.code_name,
+        command=command,
+        masked=installed.masked,
+        temporary=folder.scratch,
+        log=folder.logs / f"{seat}.log",
+        modules=installed.modules,
+        libraries=installed.libraries,
+        speaks_http=installed.speaks_http,
+    )
 
 
 def slots() -> int:

@@ -77,7 +77,7 @@ async def simulate(asked: Arguments, watch: Callable[[], Watcher]) -> tuple[Prep
     try:
         early.begin()
         # In a thread, so that the runtime starts meanwhile.
-        prepared, watcher = await asyncio.to_thread(lambda: (_prepare(asked), watch()))
+        prepared, watcher = await asyncio.to_thread(_read, asked, watch, early, asyncio.get_running_loop())
         check(chosen, prepared)
         runtime = await early.settle(prepared)
     except BaseException:
@@ -100,6 +100,14 @@ async def simulate(asked: Arguments, watch: Callable[[], Watcher]) -> tuple[Prep
             if report is not None:
                 _keep(prepared, asked, runtime, folder, recorder, report)
     return prepared, report
+
+
+def _read(
+    asked: Arguments, watch: Callable[[], Watcher], early: EarlyRuntime, loop: asyncio.AbstractEventLoop
+) -> tuple[Prepared, Watcher]:
+    prepared = _prepare(asked)
+    loop.call_soon_threadsafe(early.hear, prepared)
+    return prepared, watch()
 
 
 def _prepare(asked: Arguments) -> Prepared:
