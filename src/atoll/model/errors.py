@@ -13,6 +13,7 @@
     - BlobMismatch        what arrived is not what was announced
     - InputMissing        a value, a database or a dataframe that a call needs is not there
     - NotRepeatable       a job that was tried again asked for something else
+  * RunFailed             a run has ended as failed, told to who waited for it
   * StaleEvent            the event is about a job that has ended already
   * NotYours              a seat spoke about what is not its own
 
@@ -79,6 +80,22 @@ class InputMissing(JobFailed):
 
 class NotRepeatable(JobFailed):
     """A job that was tried again asked for something else than at its first try."""
+
+
+class RunFailed(AtollError):
+    """A run has failed.
+
+    Attributes:
+        type: the class name of the error that ended it.
+        message: what happened.
+        site: where, if it happened at one site.
+    """
+
+    def __init__(self, message: str, *, type: str, site: str | None) -> None:  # noqa: A002  # the word of `Failure`
+        super().__init__(f"{site}: {message}" if site else message)
+        self.type = type
+        self.message = message
+        self.site = site
 
 
 class StaleEvent(AtollError):

@@ -70,21 +70,28 @@ class Chair:
     number: int
     session: Session | None = None
     taken: bool = True
+    #: Whether its calls have files of their own.
+    files: bool = False
     seed: int | None = None
-    token: str = ""
+    _token: str = ""
 
     def begin(self, seed: int | None) -> None:
         """A call begins, with a secret of its own."""
         self.seed = seed
-        self.token = secrets.token_urlsafe(32)
+        self._token = ""
 
     def stand_up(self) -> None:
         """The call has ended: remove its files, and leave the chair to the next."""
-        folder = self.folder(Folder.JOB)
-        if Folder.JOB in self.desk.folders and folder.is_dir():
-            guarded.empty(folder)
-        self.token = ""
+        if self.files:
+            guarded.empty(self.folder(Folder.JOB))
+        self._token = ""
         self.taken = False
+
+    @property
+    def token(self) -> str:
+        """This call's secret; drawn when it is first needed, since few calls do."""
+        self._token = self._token or secrets.token_urlsafe(32)
+        return self._token
 
     async def close(self) -> None:
         """End the session."""

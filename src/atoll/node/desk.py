@@ -156,6 +156,7 @@ class Desk:
             self.make(folder)
         if Folder.JOB in targets:
             _make(chair.folder(Folder.JOB))
+            chair.files = True
 
     def _launch(
         self,

@@ -1,0 +1,74 @@
+"""What a Dockerfile says of an algorithm that runs here without its image."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import shlex
+from dataclasses import dataclass
+
+#: Where an algorithm's folder appears.
+_CODE = "/computation"
+_INSTRUCTION = re.compile(r"^\s*(CMD|ENTRYPOINT|WORKDIR|COPY|ADD|ENV)\s+(.+?)\s*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What is started, and what is set, in an image."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+    @property
+    def program(self) -> str:
+        """The name of what is started."""
+        return posixpath.basename(self.command[0]) if self.command else ""
+
+
+def read_dockerfile(text: str) -> Image:
+    """The command of an image, with its paths as they are where its folder is ``/computation``."""
+    words: dict[str, tuple[str, ...]] = {"CMD": (), "ENTRYPOINT": ()}
+    environment: dict[str, str] = {}
+    folder, copied = "/", ""
+    for line in text.replace("\\\n", " ").splitlines():
+        if not (match := _INSTRUCTION.match(line)):
+            continue
+        instruction, rest = match[1].upper(), match[2]
+        if instruction == "WORKDIR":
+            folder = posixpath.join(folder, rest)
+        elif instruction in ("COPY", "ADD"):
+            parts = [part for part in _words(rest) if not part.startswith("--")]
+            if len(parts) > 1 and parts[0] in (".", "./"):
+                copied = posixpath.normpath(posixpath.join(folder, parts[-1]))
+        elif instruction == "ENV":
+            environment.update(_variables(rest))
+        else:
+            words[instruction] = _words(rest)
+    command = (*words["ENTRYPOINT"], *words["CMD"])
+    return Image(command=tuple(_here(word, copied) for word in command), environment=environment)
+
+
+def _here(word: str, copied: str) -> str:
+    if copied and copied != "/" and (word == copied or word.startswith(f"{copied}/")):
+        return _CODE + word.removeprefix(copied)
+    return word
+
+
+def _words(rest: str) -> tuple[str, ...]:
+    try:
+        words = json.loads(rest)
+    except json.JSONDecodeError:
+        try:
+            return tuple(shlex.split(rest))
+        except ValueError:
+            return ()
+    return tuple(words) if isinstance(words, list) and all(isinstance(word, str) for word in words) else ()
+
+
+def _variables(rest: str) -> dict[str, str]:
+    if "=" not in rest.partition(" ")[0]:
+        name, _, value = rest.partition(" ")
+        return {name: value.strip()}
+    pairs = (word.partition("=") for word in _words(rest))
+    return {name: value for name, _, value in pairs}
