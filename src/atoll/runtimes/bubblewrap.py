@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from atoll.engine.running import Launch, Session, Style
+from atoll.engine.running import Launch, Session
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import environment, groups, view
 from atoll.runtimes.children import Child, Streams, spawn
@@ -22,7 +22,7 @@ from atoll.runtimes.command import is_python, read_program
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
 from atoll.runtimes.places import Inside, Place, choose_kind
 from atoll.runtimes.refused import refusing
-from atoll.runtimes.sessions import CallSession, ServeSession
+from atoll.runtimes.served import seat
 from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
 
 _log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class BubblewrapRuntime:
         if (reason := probe()) is not None:
             raise RuntimeUnavailable(f"{reason}. Use another runtime, for example --runtime process")
         place = _Sandbox(launch, describe(self._python), self._roots, self._pool)
-        return ServeSession(place) if launch.style is Style.SERVE else CallSession(place)
+        return seat(place, launch.style)
 
     async def close(self) -> None:
         """End the warm parents, and every sandbox with them."""

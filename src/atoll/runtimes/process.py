@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from atoll.engine.running import Launch, Session, Style
+from atoll.engine.running import Launch, Session
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams, spawn
 from atoll.runtimes.command import is_python, read_program, rewrite
 from atoll.runtimes.interpreter import Interpreter, describe
 from atoll.runtimes.places import Inside, Place, choose_kind
-from atoll.runtimes.sessions import CallSession, ServeSession
+from atoll.runtimes.served import seat
 from atoll.runtimes.warm import HERE, SERVED, Kind, Pool
 
 
@@ -59,7 +59,7 @@ class ProcessRuntime:
             AlgorithmFailed: there is no such command.
         """
         place = _Process(launch, describe(self._python), self._pool)
-        return ServeSession(place) if launch.style is Style.SERVE else CallSession(place)
+        return seat(place, launch.style)
 
     async def close(self) -> None:
         """End the warm parents."""

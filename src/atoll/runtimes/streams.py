@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from atoll.engine.limits import CHUNK_BYTES, LOG_TAIL_BYTES
+from atoll.model.errors import LimitReached
 
 #: What a pipe is made to hold once it shows to carry much. The largest that Linux gives to
 #: everybody; each time it is full the two sides take turns.
@@ -120,6 +121,14 @@ class Log:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def too_large(bytes_max: int) -> LimitReached:
+    """The error of a call that answers more than it may."""
+    return LimitReached(
+        f"the answer has more than {bytes_max} bytes, the most that one call may answer, and "
+        "the call was ended. Write large results to the output or transfer directory"
+    )
 
 
 def _enlarge(descriptor: int) -> None:
