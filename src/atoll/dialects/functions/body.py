@@ -8,7 +8,7 @@ much of what functions return. `plain` says what stands in its place.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,9 +66,10 @@ def read_call(body: Content) -> Call:
     if labels is not None and not (isinstance(labels, list) and all(isinstance(one, str) for one in labels)):
         raise ReplyInvalid(f"a call of {asked['function']!r} names no databases: expected labels, or null")
     reader = Shown(container, elements_max=0)
-    plain_args = _deep(lambda: {name: reader.read(value) for name, value in args.items()})
     return Call(
-        function=asked["function"], args=plain_args, databases=None if labels is None else tuple(labels)
+        function=asked["function"],
+        args={name: reader.read(value) for name, value in args.items()},
+        databases=None if labels is None else tuple(labels),
     )
 
 
@@ -98,15 +99,7 @@ def plain(body: Content) -> Any:
         ReplyInvalid: the body is damaged, or holds what functions can't have written.
     """
     container = unpack(body)
-    reader = Shown(container)
-    return _deep(lambda: reader.read(container.value))
-
-
-def _deep(read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except RecursionError:
-        raise ReplyInvalid("a value is nested too deeply to be read") from None
+    return Shown(container).read(container.value)
 
 
 def _tagged(value: Any, where: str, depth: int = 0) -> Any:

@@ -159,12 +159,15 @@ class Shown:
     def _categories(self, content: Any) -> Any:
         _check(isinstance(content, list) and len(content) == 3, "$categories")
         codes, words = self._simple_cells(content[0]), self._simple_cells(content[1])
-        if not isinstance(codes, list) or not isinstance(words, list):
-            return codes if isinstance(codes, dict) else {"categories": len(codes)}
+        if not isinstance(codes, list):
+            return codes
+        summary = {"dtype": "category", "shape": [len(codes)]}
+        if not isinstance(words, list):
+            return summary
         _check(all(type(code) is int and -1 <= code < len(words) for code in codes), "$categories")
         sizes = [len(word) // _CHARACTERS_PER_ELEMENT if isinstance(word, str) else 0 for word in words]
         if not self._afford(sum(sizes[code] for code in codes if code >= 0)):
-            return {"dtype": "category", "shape": [len(codes)]}
+            return summary
         return [None if code < 0 else words[code] for code in codes]
 
     def _frame(self, content: Any) -> dict[str, Any]:
