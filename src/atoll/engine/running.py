@@ -5,7 +5,7 @@ One suite in ``tests/contract`` runs over all of them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -13,6 +13,9 @@ from typing import Any, Protocol
 
 from atoll.engine.limits import CallLimits
 from atoll.model.work import Content, Seat
+
+#: What stands before a frame's body: what JSON can say.
+Head = Mapping[str, Any]
 
 
 def whole(content: Content) -> bytes:
@@ -77,8 +80,8 @@ class Request:
 
     #: Standard input (`Style.CALL`), or a frame's content.
     body: Content = b""
-    #: A frame's head, as JSON (`Style.TALK`).
-    head: bytes = b""
+    #: A frame's head (`Style.TALK`).
+    head: Head = field(default_factory=dict)
     #: Variables for this call, beside those of the launch (`Style.CALL`).
     environment: Mapping[str, str] = field(default_factory=dict)
     #: What the call was asked, as JSON, for the node's own journal. None: the body is that.
@@ -94,8 +97,8 @@ class Reply:
     #: Standard output (`Style.CALL`), the returned value as JSON (`Style.SERVE`), or the last
     #: frame's body (`Style.TALK`).
     output: Content
-    #: The last frame's head, as JSON (`Style.TALK`).
-    head: bytes = b""
+    #: The last frame's head (`Style.TALK`).
+    head: Head = field(default_factory=dict)
     #: 0, the process's exit status, or minus the signal that ended it.
     exit_code: int = 0
     #: The end of what this call wrote to the log.
@@ -121,13 +124,17 @@ class HttpResponse:
 
     status: int
     #: JSON.
-    body: bytes
+    body: bytes = b""
+    #: Gives the body where it isn't known yet. What waits for it may be told to wait on.
+    later: Callable[[], Awaitable[bytes]] | None = None
+    #: Is called where the connection broke before the answer was there: whoever asked may ask again.
+    lost: Callable[[], None] | None = None
 
 
 class Doorway(Protocol):
     """Who answers an algorithm while it runs. A session is given one for each call."""
 
-    def answers(self, head: bytes, body: Content) -> AsyncIterator[tuple[bytes, Content]]:
+    def answers(self, head: Head, body: Content) -> AsyncIterator[tuple[Head, Content]]:
         """The frames that answer a question (`Style.TALK`); none where it is only a remark."""
         ...
 
