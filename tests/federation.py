@@ -16,7 +16,7 @@ from typing import Any
 
 from atoll.dialects.coinstac.convention import Convention, opening_body
 from atoll.engine.ports import Changes, Folder
-from atoll.engine.running import Launch, Reply, Session, Style
+from atoll.engine.running import Doorway, Launch, Reply, Request, Session, Style, whole
 from atoll.model.events import Event
 from atoll.model.work import (
     Algorithm,
@@ -35,8 +35,9 @@ from atoll.model.work import (
     Work,
 )
 from atoll.node.desk import Desk, Installed, SiteData
+from atoll.node.offer import Offer
 from atoll.runtimes.inline import InlineRuntime
-from atoll.simulator.world import Ended, Plan, Settings, World
+from atoll.simulator.world import Ended, Plan, Settings, World, folders_of
 
 LOCAL0 = Seat("local0")
 REMOTE = Seat("remote")
@@ -149,6 +150,8 @@ class Heard:
     requests: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[tuple[Seat, str]] = field(default_factory=list)
     finished_at: list[tuple[Seat, bool]] = field(default_factory=list)
+    progress: list[tuple[Seat, float | None, str]] = field(default_factory=list)
+    refusals: list[tuple[Seat, str]] = field(default_factory=list)
     events: list[tuple[Event | None, Job | None, Changes]] = field(default_factory=list)
 
     def started(self, ticket: Ticket, request: bytes) -> None:
@@ -159,6 +162,14 @@ class Heard:
         """Remember which seat has ended its job, and whether it left a message."""
         assert seconds >= 0
         self.finished_at.append((ticket.job.seat, message is not None))
+
+    def progressed(self, ticket: Ticket, fraction: float | None, text: str) -> None:
+        """Remember how far a call said that it was."""
+        self.progress.append((ticket.job.seat, fraction, text))
+
+    def refused(self, ticket: Ticket, sentence: str) -> None:
+        """Remember what a call was refused."""
+        self.refusals.append((ticket.job.seat, sentence))
 
     def warned(self, ticket: Ticket, text: str) -> None:
         """Remember what was tolerated."""
@@ -219,11 +230,17 @@ class _FunctionSession:
     def __init__(self, runtime: FunctionRuntime, seat: Seat, function: Algorithmic) -> None:
         self._runtime, self._seat, self._function = runtime, seat, function
 
+    @property
+    def address(self) -> tuple[str, int] | None:
+        return None
+
     def inside(self, path: Path) -> str:
         return str(path)
 
-    async def call(self, request: bytes, *, seed: int | None = None) -> Reply:
-        data = json.loads(request)["data"]
+    async def call(
+        self, request: Request, *, seed: int | None = None, doorway: Doorway | None = None
+    ) -> Reply:
+        data = json.loads(whole(request.body))["data"]
         return Reply(output=json.dumps(self._function(data, Room.of(data["state"]))).encode())
 
     async def close(self) -> None:
@@ -239,18 +256,14 @@ def installed(code: Path, *, aggregated: bool = True) -> Installed:
     return Installed(convention=convention, code=code)
 
 
-def make_desk(root: Path, seat: Seat = LOCAL0, data: SiteData | None = None) -> Desk:
+def make_desk(
+    root: Path, seat: Seat = LOCAL0, data: SiteData | None = None, offer: Offer | None = None
+) -> Desk:
     """A desk whose folders lie under `root`."""
-    work = root / "seats" / seat
-    folders = {
-        Folder.BASE: work / "base",
-        Folder.TRANSFER: work / "transfer",
-        Folder.TEMPORARY: work / "temporary",
-        Folder.OUTPUT: root / "output" / seat,
-    }
+    folders = folders_of(seat, root / "seats", root / "output")
     logs = root / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    return Desk(seat=seat, folders=folders, log=logs / f"{seat}.log", data=data)
+    return Desk(seat=seat, folders=folders, log=logs / f"{seat}.log", data=data, offer=offer or Offer())
 
 
 def write_computation(folder: Path, source: str) -> Path:
@@ -273,7 +286,7 @@ class Simulated:
     @property
     def results(self) -> dict[str, Any]:
         """The last output of each seat that settled the last step."""
-        return {seat: json.loads(body) for seat, body in self.ended.settled.items()}
+        return {seat: json.loads(whole(body)) for seat, body in self.ended.settled.items()}
 
 
 async def simulate(

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.federation import LOCAL0, REMOTE, make_ticket
+from tests.federation import LOCAL0, REMOTE, Heard, make_ticket
 
 from atoll.dialects.coinstac.convention import Convention, opening_body
-from atoll.engine.ports import Folder, Place
-from atoll.engine.running import Reply, Style
+from atoll.engine.ports import Database, Folder, Place
+from atoll.engine.running import Reply, Request, Style, whole
+from atoll.hub.hub import Hub
 from atoll.model.errors import AlgorithmFailed, InputMissing, ReplyInvalid
-from atoll.model.work import Message, MessageId, Role, Seat, Work
+from atoll.model.work import Content, Message, MessageId, Role, Seat, Ticket, Work
+from atoll.node.gateway.gate import JobGate
+from atoll.node.shift import Shift
+from atoll.runtimes.held import MemoryFile
+from atoll.simulator.link import LocalLink, SeededDice, Turnstile
+from atoll.stores.memory import MemoryBlobStore, MemoryRunStore
 
 CALL = Convention(
     style=Style.CALL, site_command=("python", "local.py"), aggregator_command=("python", "remote.py")
@@ -39,18 +48,42 @@ class PaperDesk:
     seat: Seat = LOCAL0
     cache: dict[str, bytes] = field(default_factory=dict)
     outputs: dict[int, bytes] = field(default_factory=dict)
+    token: str = ""
+    seed: int | None = None
+    address: tuple[str, int] | None = None
+    databases: Mapping[str, Database] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Folder, name: str, content: bytes) -> None:
+        """A computation finds no file that wasn't sent."""
+        raise NotImplementedError
+
+    def read(self, folder: Folder, name: str) -> bytes | None:
+        """Files are sent as files, and not read."""
+        raise NotImplementedError
+
+    def keep(self, name: str, source: str) -> int:
+        """A computation has no dataframes."""
+        raise NotImplementedError
 
     def inside(self, folder: Folder) -> str:
         """The paths of COINSTAC's containers."""
         return {**CALL.targets(self.seat), Folder.TEMPORARY: "/tmp"}[folder]
 
 
-def from_sites(*bodies: bytes) -> tuple[Message, ...]:
+def from_sites(*bodies: Content) -> tuple[Message, ...]:
     """What the sites sent to the aggregator."""
     return tuple(
         Message(id=MessageId(f"run.0.{number}"), sender=Seat(f"local{number}"), readers=(REMOTE,), body=body)
         for number, body in enumerate(bodies)
     )
+
+
+def composed(convention: Convention, ticket: Ticket, bodies: Sequence[Content], desk: PaperDesk) -> bytes:
+    """The document that a script is called with; all that a call is given."""
+    request = convention.compose(ticket, bodies, desk)
+    assert request == Request(body=request.body)
+    return whole(request.body)
 
 
 def replied(**answer: Any) -> Reply:
@@ -64,7 +97,7 @@ def replied(**answer: Any) -> Reply:
 def test_a_sites_first_request_holds_its_inputs_no_cache_and_its_state() -> None:
     opening = opening_body([("start", {"value": 1.0}), ("nul", {"value": None})])
 
-    request = CALL.compose(make_ticket(), [opening], PaperDesk())
+    request = composed(CALL, make_ticket(), [opening], PaperDesk())
 
     assert b'{"input":{"start":1,"nul":null},"cache":{},' + LOCAL_STATE % 1 + b"}" == request
 
@@ -72,7 +105,7 @@ def test_a_sites_first_request_holds_its_inputs_no_cache_and_its_state() -> None
 def test_a_sites_later_request_holds_what_the_aggregator_said_as_it_was_said() -> None:
     desk = PaperDesk(cache={"k1": b"[1]", "d": b'{"it2":1}', "a": b'"\\u00e9"'})
 
-    request = CALL.compose(make_ticket(iteration=3), [b'{"x":2,"10":1,"2":0}'], desk)
+    request = composed(CALL, make_ticket(iteration=3), [b'{"x":2,"10":1,"2":0}'], desk)
 
     cache = b'"cache":{"k1":[1],"d":{"it2":1},"a":"\\u00e9"}'
     assert b'{"input":{"x":2,"10":1,"2":0},' + cache + b"," + LOCAL_STATE % 3 + b"}" == request
@@ -82,7 +115,7 @@ def test_the_aggregator_gets_what_each_site_said_in_the_order_of_the_sites() -> 
     bodies = [b'{"n":%d}' % number for number in range(12)]
     ticket = make_ticket(REMOTE, role=Role.AGGREGATOR, iteration=2, inbox=from_sites(*bodies))
 
-    request = CALL.compose(ticket, bodies, PaperDesk(seat=REMOTE))
+    request = composed(CALL, ticket, bodies, PaperDesk(seat=REMOTE))
 
     document = json.loads(request)
     assert [f"local{number}" for number in range(12)] == list(document["input"])
@@ -107,7 +140,7 @@ def test_the_aggregator_is_not_told_of_sites_that_said_nothing() -> None:
     ]
     ticket = make_ticket(REMOTE, role=Role.AGGREGATOR, inbox=from_sites(*bodies))
 
-    heard = json.loads(CALL.compose(ticket, bodies, PaperDesk(seat=REMOTE)))["input"]
+    heard = json.loads(composed(CALL, ticket, bodies, PaperDesk(seat=REMOTE)))["input"]
 
     assert {f"local{number}": said[number] for number in range(6, 12)} == heard
 
@@ -117,15 +150,15 @@ def test_a_missing_output_is_nothing() -> None:
     ticket = make_ticket(REMOTE, role=Role.AGGREGATOR, inbox=from_sites(body))
 
     assert b"null" == body
-    assert b'{"input":{},"cache"' == CALL.compose(ticket, [body], PaperDesk(seat=REMOTE))[:19]
+    assert b'{"input":{},"cache"' == composed(CALL, ticket, [body], PaperDesk(seat=REMOTE))[:19]
 
 
 def test_a_function_is_called_with_the_same_document_in_an_envelope_that_names_its_side() -> None:
     opening = opening_body([("a", {"value": 1})])
     aggregator = make_ticket(REMOTE, role=Role.AGGREGATOR)
 
-    at_site = SERVE.compose(make_ticket(), [opening], PaperDesk())
-    at_aggregator = SERVE.compose(aggregator, [], PaperDesk(seat=REMOTE))
+    at_site = composed(SERVE, make_ticket(), [opening], PaperDesk())
+    at_aggregator = composed(SERVE, aggregator, [], PaperDesk(seat=REMOTE))
 
     assert b'{"mode":"local","data":{"input":{"a":1},"cache":{},' + LOCAL_STATE % 1 + b"}}" == at_site
     assert at_aggregator.startswith(b'{"mode":"remote","data":{"input":{},"cache":{},"state":')
@@ -139,7 +172,7 @@ def test_a_function_is_called_with_the_same_document_in_an_envelope_that_names_i
 def test_whatever_its_inputs_are_named_a_site_gets_them(inputs: dict[str, Any]) -> None:
     body = opening_body([(name, {"value": value}) for name, value in inputs.items()])
 
-    document = json.loads(CALL.compose(make_ticket(), [body], PaperDesk()))
+    document = json.loads(composed(CALL, make_ticket(), [body], PaperDesk()))
 
     assert list(inputs.items()) == list(document["input"].items())
 
@@ -323,6 +356,29 @@ def test_a_script_that_fails_is_named_with_how_it_ended_and_what_it_said(
     assert {} == desk.cache
 
 
+def test_what_is_held_in_memory_is_read_as_what_travels_inside_a_message() -> None:
+    held = MemoryFile.of(b'{"n":1}')
+    ticket = make_ticket(REMOTE, role=Role.AGGREGATOR, inbox=from_sites(held))
+
+    heard = json.loads(composed(CALL, ticket, [held], PaperDesk(seat=REMOTE)))["input"]
+    desk = PaperDesk()
+    CALL.receive(make_ticket(work=Work.DELIVER), [held], desk)
+    answer = SERVE.parse(make_ticket(), Reply(output=MemoryFile.of(b'{"output": 1}')), desk)
+
+    assert {"local0": {"n": 1}} == heard
+    assert {0: b'{"n":1}'} == desk.outputs
+    assert b"1" == answer.body
+
+
+def test_a_computation_asks_for_nothing_while_it_runs(tmp_path: Path) -> None:
+    ticket = make_ticket()
+    hub = Hub(MemoryRunStore(), MemoryBlobStore(), {})
+    link = LocalLink(hub, LOCAL0, Turnstile(SeededDice(0)))
+    gate = JobGate(link, ticket, Shift(asyncio.Semaphore(), lambda: None), Heard(), tmp_path / "log")
+
+    assert CALL.door(ticket, [], PaperDesk(), gate) is None
+
+
 # --- What earlier steps left ------------------------------------------------------------------
 
 
@@ -337,7 +393,7 @@ def test_an_earlier_steps_output_is_an_input_whatever_it_is(value: Any) -> None:
     SERVE.receive(make_ticket(work=Work.DELIVER), [json.dumps({"kept": value, "other": 1}).encode()], desk)
     opening = opening_body([("a", {"value": 1}), ("b", reference("kept")), ("c", {"value": 2})])
 
-    request = CALL.compose(make_ticket(step=1), [opening], desk)
+    request = composed(CALL, make_ticket(step=1), [opening], desk)
 
     assert [("a", 1), ("b", value), ("c", 2)] == list(json.loads(request)["input"].items())
 
@@ -346,7 +402,7 @@ def test_each_step_is_asked_for_what_it_left_itself() -> None:
     desk = PaperDesk(outputs={0: b'{"x":"zero"}', 1: b'{"x":"one"}'})
     opening = opening_body([("a", reference("x", 1)), ("b", reference("x", 0))])
 
-    request = CALL.compose(make_ticket(step=2), [opening], desk)
+    request = composed(CALL, make_ticket(step=2), [opening], desk)
 
     assert {"a": "one", "b": "zero"} == json.loads(request)["input"]
 
@@ -365,7 +421,7 @@ def test_what_an_earlier_step_did_not_leave_is_missed_by_name(outputs: dict[int,
     opening = opening_body([("a", reference("x"))])
 
     with pytest.raises(InputMissing) as missing:
-        CALL.compose(make_ticket(step=1), [opening], PaperDesk(outputs=outputs))
+        composed(CALL, make_ticket(step=1), [opening], PaperDesk(outputs=outputs))
 
     assert str(missing.value) == (
         "fromCache asks for 'x' of step 0, whose output has no such variable "
