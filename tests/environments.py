@@ -18,8 +18,9 @@ MADE_BY = {"vantage6-4": "make test", "vantage6-5": "make test", "trixie": ".ci/
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 #: A whole Debian 13, whatever this machine is. Checkouts share it.
 TRIXIE = _CACHE / "atoll" / "trixie"
-#: Where the checkout lies inside it.
+#: Where the checkout lies inside it, and where the only folder that can be written to.
 SRC = Path("/src")
+HERE = Path("/tmp/here")
 
 
 def why_missing(name: str) -> str | None:
@@ -43,16 +44,17 @@ def python_of(name: str) -> Path:
     return environments.python_of(name)
 
 
-def inside_trixie(*words: str | Path, writable: Path) -> list[str]:
-    """What runs a command inside Debian 13, in the one folder that it may write to, off the network.
+def inside_trixie(*words: str | Path, folder: Path) -> list[str]:
+    """What runs a command inside Debian 13, off the network, in a folder that is `HERE` to it.
 
-    The checkout lies at ``/src``, and ``atoll`` and ``python`` are those of ``.environments/trixie``.
+    The checkout lies at `SRC`, and ``atoll`` and ``python`` are those of ``.environments/trixie``.
+    Nothing else of this machine is there.
     """
     python = SRC / environments.python_of("trixie").relative_to(environments.ROOT)
     return [
         *("bwrap", "--ro-bind", str(TRIXIE), "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),
-        *("--ro-bind", str(environments.ROOT), str(SRC), "--bind", str(writable), str(writable)),
-        *("--unshare-all", "--die-with-parent", "--clearenv", "--setenv", "HOME", str(writable)),
+        *("--ro-bind", str(environments.ROOT), str(SRC), "--bind", str(folder), str(HERE)),
+        *("--unshare-all", "--die-with-parent", "--clearenv", "--setenv", "HOME", str(HERE)),
         *("--setenv", "LANG", "C.UTF-8", "--setenv", "PATH", f"{python.parent}:/usr/bin:/bin"),
-        *("--chdir", str(writable), *map(str, words)),
+        *("--chdir", str(HERE), *map(str, words)),
     ]
