@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +12,7 @@ import pytest
 from tests.contract.runtime_bench import Bench, run
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.running import Launch, Reply, Request, Session, Style, whole
+from atoll.engine.running import Head, Launch, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached, ReplyInvalid
 from atoll.model.work import Content
 from atoll.runtimes.held import HELD_BYTES_MIN, MemoryFile
@@ -80,8 +79,8 @@ class Host:
         self._until = until
         self.begun = asyncio.Event()
 
-    async def answers(self, head: bytes, body: Content) -> AsyncIterator[tuple[bytes, Content]]:
-        document = json.loads(head)
+    async def answers(self, head: Head, body: Content) -> AsyncIterator[tuple[Head, Content]]:
+        document = head
         self.heard.append((document, body))
         self.begun.set()
         try:
@@ -89,7 +88,7 @@ class Host:
                 if self._until is not None:
                     await self._until
                 for answer, content in self._answers:
-                    yield json.dumps(answer).encode(), content
+                    yield answer, content
         finally:
             self.ended += 1
 
@@ -98,7 +97,7 @@ class Host:
 
 
 def asking(head: Any, body: Content = b"") -> Request:
-    return Request(head=json.dumps(head).encode(), body=body)
+    return Request(head=head, body=body)
 
 
 async def say(session: Session, head: Any = None, body: Content = b"", host: Host | None = None) -> Reply:
@@ -147,7 +146,7 @@ def test_call_has_a_head_and_a_body(bench: Bench) -> None:
     assert [b"cba", b"cba"] == [reply.output for reply in replies]
     assert ["call 1\n", "call 2\n"] == [reply.log_tail for reply in replies]
     expected = [{"say": "returned", "count": n, "asked": {"do": "call", "n": n}} for n in (1, 2)]
-    assert expected == [json.loads(reply.head) for reply in replies]
+    assert expected == [reply.head for reply in replies]
     assert [0, 0] == [reply.exit_code for reply in replies]
 
 
@@ -160,7 +159,7 @@ def test_failed_call_is_no_end(bench: Bench) -> None:
     """
 
     async def scene(session: Session) -> list[Any]:
-        return [json.loads((await say(session, head)).head)["say"] for head in (1, 0, 1)]
+        return [(await say(session, head)).head["say"] for head in (1, 0, 1)]
 
     assert ["failed", "returned", "failed"] == play(bench, talking(bench, script), scene)
 
@@ -185,7 +184,7 @@ def test_seed_of_the_first_call_holds(bench: Bench) -> None:
 
     def drawn(seed: int) -> Any:
         async def scene(session: Session) -> Any:
-            return json.loads((await session.call(asking({}), seed=seed)).head)["drawn"]
+            return (await session.call(asking({}), seed=seed)).head["drawn"]
 
         return play(bench, talking(bench, script), scene)
 
@@ -385,7 +384,7 @@ def test_large_bodies_travel_in_memory(bench: Bench, held: bool) -> None:
         for body in (small, MemoryFile.of(small), large, MemoryFile.of(large)):
             reply = await say(session, {"held": held}, body, host)
             right = whole(reply.output) == whole(body)[::-1]
-            seen.append([json.loads(reply.head)["told"], isinstance(reply.output, bytes), right])
+            seen.append([reply.head["told"], isinstance(reply.output, bytes), right])
         return seen
 
     size = len(large)
@@ -424,7 +423,7 @@ def test_large_body_has_a_position_of_its_own(bench: Bench) -> None:
     body = MemoryFile.of(b"x" * 100)
 
     async def scene(session: Session) -> list[Any]:
-        return [json.loads((await say(session, {}, body)).head)["position"] for _ in range(2)]
+        return [(await say(session, {}, body)).head["position"] for _ in range(2)]
 
     assert [0, 0] == play(bench, talking(bench, script), scene)
 
@@ -453,7 +452,7 @@ def test_received_file_stays_as_it_was(bench: Bench) -> None:
         reply = await say(session, host=host)
         ((_, body),) = host.heard
         host.heard.clear()
-        return json.loads(reply.head)["failed"], whole(body)
+        return reply.head["failed"], whole(body)
 
     assert (4, b"as it was") == play(bench, talking(bench, script), scene)
 

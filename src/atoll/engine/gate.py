@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from atoll.engine.running import Content, HttpRequest, HttpResponse
-from atoll.model.work import Failure, JobStatus, Seat, Ticket
+from atoll.engine.running import Head, HttpRequest, HttpResponse
+from atoll.model.work import Content, Failure, JobStatus, Seat, Ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Gate(Protocol):
 class Door(Protocol):
     """A dialect's words for what stands at a gate."""
 
-    def answers(self, head: bytes, body: Content) -> AsyncIterator[tuple[bytes, Content]]:
+    def answers(self, head: Head, body: Content) -> AsyncIterator[tuple[Head, Content]]:
         """The frames that answer a question; none where it is only a remark."""
         ...
 

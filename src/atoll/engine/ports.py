@@ -12,10 +12,11 @@ from enum import Enum
 from typing import Any, Protocol
 
 from atoll.engine.gate import Door, Gate
-from atoll.engine.running import Content, Reply, Request, Style
+from atoll.engine.running import Reply, Request, Style
 from atoll.model.events import JobBroke, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Blob,
+    Content,
     Job,
     JobId,
     Message,

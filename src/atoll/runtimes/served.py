@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
-from atoll.engine.running import Doorway, Reply, Request, Session, Style, whole
+from atoll.engine.running import Doorway, Head, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached, ReplyInvalid
 from atoll.model.work import Content, Held
 from atoll.runtimes.children import Streams
@@ -192,7 +192,7 @@ class TalkSession(_Served):
             if self.watch.reached is not None:
                 raise self.watch.reached
             head, body = self._understand(*frame)
-            if _said(head) in ("returned", "failed"):
+            if head["say"] in ("returned", "failed"):
                 self.watch.end()
                 return Reply(output=body, head=head, log_tail=log.tail())
             if not running.ended.done():  # else nobody waits for an answer
@@ -202,7 +202,7 @@ class TalkSession(_Served):
             "send. Report progress less often"
         )
 
-    def _understand(self, content: bytes, file: MemoryFile | None) -> tuple[bytes, Content]:
+    def _understand(self, content: bytes, file: MemoryFile | None) -> tuple[Head, Content]:
         length = int.from_bytes(content[:_PREFIX_BYTES], "big")
         end = _PREFIX_BYTES + length
         if len(content) < _PREFIX_BYTES or end > len(content) or length > _HEAD_BYTES_MAX:
@@ -213,12 +213,12 @@ class TalkSession(_Served):
         if file is None:
             if len(content) - end > self.place.limits.reply_bytes:
                 raise too_large(self.place.limits.reply_bytes)
-            return content[_PREFIX_BYTES:end], content[end:]
+            return _read(content[_PREFIX_BYTES:end]), content[end:]
         if end != len(content):
             raise ReplyInvalid(
                 "the algorithm sent a frame with a body and a memory file: expected one of them"
             )
-        return content[_PREFIX_BYTES:end], file
+        return _read(content[_PREFIX_BYTES:end]), file
 
 
 def seat(place: Place, style: Style) -> Session:
@@ -231,21 +231,20 @@ def seat(place: Place, style: Style) -> Session:
     return kinds[style](place)
 
 
-def _said(head: bytes) -> str:
-    """What kind of frame it is; nothing else of a head is looked at here."""
+def _read(head: bytes) -> Head:
+    """A head; that it says what kind of frame it is, is all that is looked at here."""
     try:
         document = json.loads(head)
     except (ValueError, RecursionError):
         document = None
-    said = document.get("say") if isinstance(document, dict) else None
-    if not isinstance(said, str):
+    if not isinstance(document, dict) or not isinstance(document.get("say"), str):
         raise ReplyInvalid(
             'the algorithm sent a frame whose head is not a JSON object with a word under "say"'
         )
-    return said
+    return document
 
 
-async def _answer(line: Line, doorway: Doorway | None, head: bytes, body: Content) -> None:
+async def _answer(line: Line, doorway: Doorway | None, head: Head, body: Content) -> None:
     """Have a question or a remark answered, one frame after another."""
     if doorway is None:
         raise ReplyInvalid("the algorithm asked something during a call that nobody was to be asked in")
@@ -272,9 +271,11 @@ async def _while_running(running: Running, work: Coroutine[Any, Any, None]) -> N
         task.result()
 
 
-async def _send(line: Line, head: bytes, body: Content) -> None:
+async def _send(line: Line, head: Head, body: Content) -> None:
     """Send a frame with a head. A large body goes beside it."""
-    parts = [len(head).to_bytes(_PREFIX_BYTES, "big"), head]
+    # A federation's file may hold dates, which JSON has no word for.
+    text = json.dumps(head, default=str).encode("ascii")
+    parts = [len(text).to_bytes(_PREFIX_BYTES, "big"), text]
     if isinstance(body, bytes) and len(body) < HELD_BYTES_MIN:
         await line.send([*parts, body])
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 from atoll.dialects.functions.body import Call, read_call
 from atoll.dialects.functions.container import header_bytes
@@ -51,13 +51,13 @@ class Convention:
 
     def compose(self, ticket: Ticket, bodies: Sequence[Content], desk: Desk) -> Request:
         """The call as it came, and what the site adds to it."""
-        call = read_call(bodies[0]) if header_bytes(bodies[0]) <= _READ_BYTES_MAX else None
+        call, told = _read(bodies[0])
         if call is not None:
             _check_databases(call, desk)
         head = {
             "do": "call",
             "seat": desk.seat,
-            "sites": list(ticket.sites),
+            "sites": ticket.sites,
             "seed": desk.seed,
             "databases": [
                 {"label": each.label, "uri": each.uri, "type": each.type, "options": dict(each.options)}
@@ -67,9 +67,8 @@ class Convention:
         }
         return Request(
             body=bodies[0],
-            # A federation's file may hold dates, which JSON has no word for.
-            head=json.dumps(head, default=str).encode("ascii"),
-            told=_told(call, bodies[0]),
+            head=head,
+            told=told,
             tables={label: each.table for label, each in desk.databases.items() if each.table is not None},
         )
 
@@ -81,7 +80,7 @@ class Convention:
         """What the function returned, unread; or why it didn't."""
         if not reply.head:
             raise AlgorithmFailed(_ended(self.target, reply, desk.seat))
-        said = _said(reply.head)
+        said = reply.head
         if said.get("say") == "failed":
             raise AlgorithmFailed(told_of(said, _function_of(ticket), desk.seat))
         if said.get("say") != "returned":
@@ -111,20 +110,26 @@ def _resumed(ticket: Ticket) -> str | None:
     return None if ticket.job.session is None else f"{ticket.parent}/{ticket.job.session}"
 
 
-def _told(call: Call | None, body: Content) -> bytes:
-    if call is None:
-        told: dict[str, Any] = {"bytes": len(body) if isinstance(body, bytes) else body.size_bytes}
-    else:
-        told = {"function": call.function, "args": call.args, "databases": call.databases}
+def _read(body: Content) -> tuple[Call | None, bytes]:
+    """What is asked, where it is small enough to be read, and how the journal tells it."""
+    if isinstance(body, bytes) and len(body) <= _READ_BYTES_MAX:
+        return _read_small(body)
+    if header_bytes(body) <= _READ_BYTES_MAX:
+        call = read_call(body)
+        return call, _told(call)
+    return None, json.dumps({"bytes": len(body) if isinstance(body, bytes) else body.size_bytes}).encode()
+
+
+@lru_cache(maxsize=32)
+def _read_small(body: bytes) -> tuple[Call, bytes]:
+    """The same for every site of a round."""
+    call = read_call(body)
+    return call, _told(call)
+
+
+def _told(call: Call) -> bytes:
+    told = {"function": call.function, "args": call.args, "databases": call.databases}
     return json.dumps(told).encode("ascii")
-
-
-def _said(head: bytes) -> Mapping[str, Any]:
-    try:
-        said = json.loads(head)
-    except (ValueError, RecursionError):
-        raise ReplyInvalid("a function's process answered with a head that is not JSON") from None
-    return said if isinstance(said, dict) else {}
 
 
 def _function_of(ticket: Ticket) -> str:

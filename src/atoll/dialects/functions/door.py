@@ -11,22 +11,21 @@ Anything else is refused, and recorded.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from math import isfinite
 from typing import Any
 
 from atoll.dialects.functions.container import header_bytes
 from atoll.engine.gate import Gate, Part
-from atoll.engine.running import HttpRequest, HttpResponse
+from atoll.engine.running import Head, HttpRequest, HttpResponse
 from atoll.model.errors import LimitReached, NotYours, ReplyInvalid
 from atoll.model.work import Content, JobStatus, Seat
 
-Frame = tuple[bytes, Content]
+Frame = tuple[Head, Content]
 
 #: Characters of a function's name, and of a name for a session.
 _NAME_CHARACTERS_MAX = 200
-_END = b'{"do":"end"}'
+_END: Head = {"do": "end"}
 
 
 class _Refused(Exception):
@@ -42,10 +41,10 @@ class Door:
         #: until then the function may still be reading.
         self._read: int | None = None
 
-    async def answers(self, head: bytes, body: Content) -> AsyncIterator[Frame]:
+    async def answers(self, head: Head, body: Content) -> AsyncIterator[Frame]:
         """The frames that answer a question; none for a remark."""
         try:
-            async for frame in self._answers(_question(head), body):
+            async for frame in self._answers(head, body):
                 yield frame
         except (_Refused, LimitReached, NotYours) as refusal:
             self._gate.refused(str(refusal))
@@ -108,16 +107,6 @@ class Door:
         return tuple(Seat(name) for name in named)
 
 
-def _question(head: bytes) -> Mapping[str, Any]:
-    try:
-        question = json.loads(head)
-    except (ValueError, RecursionError):
-        raise _Refused("a function's question is not JSON") from None
-    if not isinstance(question, dict):
-        raise _Refused("a function's question is no JSON object")
-    return question
-
-
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _NAME_CHARACTERS_MAX
 
@@ -152,4 +141,4 @@ def _part(part: Part) -> Frame:
 
 
 def _frame(head: Mapping[str, Any], body: Content = b"") -> Frame:
-    return json.dumps(head).encode("ascii"), body
+    return head, body

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol, Self
 
 from atoll.engine.gate import Door
+from atoll.engine.running import Head
 from atoll.model.work import Content
 
 
@@ -35,7 +36,7 @@ class Porch:
         if self._server is not None:
             await self._server.close()
 
-    def answers(self, head: bytes, body: Content) -> AsyncIterator[tuple[bytes, Content]]:
+    def answers(self, head: Head, body: Content) -> AsyncIterator[tuple[Head, Content]]:
         """The frames that answer a question."""
         return self._door.answers(head, body)
 

@@ -45,7 +45,7 @@ async def files(link: HubLink, ticket: Ticket, convention: Convention, desk: Des
     for message in ticket.inbox:
         for blob in message.blobs:
             place = convention.place(ticket, message.sender, blob.name)
-            with guarded.creating(desk.folders[place.folder], place.name) as file:
+            with guarded.creating(desk.make(place.folder), place.name) as file:
                 async for chunk in _verified(link, blob):
                     file.write(chunk)
             count += 1

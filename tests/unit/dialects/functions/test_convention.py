@@ -75,7 +75,7 @@ def _compose(
     request = CONVENTION.compose(_ticket(body, **changes), [body], desk or Desk())
     assert request.told is not None
     assert body is request.body
-    return json.loads(request.head), json.loads(request.told)
+    return json.loads(json.dumps(request.head, default=str)), json.loads(request.told)
 
 
 def test_every_function_is_started_alike() -> None:
@@ -155,7 +155,7 @@ def test_what_is_no_call_is_refused_before_anything_is_called() -> None:
 
 @pytest.mark.parametrize("output", [pack([1]), MemoryFile.of(pack([1]))])
 def test_what_was_returned_is_passed_on_unread(output: Content) -> None:
-    answer = CONVENTION.parse(_ticket(), Reply(output=output, head=b'{"say": "returned"}'), Desk())
+    answer = CONVENTION.parse(_ticket(), Reply(output=output, head={"say": "returned"}), Desk())
 
     assert output is answer.body
     assert answer.final
@@ -169,10 +169,8 @@ def _failure(reply: Reply, error: type[Exception] = AlgorithmFailed, body: Conte
 
 
 def test_a_function_that_failed_is_named() -> None:
-    head = json.dumps(
-        {"say": "failed", "type": "ValueError", "message": None, "frames": [["mean.py", 2, "mean"]]}
-    )
-    reply = Reply(output=b"", head=head.encode(), log_tail="ValueError: patient 4711")
+    head = {"say": "failed", "type": "ValueError", "message": None, "frames": [["mean.py", 2, "mean"]]}
+    reply = Reply(output=b"", head=head, log_tail="ValueError: patient 4711")
 
     assert _failure(reply, body=call_body("mean", {})).startswith(
         "mean failed with ValueError, at mean.py:2 in mean."
@@ -187,7 +185,7 @@ def test_a_ticket_without_an_inbox_names_no_function() -> None:
     with pytest.raises(AlgorithmFailed, match="the function failed: Stop: too few rows"):
         CONVENTION.parse(
             ticket,
-            Reply(output=b"", head=b'{"say": "failed", "type": "Stop", "message": "too few rows"}'),
+            Reply(output=b"", head={"say": "failed", "type": "Stop", "message": "too few rows"}),
             Desk(),
         )
 
@@ -204,20 +202,15 @@ def test_a_process_that_ended_early_points_to_its_log_and_does_not_quote_it(exit
     assert "4711" not in failure
 
 
-@pytest.mark.parametrize("head", [b"{", b"\xff", b"[" * 100_000])
-def test_an_answer_without_a_readable_head_is_refused(head: bytes) -> None:
-    assert "a head that is not JSON" in _failure(Reply(output=b"", head=head), ReplyInvalid)
-
-
-@pytest.mark.parametrize("head", [b"[]", b'{"say": "call"}', b"{}"])
-def test_an_answer_that_says_something_else_asks_about_versions(head: bytes) -> None:
+@pytest.mark.parametrize("head", [{"said": "returned"}, {"say": "call"}])
+def test_an_answer_that_says_something_else_asks_about_versions(head: dict[str, str]) -> None:
     assert "Is its atoll-algorithm of the same version" in _failure(
         Reply(output=b"", head=head), ReplyInvalid
     )
 
 
 def test_an_answer_that_is_no_container_is_the_answering_sites_fault() -> None:
-    reply = Reply(output=b"42", head=b'{"say": "returned"}')
+    reply = Reply(output=b"42", head={"say": "returned"})
 
     assert "2 bytes are no container" in _failure(reply, ReplyInvalid)
 

@@ -1,0 +1,216 @@
+"""What names stand for in Python source that is read and never run.
+
+``Table`` may be `atoll_algorithm.Table` by any of Python's ways to import it. Names are followed
+through imports, plain assignments and the modules of one algorithm. What only running would
+show is not guessed.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+#: How many names may stand for one another in a row.
+_HOPS_MAX = 20
+
+
+class Unreadable(Exception):
+    """A source is not Python as this version of Python knows it."""
+
+    def __init__(self, line: int, words: str) -> None:
+        super().__init__(words)
+        self.line = line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One module that was parsed."""
+
+    #: The file, from where the algorithm is imported: ``v6_average/central.py``.
+    file: str
+    tree: ast.Module
+
+    @cached_property
+    def module(self) -> str:
+        """The name that it is imported by."""
+        parts = self.file.removesuffix(".py").split("/")
+        return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+    @cached_property
+    def bound(self) -> Mapping[str, str]:
+        """What its own names stand for, each as a name with dots."""
+        found: dict[str, str] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    first = alias.name.partition(".")[0]
+                    found[alias.asname or first] = alias.name if alias.asname else first
+            elif isinstance(node, ast.ImportFrom):
+                origin = self._origin(node)
+                found.update((alias.asname or alias.name, f"{origin}.{alias.name}") for alias in node.names)
+        for statement in executed(self.tree.body):
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found[statement.name] = f"{self.module}.{statement.name}"
+            elif isinstance(statement, ast.Assign | ast.AnnAssign):
+                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+                origin = written(statement.value) if statement.value else None
+                first = (origin or "").partition(".")[0]
+                for target in targets:
+                    if not isinstance(target, ast.Name):
+                        continue
+                    if origin and first in found and first != target.id:
+                        found[target.id] = found[first] + origin.removeprefix(first)
+                    else:
+                        found[target.id] = f"{self.module}.{target.id}"
+        found.pop("*", None)
+        return found
+
+    @cached_property
+    def stars(self) -> tuple[tuple[str, int], ...]:
+        """The modules of which it takes every name, and in which line."""
+        nodes = (node for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom))
+        return tuple((self._origin(node), node.lineno) for node in nodes if node.names[0].name == "*")
+
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        """The modules that it may import, and names that may be modules."""
+        found: set[str] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                origin = self._origin(node)
+                found |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
+        return frozenset(found)
+
+    def name_of(self, node: ast.expr) -> str | None:
+        """What an expression names, within this module's own view: ``pandas.DataFrame``."""
+        name = written(node)
+        if name is None:
+            return None
+        first = name.partition(".")[0]
+        return self.bound.get(first, first) + name.removeprefix(first)
+
+    def _origin(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        package = self.file.split("/")[:-1]
+        base = package[: len(package) - node.level + 1]
+        return ".".join([*base, *([node.module] if node.module else [])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The modules of one algorithm."""
+
+    by_module: Mapping[str, Source]
+    #: Files that can't be read, each with the line and why.
+    unreadable: tuple[tuple[str, int, str], ...] = field(default=())
+
+    def resolve(self, name: str) -> str:
+        """Follow a name through the algorithm's modules to where it comes from."""
+        for _ in range(_HOPS_MAX):
+            followed = self._hop(name)
+            if followed == name:
+                break
+            name = followed
+        return name
+
+    def _hop(self, name: str) -> str:
+        module = self.module_of(name)
+        if module is None or module == name:
+            return name
+        first, dot, rest = name.removeprefix(f"{module}.").partition(".")
+        source = self.by_module[module]
+        if first in source.bound:
+            return source.bound[first] + dot + rest
+        # What is taken with a star comes from the last module that has the name.
+        for star, _ in reversed(source.stars):
+            if star in self.by_module and first in self.by_module[star].bound:
+                return f"{star}.{first}{dot}{rest}"
+        return name
+
+    def module_of(self, name: str) -> str | None:
+        """The algorithm's module that a name lies in, or is; None where it is somebody else's."""
+        while name:
+            if name in self.by_module:
+                return name
+            name = name.rpartition(".")[0]
+        return None
+
+    def loaded_from(self, module: str) -> list[str]:
+        """The modules that are loaded with one, itself first."""
+        found: dict[str, None] = {}
+        waiting = [module]
+        while waiting:
+            name = waiting.pop(0)
+            if name in found or name not in self.by_module:
+                continue
+            found[name] = None
+            asked = sorted(self.by_module[name].imported)
+            # With a module the packages around it are loaded.
+            waiting += [part for one in asked for part in _with_packages(one)]
+        return list(found)
+
+
+def read_sources(texts: Mapping[str, str]) -> Sources:
+    """Parse the files of an algorithm, by their names."""
+    found: dict[str, Source] = {}
+    unreadable: list[tuple[str, int, str]] = []
+    for file, text in texts.items():
+        try:
+            source = Source(file=file, tree=parse(text))
+        except Unreadable as error:
+            unreadable.append((file, error.line, str(error)))
+        else:
+            found[source.module] = source
+    return Sources(by_module=found, unreadable=tuple(unreadable))
+
+
+def parse(text: str) -> ast.Module:
+    """Parse one source.
+
+    Raises:
+        Unreadable: with the line.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # What its author should mend is not this reader's affair.
+            return ast.parse(text)
+    except SyntaxError as error:
+        raise Unreadable(error.lineno or 1, f"is not Python: {error.msg}") from None
+    except ValueError:
+        raise Unreadable(1, "is not Python: it holds zero bytes") from None
+    except (RecursionError, MemoryError):
+        raise Unreadable(1, "is nested too deeply to be read") from None
+
+
+def executed(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that may run when a module is loaded: those within ``if`` and ``try`` too."""
+    for statement in body:
+        yield statement
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for name in ("body", "orelse", "finalbody"):
+                yield from executed(getattr(statement, name, []))
+            for handler in getattr(statement, "handlers", []):
+                yield from executed(handler.body)
+
+
+def written(node: ast.expr) -> str | None:
+    """A name with dots as it is written; None for any other expression."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return None
+    return ".".join([node.id, *reversed(parts)])
+
+
+def _with_packages(module: str) -> Iterator[str]:
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        yield ".".join(parts[:count])
