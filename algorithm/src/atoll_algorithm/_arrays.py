@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from math import isfinite
 from typing import Any, List, Optional, Tuple
 
 from atoll_algorithm._values import HINTS, TAGGERS, UNTAGGERS, Reader, Writer, check_form, name_of
@@ -116,7 +117,8 @@ def _is_counted(index: Any) -> bool:
 
 
 def _is_simple(name: Any) -> bool:
-    return type(name) in (str, int)
+    """Whether JSON holds a column's name."""
+    return type(name) in (str, int, bool) or (type(name) is float and isfinite(name))
 
 
 def _tag_frame(writer: Writer, value: Any) -> Any:
@@ -131,7 +133,7 @@ def _tag_frame(writer: Writer, value: Any) -> Any:
 def _raw_frame(writer: Writer, value: Any) -> Tuple[Optional[Any], Any]:
     """A frame without Arrow; or None, and the name of the column that has no such form."""
     index, header = value.index, value.columns
-    names = list(header)
+    names = header.tolist()
     named = [name for name in (index.name, header.name) if name is not None]
     if index.nlevels > 1 or header.nlevels > 1 or not all(map(_is_simple, names + named)):
         return None, None

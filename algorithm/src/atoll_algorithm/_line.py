@@ -37,7 +37,7 @@ class Line:
         words = _dump(head).encode("utf-8")
         length = size(pieces)
         if length >= MEMORY_BYTES_MIN:
-            descriptor = _memory.write(pieces, length)
+            descriptor = _memory.write(pieces)
             if descriptor is not None:
                 try:
                     self._send_with(_frame(words, 0) + words, descriptor)

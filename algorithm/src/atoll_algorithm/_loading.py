@@ -12,13 +12,15 @@ from atoll_algorithm.errors import NotServed
 
 #: The algorithms that were loaded into this process, by the name of their module.
 _loaded: Dict[str, str] = {}
+_INSTALLED = ("site-packages", "dist-packages")
 
 
 def load(target: str) -> Any:
     """Load a file or a package's folder anew.
 
-    Its folder (a package's parent) is put first on the search path while it loads, and last
-    afterwards: what a host process imports later is not to be found among the algorithm's files.
+    While it loads, its folder (a package's parent) is searched before what is installed, and after
+    the standard library, so that a file named ``statistics.py`` shadows nothing. Afterwards it is
+    searched last: what a host process imports later is not to be found among the algorithm's files.
 
     Raises:
         NotServed: There is no such file or package.
@@ -30,7 +32,8 @@ def load(target: str) -> Any:
         raise NotServed("%s is no .py file, and no folder with an __init__.py" % (base or target,))
     name = base if is_package else base[: -len(".py")]
     _forget(name)
-    sys.path.insert(0, folder)
+    installed = [number for number, one in enumerate(sys.path) if os.path.basename(one) in _INSTALLED]
+    sys.path.insert(installed[0] if installed else len(sys.path), folder)
     try:
         module = _import(name, path)
     finally:

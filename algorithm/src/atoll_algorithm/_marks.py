@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Mapping, Optional, TypeVar, Union, overload
 
 from atoll_algorithm._annotations import resolve
-from atoll_algorithm.errors import Misdeclared
+from atoll_algorithm.errors import ArgumentsInvalid, Misdeclared
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: What leaves: one kind for all, or one for each key of the result.
@@ -108,6 +108,20 @@ def check_kind(name: str, kind: Kind) -> None:
     for one in named:
         if one not in KINDS:
             raise Misdeclared("%s: kind %r is none of %s" % (name, one, ", ".join(sorted(KINDS))))
+
+
+def check_options(on_failure: str, min_sites: Optional[int], deadline: Optional[float]) -> None:
+    """Raise where what `Sites.call` is told about failures makes no sense.
+
+    Raises:
+        ArgumentsInvalid: With what was expected.
+    """
+    if on_failure not in ("raise", "drop"):
+        raise ArgumentsInvalid("on_failure must be 'raise' or 'drop'")
+    if min_sites is not None and (type(min_sites) is not int or min_sites < 0):
+        raise ArgumentsInvalid("min_sites must be a whole number")
+    if deadline is not None and not (type(deadline) in (int, float) and deadline > 0):
+        raise ArgumentsInvalid("deadline must be seconds, and more than none")
 
 
 @overload
@@ -259,6 +273,7 @@ def remote(
     half = mark_of(local)
     if half is None or half.style not in ("local", "partial"):
         raise Misdeclared("@remote(...) takes the local half: a function with @local above it")
+    check_options(on_failure, min_sites, deadline)
     if type(max_iterations) is not int or max_iterations < 1:
         raise Misdeclared("max_iterations must be a whole number from 1")
     options = {

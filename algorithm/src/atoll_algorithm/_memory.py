@@ -15,7 +15,7 @@ _POPULATE = 0x8000
 _PIECES_MAX = 512
 
 
-def write(pieces: List[Any], length: int) -> Optional[int]:
+def write(pieces: List[Any]) -> Optional[int]:
     """A sealed memory file with these pieces, or None where the system has no such files."""
     try:
         descriptor = os.memfd_create("atoll-body", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -29,6 +29,8 @@ def write(pieces: List[Any], length: int) -> Optional[int]:
                 wrote -= len(rest.pop(0))
             if wrote:
                 rest[0] = rest[0][wrote:]
+        # Who gets the file gets its position with it, and may simply read.
+        os.lseek(descriptor, 0, os.SEEK_SET)
         fcntl.fcntl(descriptor, _ADD_SEALS, SEALS)
     except BaseException:
         os.close(descriptor)

@@ -113,7 +113,7 @@ class Plan:
         fit = _FITS.get(plain) or _fit_of(plain)
         if fit is not None:
             optional = optional or (parameter in self.defaults and self.defaults[parameter] is None)
-            self.fits[parameter] = (_WORDS.get(plain) or "a %s" % (plain.__name__,), optional, fit)
+            self.fits[parameter] = (_takes(plain), optional, fit)
 
     def check(self, arguments: Dict[str, Any]) -> None:
         """Raise where arguments are unknown, missing, or filled by the site.
@@ -158,10 +158,21 @@ class Plan:
                 arguments[name] = fit(value)
             except (TypeError, ValueError, OverflowError):
                 given = _WORDS.get(type(value)) or "a %s" % (type(value).__name__,)
+                if isinstance(value, dict) and "dict" in takes:
+                    given = "another dict"
                 raise ArgumentsInvalid(
                     "%s: argument %r must be %s, and is %s" % (self.name, name, takes, given)
                 ) from None
         return arguments
+
+
+def _takes(kind: Any) -> str:
+    """What an annotation asks for, in words."""
+    if "__dataclass_fields__" in kind.__dict__:
+        return "a dict with the fields %s" % (", ".join(kind.__dataclass_fields__),)
+    if kind.__qualname__ == "ndarray":
+        return "an array"
+    return _WORDS.get(kind) or "a %s" % (kind.__name__,)
 
 
 def _words(code: Any) -> FrozenSet[str]:

@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from atoll_algorithm._body import pack, unpack
 from atoll_algorithm._calls import Call
+from atoll_algorithm._marks import check_options
 from atoll_algorithm.errors import (
     ArgumentsInvalid,
     Misdeclared,
@@ -125,7 +126,7 @@ class Sites:
         """
         call = self._call
         chosen = self._chosen(sites)
-        _check_options(on_failure, min_sites, deadline)
+        check_options(on_failure, min_sites, deadline)
         plan = call.algorithm.plan_of(function)
         plan.check(arguments)
         if plan.mark.style == "all_reduce":
@@ -188,15 +189,6 @@ class Sites:
         return chosen
 
 
-def _check_options(on_failure: str, min_sites: Optional[int], deadline: Optional[float]) -> None:
-    if on_failure not in ("raise", "drop"):
-        raise ArgumentsInvalid("on_failure must be 'raise' or 'drop'")
-    if min_sites is not None and (type(min_sites) is not int or min_sites < 0):
-        raise ArgumentsInvalid("min_sites must be a whole number")
-    if deadline is not None and not (type(deadline) in (int, float) and deadline > 0):
-        raise ArgumentsInvalid("deadline must be seconds, and more than none")
-
-
 def ask(
     call: Call,
     function: str,
@@ -217,7 +209,7 @@ def ask(
         return Parts()
     if call.ask is None:
         raise Refused("%s can't ask the sites: it was called without a way to them" % (call.function,))
-    body = pack({"function": function, "args": arguments, "databases": labels}, "call", call.words)
+    body = pack({"function": function, "args": arguments, "databases": labels}, "call", call.words | {"args"})
     question = {"say": "call", "function": function, "sites": sites, "deadline": deadline, "keep": key}
     values: Dict[str, Any] = {}
     failures: Dict[str, Failure] = {}

@@ -56,7 +56,7 @@ def _add_arrays(arrays: List[Any], sites: List[str], function: str, where: str) 
                 % (function, site, array.dtype, where)
             )
     dtype = numpy.result_type(*arrays)
-    if dtype.kind in "biu":
+    if all(array.dtype.kind in "biu" for array in arrays):
         dtype = numpy.dtype("u8" if dtype == numpy.dtype("u8") else "i8")
         bound = sum([max(abs(int(one.max())), abs(int(one.min()))) for one in arrays if one.size])
         if bound > numpy.iinfo(dtype).max:
