@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from atoll.engine.running import Launch, Session
+from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import environment, groups, view
 from atoll.runtimes.children import Child, Streams, spawn
-from atoll.runtimes.command import is_python, read_program
+from atoll.runtimes.command import CODE, code_at, is_python, read_program
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
 from atoll.runtimes.places import Inside, Place, choose_kind
 from atoll.runtimes.refused import refusing
@@ -113,7 +113,7 @@ class BubblewrapRuntime:
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             streams = Streams(stdin=nothing, stdout=nothing, stderr=errors)
-            lines = view.parents(interpreter, self._roots)
+            lines = view.parents(interpreter, self._roots, kind.modules)
             # The capabilities are those of its own user namespace: it makes sandboxes with them.
             options = ["--cap-add", "ALL"]
             variables = environment.isolated(kind.executable, dict(kind.environment))
@@ -158,7 +158,7 @@ class _Sandbox(Place):
         real = Path(os.path.realpath(path))
         shown = [(Path(os.path.realpath(mount.source)), mount.target) for mount in self._launch.mounts]
         shown += [(Path(os.path.realpath(self._launch.temporary)), view.TEMPORARY)]
-        shown += [(Path(os.path.realpath(self._launch.code)), view.CODE)]
+        shown += [(Path(os.path.realpath(self._launch.code)), code_at(self._launch))]
         fitting = [(source, target) for source, target in shown if within_any(real, [source])]
         if not fitting:
             raise ValueError(f"{path} is not shown to the algorithm of {self._launch.seat}")
@@ -191,7 +191,7 @@ class _Sandbox(Place):
             [self._file, *arguments],
             variables,
             streams,
-            options=["--cap-drop", "ALL", "--disable-userns", "--chdir", view.CODE],
+            options=["--cap-drop", "ALL", "--disable-userns", "--chdir", CODE],
             data_bytes_max=self._data_bytes_max,
             group=self._door,
         )
@@ -274,10 +274,11 @@ def _proc_words(proc: str) -> Iterator[str]:
 
 
 def _inside(launch: Launch, interpreter: Interpreter) -> Inside:
+    served = (view.SERVED,) if launch.style is Style.SERVE else ()
     return Inside(
-        code=view.CODE,
+        code=CODE,
         guest=view.GUEST,
-        served=view.SERVED,
+        path=(*served, view.MODULES) if launch.modules else served,
         environment=environment.isolated(interpreter.executable, launch.environment),
     )
 
@@ -287,14 +288,17 @@ def _find(launch: Launch, interpreter: Interpreter) -> str:
     word = launch.command[0]
     if is_python(word):
         return str(interpreter.executable)
-    if word.startswith(view.CODE + "/") or ("/" in word and not word.startswith("/")):
+    if word.startswith(CODE + "/") or ("/" in word and not word.startswith("/")):
         # Whether it may run is for the sandbox to find out; the shell's words for it are kept.
-        found: str | None = word
-        if not (launch.code / word.removeprefix(view.CODE + "/")).exists():
-            found = None
+        at = Path(code_at(launch))
+        path = Path(os.path.normpath(os.path.join(CODE, word)))
+        there = path.is_relative_to(at) and (launch.code / path.relative_to(at)).exists()
+        found: str | None = word if there else None
     else:
-        path = f"{interpreter.executable.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        found = shutil.which(word, path=path)
+        programs = (
+            f"{interpreter.executable.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        )
+        found = shutil.which(word, path=programs)
     if found is None:
         raise AlgorithmFailed(
             f"the command {word!r} can't be started: there is no such program in the sandbox; "

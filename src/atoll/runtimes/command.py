@@ -6,10 +6,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from atoll.engine.running import Launch
+from atoll.model.errors import AlgorithmFailed
+
 #: The words of a command that stand for the interpreter which Atoll was given.
 _PYTHON = re.compile(r"python(3(\.\d+)?)?\Z")
 #: Options of Python that stand alone. Others are left to Python, which then starts cold.
 _PLAIN_OPTION = re.compile(r"-[bBdEiIOPqRsSuv]+\Z")
+
+#: Where an algorithm's code appears, or would appear.
+CODE = "/computation"
 
 #: Starts a program of the guest package: the folder that holds it is the first argument.
 BOOT = "import sys;sys.path.insert(0,{here!r});from guest import {program};{program}.main({arguments})"
@@ -79,11 +85,25 @@ def read_program(command: tuple[str, ...]) -> Program | None:
     return None
 
 
+def code_at(launch: Launch) -> str:
+    """Where the algorithm's code appears.
+
+    Raises:
+        AlgorithmFailed: it is to have a name that is none.
+    """
+    name = launch.code_name
+    if name is None:
+        return CODE
+    if name in ("", ".", "..") or "/" in name:
+        raise AlgorithmFailed(
+            f"the code can't be shown to the algorithm under the name {name!r}: expected the name of a file or folder"
+        )
+    return f"{CODE}/{name}"
+
+
 def rewrite(command: tuple[str, ...], code: Path) -> tuple[str, ...]:
     """The command for a runtime that has no ``/computation``: the code lies where it lies."""
     return tuple(
-        str(code) + word.removeprefix("/computation")
-        if word == "/computation" or word.startswith("/computation/")
-        else word
+        str(code) + word.removeprefix(CODE) if word == CODE or word.startswith(CODE + "/") else word
         for word in command
     )

@@ -29,25 +29,36 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def find_libraries(
-    code: Path, masked: Sequence[str], interpreter: Interpreter, without: Iterable[str] = ()
+    code: Path,
+    masked: Sequence[str],
+    interpreter: Interpreter,
+    *,
+    name: str | None = None,
+    beside: Iterable[str] = (),
+    without: Iterable[str] = (),
 ) -> tuple[str, ...]:
-    """The installed modules that the Python files of a folder import, sorted.
+    """The installed modules that an algorithm's Python files import, sorted.
 
     Args:
-        code: the folder.
+        code: their folder, or the only file.
         masked: parts of it that are not looked at.
         interpreter: whose libraries count as installed.
+        name: what the code itself is imported as, where it is one package or module.
+        beside: names that count as if a file imported them.
         without: top-level names that are never imported ahead.
 
     Returns:
         Names such as ``numpy`` and ``sklearn.linear_model``. None where a file changes the
         process's environment before its last import: libraries read theirs when they are imported.
     """
-    names: set[str] = set()
+    names: set[str] = set(beside)
     own: set[str] = set(without)
+    if name is not None:
+        own.add(Path(name).stem)
     for path in _python_files(code, {os.path.normpath(code / part) for part in masked}):
-        # The folder's own name is not one that its scripts import.
-        own |= {path.stem} if path.parent == code else {path.stem, path.parent.name}
+        # A folder's own name is not one that its scripts import. A package's parts have its name.
+        if name is None:
+            own |= {path.stem} if path.parent == code else {path.stem, path.parent.name}
         try:
             tree = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -66,6 +77,10 @@ def find_libraries(
 
 
 def _python_files(code: Path, masked: set[str]) -> Iterator[Path]:
+    if code.is_file():
+        if code.suffix == ".py" and code.stat().st_size <= _FILE_BYTES_MAX:
+            yield code
+        return
     count = 0
     for folder, folders, files in os.walk(code):
         depth = len(Path(folder).relative_to(code).parts)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.running import Launch, Style
+from atoll.engine.running import Launch
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams
 from atoll.runtimes.command import Program
@@ -28,9 +28,10 @@ class Inside:
 
     #: The working directory.
     code: str
-    #: The folder that holds the guest programs, and that of the module for served processes.
+    #: The folder that holds the guest programs.
     guest: str
-    served: str
+    #: Put in front of the import path: what Atoll lends to the algorithm.
+    path: tuple[str, ...]
     environment: Mapping[str, str]
 
 
@@ -111,7 +112,7 @@ class Place:
             "unbuffered": program.unbuffered,
             "environment": {**self._inside.environment, **environment},
             "cwd": self._inside.code,
-            "path": [self._inside.served] if streams.serve is not None else [],
+            "path": self._inside.path,
             "seed": seed,
             "memory": self._data_bytes_max,
         }
@@ -130,7 +131,8 @@ class Place:
         variables = {**self._inside.environment, **environment}
         if streams.serve is not None:
             variables[SERVE_VARIABLE] = str(streams.serve)
-            paths = [self._inside.served, *filter(None, [variables.get("PYTHONPATH")])]
+        if self._inside.path:
+            paths = [*self._inside.path, *filter(None, [variables.get("PYTHONPATH")])]
             variables["PYTHONPATH"] = os.pathsep.join(paths)
         return self._start_cold(arguments, variables, streams)
 
@@ -151,13 +153,27 @@ class Place:
 
 def choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Kind:
     """What this launch's warm parent must be like."""
-    libraries: tuple[str, ...] = ()
+    # What is lent stands in front of all else, and knows nothing of what lies behind it.
+    lent = {module.stem for module in launch.modules}
+    libraries = {*lent, *(name for name in launch.libraries if name.partition(".")[0] in lent)}
     # A path of the author's own may hold other libraries of the same names.
     if "PYTHONPATH" not in launch.environment:
-        libraries = find_libraries(launch.code, launch.masked, interpreter, without=("coinstac",))
-    # A library that imports ``coinstac`` must find the module that is served.
-    path = (inside.served,) if libraries and launch.style is Style.SERVE else ()
+        libraries |= set(
+            find_libraries(
+                launch.code,
+                launch.masked,
+                interpreter,
+                name=launch.code_name,
+                beside=launch.libraries,
+                without=("coinstac", *lent),
+            )
+        )
     ahead = environment.read_at_import(inside.environment)
     return Kind(
-        executable=interpreter.executable, libraries=libraries, path=path, environment=tuple(ahead.items())
+        executable=interpreter.executable,
+        libraries=tuple(sorted(libraries)),
+        # A library that imports what is lent must find that.
+        path=inside.path if libraries else (),
+        modules=launch.modules,
+        environment=tuple(ahead.items()),
     )

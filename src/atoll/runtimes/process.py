@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from atoll.engine.running import Launch, Session
+from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams, spawn
-from atoll.runtimes.command import is_python, read_program, rewrite
+from atoll.runtimes.command import code_at, is_python, read_program, rewrite
 from atoll.runtimes.interpreter import Interpreter, describe
 from atoll.runtimes.places import Inside, Place, choose_kind
 from atoll.runtimes.served import seat
@@ -32,6 +34,7 @@ class ProcessRuntime:
 
     def __init__(self, *, python: Path | None = None, warm: bool = True) -> None:
         self._python = python
+        self._shelves = _Shelves()
         self._pool = Pool(_start_parent, here=str(HERE), isolated=False) if warm else None
 
     def caveats(self) -> Sequence[str]:
@@ -49,7 +52,7 @@ class ProcessRuntime:
         """Start the warm parent that such a launch's calls are forked from."""
         if self._pool is not None:
             python = describe(self._python)
-            await self._pool.parent(choose_kind(launch, python, _inside(launch, python)))
+            await self._pool.parent(choose_kind(launch, python, self._inside(launch, python)))
 
     async def start(self, launch: Launch) -> Session:
         """Make a session ready. Its first process starts at its first call.
@@ -58,24 +61,76 @@ class ProcessRuntime:
             RuntimeUnavailable: the interpreter can't be used.
             AlgorithmFailed: there is no such command.
         """
-        place = _Process(launch, describe(self._python), self._pool)
+        interpreter = describe(self._python)
+        place = _Process(launch, interpreter, self._inside(launch, interpreter), self._pool)
         return seat(place, launch.style)
 
     async def close(self) -> None:
-        """End the warm parents."""
+        """End the warm parents, and remove what they were shown."""
         if self._pool is not None:
             await self._pool.close()
+        self._shelves.close()
+
+    def _inside(self, launch: Launch, interpreter: Interpreter) -> Inside:
+        served = (str(SERVED),) if launch.style is Style.SERVE else ()
+        lent = (str(self._shelves.shelf(launch.modules)),) if launch.modules else ()
+        return Inside(
+            code=str(launch.code),
+            guest=str(HERE),
+            path=(*served, *lent),
+            environment=environment.shared(interpreter.executable, launch.temporary, launch.environment),
+        )
+
+
+class _Shelves:
+    """Folders of links to packages, so that what lies beside a package can't be imported with it."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[tuple[Path, ...], Path] = {}
+
+    def shelf(self, modules: tuple[Path, ...]) -> Path:
+        """The folder that holds these packages alone."""
+        if modules not in self._shelves:
+            folder = self._shelves[modules] = Path(tempfile.mkdtemp(prefix="atoll-modules-"))
+            for module in modules:
+                (folder / module.name).symlink_to(os.path.realpath(module))
+        return self._shelves[modules]
+
+    def close(self) -> None:
+        """Remove the folders."""
+        for folder in self._shelves.values():
+            shutil.rmtree(folder, ignore_errors=True)
+        self._shelves.clear()
 
 
 class _Process(Place):
-    """The processes of one launch, beside ours."""
+    """The processes of one launch, beside ours.
 
-    def __init__(self, launch: Launch, interpreter: Interpreter, pool: Pool | None) -> None:
-        command = rewrite(launch.command, launch.code)
-        inside = _inside(launch, interpreter)
-        self._file = _find(command[0], inside.environment["PATH"], launch, interpreter)
+    Code with a name is linked into a folder of its own, the working directory, so that what
+    lies beside it isn't imported by accident. A script that Python is given by its path finds
+    its neighbours all the same: Python follows the link.
+    """
+
+    def __init__(self, launch: Launch, interpreter: Interpreter, inside: Inside, pool: Pool | None) -> None:
+        self._linked = _link(launch)
+        self._cwd = self._linked or launch.code
+        command = rewrite(launch.command, self._cwd)
+        try:
+            self._file = _find(command[0], inside.environment["PATH"], launch, self._cwd, interpreter)
+        except AlgorithmFailed:
+            self._unlink()
+            raise
         self._rest = command[1:]
+        inside = replace(inside, code=str(self._cwd))
         super().__init__(launch, interpreter, inside, read_program(command), pool)
+
+    async def close(self) -> None:
+        await super().close()
+        self._unlink()
+
+    def _unlink(self) -> None:
+        if self._linked is not None:
+            shutil.rmtree(self._linked, ignore_errors=True)
 
     def _start_cold(
         self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams
@@ -84,21 +139,26 @@ class _Process(Place):
             [self._file, *(arguments if self._program is not None else self._rest)],
             variables,
             streams,
-            cwd=self._launch.code,
+            cwd=self._cwd,
             data_bytes_max=self._data_bytes_max,
             group=self._door,
         )
 
 
-def _inside(launch: Launch, interpreter: Interpreter) -> Inside:
-    variables = environment.shared(interpreter.executable, launch.temporary, launch.environment)
-    return Inside(code=str(launch.code), guest=str(HERE), served=str(SERVED), environment=variables)
+def _link(launch: Launch) -> Path | None:
+    """A folder in which the code has its name, where it is to have one."""
+    at = code_at(launch)
+    if launch.code_name is None:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix=".code-", dir=launch.temporary))
+    (folder / Path(at).name).symlink_to(os.path.realpath(launch.code))
+    return folder
 
 
-def _find(word: str, path: str, launch: Launch, interpreter: Interpreter) -> str:
+def _find(word: str, path: str, launch: Launch, cwd: Path, interpreter: Interpreter) -> str:
     if is_python(word):
         return str(interpreter.executable)
-    found = str(launch.code / word) if "/" in word else shutil.which(word, path=path)
+    found = str(cwd / word) if "/" in word else shutil.which(word, path=path)
     if found is None or not os.access(found, os.X_OK):
         raise AlgorithmFailed(
             f"the command {launch.command[0]!r} can't be started: there is no such program on this machine; "

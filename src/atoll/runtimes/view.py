@@ -27,15 +27,17 @@ from pathlib import Path
 
 from atoll.engine.running import Launch, Mount
 from atoll.model.errors import AlgorithmFailed
+from atoll.runtimes.command import CODE, code_at
 from atoll.runtimes.interpreter import SYSTEM, Interpreter, within_any
 
 Line = tuple[str, str, str]
 
-CODE = "/computation"
 TEMPORARY = "/tmp"  # noqa: S108 -- the sandbox's own
 #: Where the guest programs appear, and the module that served processes import.
 GUEST = "/run/atoll/lib"
 SERVED = "/run/atoll/serve"
+#: Where the packages appear that Atoll lends to an algorithm.
+MODULES = "/run/atoll/modules"
 #: Where a warm parent has the folders from which sandboxes are made.
 HOST = "/run/atoll/host"
 #: Where a warm parent puts a sandbox together.
@@ -94,12 +96,19 @@ def programs(interpreter: Interpreter) -> Iterator[Line]:
     yield "read", str(_PROGRAMS / "coinstac"), f"{SERVED}/coinstac"
 
 
-def parents(interpreter: Interpreter, roots: Sequence[Path]) -> list[Line]:
+def lent(modules: Iterable[Path]) -> Iterator[Line]:
+    """Packages that an algorithm may import, each by itself: nothing of what lies beside it."""
+    for module in modules:
+        yield "read", os.path.realpath(module), f"{MODULES}/{module.name}"
+
+
+def parents(interpreter: Interpreter, roots: Sequence[Path], modules: Iterable[Path]) -> list[Line]:
     """What a warm parent sees: no seat's folder under a name that its libraries know."""
     return [
         *base(),
         ("memory", "mode=1777", TEMPORARY),
         *programs(interpreter),
+        *lent(modules),
         *_hides(interpreter, roots),
         ("folder", "", ROOT),
         *(("write", str(root), f"{HOST}{root}") for root in _outermost(roots)),
@@ -123,7 +132,7 @@ def seats(
     code = Path(os.path.realpath(launch.code))
     translate = _at_parent if within_parent else str
     system = [*base()]
-    tools = [*programs(interpreter)]
+    tools = [*programs(interpreter), *lent(launch.modules)]
     if within_parent:  # which has all these at their targets
         system = [
             (kind, target if kind in ("read", "device") else source, target)
@@ -135,19 +144,25 @@ def seats(
         ("write", translate(Path(os.path.realpath(launch.temporary))), TEMPORARY),
         *tools,
         *_hides(interpreter, [*roots, *(code / part for part in launch.masked), *_sources(launch)], code),
-        ("read", translate(code), CODE),
-        *_masks(code, [*launch.masked, *map(str, roots)]),
+        *_code(launch, translate),
+        *_masks(launch, [*launch.masked, *map(str, roots)]),
     ]
     for mount in launch.mounts:
-        lines.append(_shown(mount, code, lines, translate))
+        lines.append(_shown(mount, launch, lines, translate))
     return lines
+
+
+def _code(launch: Launch, translate: Callable[[Path], str]) -> Iterator[Line]:
+    if launch.code_name is not None:
+        yield "folder", "", CODE
+    yield "read", translate(Path(os.path.realpath(launch.code))), code_at(launch)
 
 
 def _at_parent(path: Path) -> str:
     return f"{HOST}{path}"
 
 
-def _shown(mount: Mount, code: Path, lines: Sequence[Line], translate: Callable[[Path], str]) -> Line:
+def _shown(mount: Mount, launch: Launch, lines: Sequence[Line], translate: Callable[[Path], str]) -> Line:
     source = Path(os.path.realpath(mount.source))
     target = os.path.normpath(mount.target)
     if not target.startswith("/") or target == "/":
@@ -158,22 +173,23 @@ def _shown(mount: Mount, code: Path, lines: Sequence[Line], translate: Callable[
         raise AlgorithmFailed(
             f"{str(mount.source)!r} can't be shown to the algorithm: there is no such file or folder"
         )
-    if target.startswith(CODE + "/"):
+    if target.startswith((at := code_at(launch)) + "/"):
         # The code is somebody's folder: no point to mount on may be made in it.
         covered = any(kind == "cover" and (target + "/").startswith(point + "/") for kind, _, point in lines)
-        if not covered and not (code / target.removeprefix(CODE + "/")).exists():
+        if not covered and not (launch.code / target.removeprefix(at + "/")).exists():
             raise AlgorithmFailed(
                 f"nothing can be shown to the algorithm at {mount.target!r}: its folder has no such file or folder"
             )
     return ("write" if mount.writable else "read"), translate(source), target
 
 
-def _masks(code: Path, masked: Iterable[str]) -> Iterator[Line]:
+def _masks(launch: Launch, masked: Iterable[str]) -> Iterator[Line]:
+    code = Path(os.path.realpath(launch.code))
     for part in masked:
         real = Path(os.path.realpath(code / part))
         if real == code or code not in real.parents:
             continue  # a link that leads out: what it names was never there
-        inside = f"{CODE}/{real.relative_to(code)}"
+        inside = f"{code_at(launch)}/{real.relative_to(code)}"
         if real.is_dir():
             yield "cover", "", inside
         elif real.exists():

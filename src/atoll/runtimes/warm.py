@@ -54,6 +54,8 @@ class Kind:
     libraries: tuple[str, ...]
     #: Put in front of the import path while the libraries are imported.
     path: tuple[str, ...] = ()
+    #: Packages that Atoll lends to the calls.
+    modules: tuple[Path, ...] = ()
     #: Variables that libraries read when they are imported.
     environment: tuple[tuple[str, str], ...] = ()
 

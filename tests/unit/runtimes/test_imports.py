@@ -164,3 +164,41 @@ def test_code_that_no_parser_takes_costs_only_time(code: Path, interpreter: Inte
     write(code / "local.py", "import alpha")
 
     assert ("alpha",) == find_libraries(code, (), interpreter)
+
+
+def test_single_file_is_read(code: Path, interpreter: Interpreter) -> None:
+    """Code may be one file: what lies beside it is not looked at."""
+    write(code / "mean.py", "import alpha, mean")
+    write(code / "other.py", "import gamma")
+    (interpreter.libraries[0] / "mean.py").touch()
+
+    assert ("alpha",) == find_libraries(code / "mean.py", (), interpreter, name="mean.py")
+    assert () == find_libraries(write_text(code / "table.csv"), (), interpreter, name="table.csv")
+
+
+def write_text(path: Path) -> Path:
+    write(path, "import alpha")
+    return path
+
+
+def test_package_hides_only_its_own_name(code: Path, interpreter: Interpreter) -> None:
+    """A part of a package is imported by the package's name, and hides no library."""
+    write(code / "gamma.py", "import alpha.x, code, named, gamma")
+    for name in ("code", "named"):
+        (interpreter.libraries[0] / name).mkdir()
+
+    assert ("alpha.x", "code", "gamma") == find_libraries(code, (), interpreter, name="named")
+
+
+def test_libraries_may_be_named_beside(code: Path, interpreter: Interpreter) -> None:
+    """What is named counts as if the code imported it, if it is installed; parts of it do, too."""
+    write(code / "local.py", "import gamma, beta")
+    write(code / "delta.py", "")
+    write(interpreter.libraries[0] / "space" / "part" / "__init__.py", "")
+    beside = ("alpha.tools.wrap", "missing.x", "delta", "space.part.wrap")
+
+    found = find_libraries(code, (), interpreter, beside=beside)
+
+    assert ("alpha.tools.wrap", "beta", "gamma", "space.part.wrap") == found
+    write(code / "late.py", "import os\nos.environ['A'] = 'b'\nimport alpha\n")
+    assert () == find_libraries(code, (), interpreter, beside=beside)

@@ -32,6 +32,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "source" / "editable.py").write_text("NAME = 'editable'")
     (libraries / "editable.pth").write_text(f"# a comment\n{folder / 'source'}\nimport sys\n")
     (libraries / "plain.py").write_text("NAME = 'plain'; import time; IMPORTED = time.monotonic()")
+    (libraries / "space").mkdir()  # without a file that makes it a package
+    (libraries / "space" / "part.py").write_text("import time; IMPORTED = time.monotonic()")
     (libraries / "threaded.py").write_text(
         "import threading, signal\nthreading.Thread(target=threading.Event().wait, daemon=True).start()"
     )
@@ -190,6 +192,19 @@ def test_libraries_are_imported_once(kind: str, environment: Path, tmp_path: Pat
     python = environment / "real" / "bin" / "python"
 
     replies = calls(make(kind, tmp_path, python), tmp_path, "import plain; print(plain.IMPORTED)", b"", b"")
+
+    assert (1 if kind.endswith("warm") else 2) == len({reply.output for reply in replies})
+
+
+def test_libraries_are_imported_ahead_where_a_launch_names_them(
+    kind: str, environment: Path, tmp_path: Path
+) -> None:
+    """A launch may know better than its code what calls will import."""
+    python = environment / "real" / "bin" / "python"
+    script = "print(__import__('pl' + 'ain').IMPORTED, __import__('space.part').part.IMPORTED)"
+    names = ("plain", "space.part", "missing")
+
+    replies = calls(make(kind, tmp_path, python), tmp_path, script, b"", b"", libraries=names)
 
     assert (1 if kind.endswith("warm") else 2) == len({reply.output for reply in replies})
 
