@@ -23,7 +23,7 @@ from atoll.dialects.vantage6.asking import Refused, read_task
 from atoll.dialects.vantage6.body import Call
 from atoll.engine.gate import Child, Gate, Part
 from atoll.engine.limits import STATUS_SECONDS_MAX
-from atoll.engine.running import HttpRequest, HttpResponse, whole
+from atoll.engine.running import Head, HttpRequest, HttpResponse, whole
 from atoll.model.errors import AtollError, LimitReached
 from atoll.model.work import Content, JobStatus, Seat
 
@@ -62,7 +62,7 @@ class NoFrames:
     def __aiter__(self) -> NoFrames:
         return self
 
-    async def __anext__(self) -> tuple[bytes, Content]:
+    async def __anext__(self) -> tuple[Head, Content]:
         """The end."""
         raise StopAsyncIteration
 
@@ -84,7 +84,7 @@ class Door:
         #: The round that was read last: its results may be asked for page by page.
         self._read: Child | None = None
 
-    def answers(self, head: bytes, body: Content) -> NoFrames:
+    def answers(self, head: Head, body: Content) -> NoFrames:
         """None: a vantage6 algorithm speaks HTTP."""
         return NoFrames()
 
