@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 from atoll.model.errors import SpecInvalid
-from atoll.simulator import coinstac, functions, vantage6
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.code import find_code
+from atoll.simulator.code import Code, find_code
+from atoll.simulator.image import starts_itself
 from atoll.simulator.prepared import Prepared
 
 #: Options that one family of dialects has and the other doesn't.
 _OF_COINSTAC = ("inputspec", "compspec", "directory", "pipeline", "entry")
 _OF_FUNCTIONS = ("federation", "function", "args", "databases", "at", "package", "extract", "preprocess")
+
+
+#: A line that imports vantage6's tools.
+_VANTAGE6 = re.compile(r"^\s*(?:from|import)\s+vantage6\b", re.MULTILINE)
 
 
 def prepare(asked: Arguments) -> Prepared:
@@ -19,18 +25,27 @@ def prepare(asked: Arguments) -> Prepared:
     Raises:
         SpecInvalid: with every fault that was found; with `strict`, also what is else tolerated.
     """
+    # What one dialect needs takes as long to import as a small run takes: the others' stays away.
     if asked.dialect == "coinstac" or (asked.dialect == "auto" and is_coinstac(asked)):
+        from atoll.simulator import coinstac  # Late, as said above.
+
         _refuse(asked, _OF_FUNCTIONS, "a COINSTAC computation")
         return coinstac.prepare(asked)
     _refuse(asked, _OF_COINSTAC, "an algorithm that is written as functions")
-    if asked.dialect == "functions":
-        return functions.prepare(asked, find_code(asked.path, asked.package))
-    if asked.dialect == "vantage6" or vantage6.starts_itself(asked.path):
+    if asked.dialect == "vantage6" or (asked.dialect == "auto" and _is_vantage6(asked)):
+        from atoll.simulator import vantage6  # Late, as said above.
+
         return vantage6.prepare(asked)
-    code = find_code(asked.path, asked.package)
-    if vantage6.is_vantage6(code):
-        return vantage6.prepare(asked)
-    return functions.prepare(asked, code)
+    from atoll.simulator import functions  # Late, as said above.
+
+    return functions.prepare(asked, find_code(asked.path, asked.package))
+
+
+def _is_vantage6(asked: Arguments) -> bool:
+    if starts_itself(asked.path):
+        return True
+    code: Code = find_code(asked.path, asked.package)
+    return any(_VANTAGE6.search(text) for text in code.sources().values())
 
 
 def is_coinstac(asked: Arguments) -> bool:

@@ -33,7 +33,7 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
     Raises:
         SpecInvalid: with every fault that was found.
     """
-    manifest = read_manifest(code.sources())
+    manifest = read_manifest(code.sources(), code.target)
     function = _find(asked, code, manifest)
     if asked.extract or asked.preprocess:
         raise SpecInvalid(

@@ -7,6 +7,7 @@ import posixpath
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 #: Where an algorithm's folder appears.
 _CODE = "/computation"
@@ -24,6 +25,15 @@ class Image:
     def program(self) -> str:
         """The name of what is started."""
         return posixpath.basename(self.command[0]) if self.command else ""
+
+
+def starts_itself(path: Path) -> bool:
+    """Whether a folder's Dockerfile starts a program of another language than Python."""
+    dockerfile = path / "Dockerfile"
+    if not path.is_dir() or not dockerfile.is_file():
+        return False
+    program = read_dockerfile(dockerfile.read_text(encoding="utf-8", errors="replace")).program
+    return bool(program) and not program.startswith(("python", "pip", "uv"))
 
 
 def read_dockerfile(text: str) -> Image:

@@ -31,7 +31,7 @@ from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import Wanted, offers_of, seats_for, wanted_databases, with_options
 from atoll.simulator.code import Code, find_code
 from atoll.simulator.functions import masked_with
-from atoll.simulator.image import Image, read_dockerfile
+from atoll.simulator.image import Image, read_dockerfile, starts_itself
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.tools import check_tools
 from atoll.simulator.world import Plan
@@ -43,20 +43,6 @@ _LIBRARIES = {
 }
 #: Signs that separate labels where vantage6 lists them.
 _SEPARATORS = frozenset(",;")
-
-
-def is_vantage6(code: Code) -> bool:
-    """Whether the code is written for vantage6's tools."""
-    return read_manifest(code.sources()).generation is not None
-
-
-def starts_itself(path: Path) -> bool:
-    """Whether a folder's Dockerfile starts a program of another language than Python."""
-    dockerfile = path / "Dockerfile"
-    if not path.is_dir() or not dockerfile.is_file():
-        return False
-    program = read_dockerfile(dockerfile.read_text(encoding="utf-8", errors="replace")).program
-    return bool(program) and not program.startswith(("python", "pip", "uv"))
 
 
 def prepare(asked: Arguments) -> Prepared:
@@ -152,7 +138,9 @@ def _steps(
     asked: Arguments, generation: int, function: Function, wanted: Sequence[Wanted], sites: tuple[Seat, ...]
 ) -> tuple[list[Step], list[bytes], list[str]]:
     """The steps of the run: data steps at all sites, then the function; with their messages and names."""
-    bodies, names, places = [], [], []
+    bodies: list[bytes] = []
+    names: list[str] = []
+    places: list[tuple[tuple[Seat, ...], Role]] = []
     if generation == 5:
         bodies, names = _data_steps(asked, wanted)
         places = [(sites, Role.SITE)] * len(bodies)
@@ -184,9 +172,11 @@ def _steps(
 
 def _data_steps(asked: Arguments, wanted: Sequence[Wanted]) -> tuple[list[bytes], list[str]]:
     """What is extracted, and what is made of it, before generation 5 computes."""
-    bodies, names = [], []
+    bodies: list[bytes] = []
+    names: list[str] = []
+    labels: list[str | None] = [each.label for each in wanted]
     package, method, arguments = _named(asked.extract or "", "--extract", READERS)
-    for label in [each.label for each in wanted] or [None]:
+    for label in labels or [None]:
         bodies.append(
             opening_body_5(
                 Action.DATA_EXTRACTION, method, arguments, database=label, dataframe=label, package=package
