@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from atoll.cli import given
 from atoll.cli.exits import UNUSABLE
 from atoll.cli.refusal import refuse
 from atoll.engine.limits import CALL_SECONDS_MAX, ITERATIONS_MAX
@@ -29,12 +30,66 @@ class DialectName(StrEnum):
 
     AUTO = "auto"
     COINSTAC = "coinstac"
+    VANTAGE6 = "vantage6"
+    FUNCTIONS = "functions"
 
 
 def command(
     path: Annotated[
-        Path, typer.Argument(help="A folder with a compspec.json, or a pipelinespec.json.")
+        Path,
+        typer.Argument(
+            help="A folder with a compspec.json, a pipelinespec.json, or a Python package or module."
+        ),
     ] = Path(),
+    federation: Annotated[
+        Path | None,
+        typer.Option("-f", "--federation", help="A federation.yaml: the sites and their databases."),
+    ] = None,
+    function: Annotated[str | None, typer.Option(metavar="NAME", help="The function to call.")] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="An argument of the function: JSON, or else text. May be repeated."
+        ),
+    ] = None,
+    args: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A JSON object of arguments. --arg wins over it.")
+    ] = None,
+    database: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL",
+            help="A database to ask for. May be repeated; the order counts. Default: each site's first.",
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="central|all|SITE,...",
+            help="Where the function runs. Default: what its decorator says, else at the first site.",
+        ),
+    ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The package to import. Default: what the Dockerfile names, else the folder's only one.",
+        ),
+    ] = None,
+    extract: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="vantage6 5: the function that reads the databases. Default: Atoll reads them.",
+        ),
+    ] = None,
+    preprocess: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:JSON",
+            help="vantage6 5: a step before the function, and its arguments. May be repeated.",
+        ),
+    ] = None,
     clients: Annotated[
         int | None,
         typer.Option(
@@ -101,28 +156,36 @@ def command(
     ] = None,
 ) -> int:
     """Run an algorithm on simulated sites, and show what it found."""
-    del dialect  # One dialect is known so far, and auto finds it.
-    asked = Arguments(
-        path=path,
-        clients=clients,
-        inputspec=inputspec,
-        compspec=compspec,
-        directory=directory,
-        pipeline=pipeline,
-        runtime=runtime.value,
-        python=python,
-        entry=entry,
-        output=output,
-        strict=strict,
-        seed=seed,
-        max_iterations=max_iterations,
-        call_seconds=call_seconds,
-        memory=memory,
-    )
-    # Imported here, so that --help and a wrong option answer at once.
-    from atoll.cli.conduct import conduct
-
     try:
+        asked = Arguments(
+            path=path,
+            dialect=dialect.value,
+            federation=federation,
+            function=function,
+            args=given.arguments(arg or (), args),
+            databases=given.databases(database or ()),
+            at=at,
+            package=package,
+            extract=given.steps("--extract", [extract])[0] if extract is not None else None,
+            preprocess=given.steps("--preprocess", preprocess or ()),
+            clients=clients,
+            inputspec=inputspec,
+            compspec=compspec,
+            directory=directory,
+            pipeline=pipeline,
+            runtime=runtime.value,
+            python=python,
+            entry=entry,
+            output=output,
+            strict=strict,
+            seed=seed,
+            max_iterations=max_iterations,
+            call_seconds=call_seconds,
+            memory=memory,
+        )
+        # Imported here, so that --help and a wrong option answer at once.
+        from atoll.cli.conduct import conduct
+
         return conduct(asked, kept=resume, iteration=from_iteration, as_json=as_json)
     except Unusable as error:
         refuse(type(error).__name__, str(error), as_json=as_json)
