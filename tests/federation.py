@@ -6,6 +6,7 @@ the world around them.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import textwrap
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from atoll.dialects.coinstac.convention import Convention, opening_body
-from atoll.engine.ports import Changes, Folder
+from atoll.engine.ports import Changes, ChildState
 from atoll.engine.running import Doorway, Launch, Reply, Request, Session, Style, whole
-from atoll.model.events import Event
+from atoll.model.events import Event, JobBroke, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Algorithm,
     Blob,
@@ -36,6 +37,7 @@ from atoll.model.work import (
 )
 from atoll.node.desk import Desk, Installed, SiteData
 from atoll.node.offer import Offer
+from atoll.node.shift import Shift
 from atoll.runtimes.inline import InlineRuntime
 from atoll.simulator.world import Ended, Plan, Settings, World, folders_of
 
@@ -180,6 +182,55 @@ class Heard:
         self.events.append((event, job, changes))
 
 
+class NoHub:
+    """A link to nowhere: what a test needs of a hub, it adds."""
+
+    async def listen(self) -> None:
+        """Nobody calls."""
+        raise NotImplementedError
+
+    async def claim(self) -> Ticket | None:
+        """There is no job."""
+        raise NotImplementedError
+
+    async def report(self, event: JobReported | JobBroke) -> None:
+        """Nobody hears."""
+        raise NotImplementedError
+
+    async def ask(self, event: RoundRequested, messages: Sequence[Message]) -> int:
+        """Nobody answers."""
+        raise NotImplementedError
+
+    async def child(self, run_id: RunId, job_id: JobId, number: int) -> ChildState:
+        """There is no child round."""
+        raise NotImplementedError
+
+    async def child_ended(self, run_id: RunId, job_id: JobId, number: int) -> None:
+        """There is no child round."""
+        raise NotImplementedError
+
+    async def give_up(self, event: RoundGivenUp) -> None:
+        """There is no child round."""
+        raise NotImplementedError
+
+    async def release(self, run_id: RunId, job_id: JobId, number: int) -> None:
+        """There is no child round."""
+        raise NotImplementedError
+
+    async def cancelled(self) -> JobId:
+        """Nobody ends a job."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def put_blob(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
+        """Nothing is sent."""
+        raise NotImplementedError
+
+    def get_blob(self, blob: Blob) -> AsyncIterator[bytes]:
+        """Nothing is received."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """Where an algorithm that is called by `FunctionRuntime` finds its folders."""
@@ -245,6 +296,11 @@ class _FunctionSession:
 
     async def close(self) -> None:
         self._runtime.closed.append(self._seat)
+
+
+def a_shift() -> Shift:
+    """A job's time at work, on a machine with room for it."""
+    return Shift(asyncio.Semaphore(), lambda: None)
 
 
 def installed(code: Path, *, aggregated: bool = True) -> Installed:

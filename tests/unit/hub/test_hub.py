@@ -42,9 +42,9 @@ class Counting(MemoryRunStore):
         self.asked.append("open_state")
         return await super().open_state(run_id, job_id)
 
-    async def apply(self, changes: Changes, message: Message | None = None) -> None:
+    async def apply(self, changes: Changes, messages: Sequence[Message] = ()) -> Sequence[Job]:
         self.asked.append("apply")
-        await super().apply(changes, message)
+        return await super().apply(changes, messages)
 
     async def next_job(self, seat: Seat) -> Job | None:
         self.asked.append("next_job")
@@ -145,7 +145,7 @@ def test_a_seat_speaks_about_its_own_jobs_alone() -> None:
         book = store._books[RUN]
 
         assert {"opening.0.0"} == set(book.messages)
-        return refusals, [job.status for job in book.jobs.values()]
+        return refusals, [job.status for job in book.rooms[0].jobs.values()]
 
     refusals, statuses = asyncio.run(speak())
 

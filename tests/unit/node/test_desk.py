@@ -17,6 +17,9 @@ from atoll.model.work import Role
 from atoll.node import guarded
 from atoll.node.desk import Desk, SiteData, look_at
 
+#: What a computation has at its seat.
+FOLDERS = (Folder.BASE, Folder.OUTPUT, Folder.TRANSFER, Folder.TEMPORARY)
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
@@ -40,7 +43,8 @@ def sit_down(desk: Desk, runtime: FunctionRuntime, *, step: int = 0, role: Role 
     async def begin() -> None:
         await desk.turn_to(step)
         ticket = make_ticket(desk.seat, step=step, role=role)
-        await desk.seat_down(ticket, installed(Path("code")), runtime, CallLimits())
+        chair = await desk.sit_down(ticket, installed(Path("code")), runtime, CallLimits())
+        chair.stand_up()
 
     asyncio.run(begin())
 
@@ -142,7 +146,7 @@ def test_the_aggregators_own_files_give_way_to_what_was_sent_first(tmp_path: Pat
     (own / "local0" / "sub" / "kept").write_text("own kept")
     desk = make_desk(tmp_path, REMOTE, look_at(own))
     asyncio.run(desk.turn_to(0))
-    with guarded.creating(desk.folders[Folder.BASE], "local0/model") as file:
+    with guarded.creating(desk.make(Folder.BASE), "local0/model") as file:
         file.write(b"sent model")
 
     sit_down(desk, FunctionRuntime(idle), role=Role.AGGREGATOR)
@@ -181,8 +185,8 @@ def test_a_step_starts_without_the_memory_the_session_and_the_temporary_files_of
     sit_down(desk, runtime)
     desk.cache["a"] = b"1"
     desk.outputs[0] = b"{}"
-    for folder in desk.folders.values():
-        (folder / "left").write_text("left")
+    for folder in FOLDERS:
+        (desk.folders[folder] / "left").write_text("left")
     (desk.folders[Folder.TEMPORARY] / "sub").mkdir()
     (desk.folders[Folder.BASE] / "a.csv").unlink()
 
@@ -201,8 +205,8 @@ def test_a_step_starts_without_the_memory_the_session_and_the_temporary_files_of
 def test_what_a_run_received_ends_with_it_and_its_output_and_log_stay(tmp_path: Path, site: Path) -> None:
     desk, runtime = make_desk(tmp_path, data=look_at(site)), FunctionRuntime(idle)
     sit_down(desk, runtime)
-    for folder in desk.folders.values():
-        (folder / "file").write_text("content")
+    for folder in FOLDERS:
+        (desk.folders[folder] / "file").write_text("content")
     desk.log.write_text("log")
 
     asyncio.run(desk.close())

@@ -20,7 +20,9 @@ from tests.federation import (
     Algorithmic,
     FunctionRuntime,
     Heard,
+    NoHub,
     Room,
+    a_shift,
     blob_of,
     in_chunks,
     installed,
@@ -32,6 +34,7 @@ from tests.federation import (
 from atoll.engine import limits
 from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Folder
+from atoll.engine.running import whole
 from atoll.model.errors import LimitReached
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import Blob, Message, MessageId, Role, Seat, Ticket, Work
@@ -40,13 +43,12 @@ from atoll.node.hooks import push
 from atoll.node.runner import Runner
 from atoll.stores.memory import MemoryBlobStore
 
-OPENING = Message(
-    id=MessageId("opening"), sender=Seat("submitter"), readers=(), body=b'{"inputs":[["a",{"value":1}]]}'
-)
+INPUTS = b'{"inputs":[["a",{"value":1}]]}'
+OPENING = Message(id=MessageId("opening"), sender=Seat("submitter"), readers=(), body=INPUTS)
 
 
 @dataclass
-class Shelf:
+class Shelf(NoHub):
     """The hub, as far as a runner asks it for anything: blobs, and in which order they came."""
 
     blobs: MemoryBlobStore = field(default_factory=MemoryBlobStore)
@@ -60,18 +62,6 @@ class Shelf:
     def get_blob(self, blob: Blob) -> AsyncIterator[bytes]:
         """A file's content."""
         return self.blobs.get(blob)
-
-    async def listen(self) -> None:
-        """Nobody listens here."""
-        raise NotImplementedError
-
-    async def claim(self) -> Ticket | None:
-        """Tickets are made by the tests."""
-        raise NotImplementedError
-
-    async def report(self, event: JobReported | JobBroke) -> None:
-        """Reports are looked at by the tests."""
-        raise NotImplementedError
 
 
 class Seating:
@@ -98,7 +88,7 @@ class Seating:
         """Run jobs one after another."""
 
         async def one_by_one() -> list[JobReported | JobBroke]:
-            return [await self.runner.work(ticket) for ticket in tickets]
+            return [await self.runner.work(ticket, a_shift()) for ticket in tickets]
 
         return asyncio.run(one_by_one())
 
@@ -196,7 +186,7 @@ def test_a_large_body_travels_beside_its_message(tmp_path: Path) -> None:
 
     fits, exceeds = map(message_of, seating.work(opening(), later))
 
-    assert limits.BODY_BYTES_INSIDE_MAX == len(fits.body)
+    assert limits.BODY_BYTES_INSIDE_MAX == len(whole(fits.body))
     assert fits.body_blob is None
     assert b"" == exceeds.body
     assert exceeds.body_blob is not None
@@ -206,8 +196,8 @@ def test_a_large_body_travels_beside_its_message(tmp_path: Path) -> None:
 
 def test_a_body_that_came_beside_its_message_is_fetched(tmp_path: Path) -> None:
     seating = Seating(tmp_path, echo)
-    blob = blob_of(OPENING.body, "body")
-    asyncio.run(seating.shelf.blobs.put(blob, in_chunks(OPENING.body)))
+    blob = blob_of(INPUTS, "body")
+    asyncio.run(seating.shelf.blobs.put(blob, in_chunks(INPUTS)))
 
     (event,) = seating.work(make_ticket(inbox=(replace(OPENING, body=b"", body_blob=blob),)))
 
@@ -233,7 +223,10 @@ def test_a_call_is_seeded_as_its_ticket_says(tmp_path: Path) -> None:
         seed_for=seed_for,
     )
 
-    asyncio.run(runner.work(opening()))
+    async def work() -> None:
+        await runner.work(opening(), a_shift())
+
+    asyncio.run(work())
 
     assert [1] == seeds
 
@@ -320,7 +313,7 @@ def test_the_aggregator_finds_each_sites_files_under_the_sites_name(tmp_path: Pa
         "local0/sub/model": "local0",
         "local1/f": "f",
         "local1/sub/model": "local1",
-    } == json.loads(message_of(event).body)
+    } == json.loads(whole(message_of(event).body))
 
 
 def test_a_site_finds_its_own_files_and_what_the_aggregator_sent(tmp_path: Path) -> None:
@@ -333,8 +326,8 @@ def test_a_site_finds_its_own_files_and_what_the_aggregator_sent(tmp_path: Path)
 
     first, second = seating.work(opening(), make_ticket(iteration=2, inbox=(sent,)))
 
-    assert {"a": "own a", "b": "own b"} == json.loads(message_of(first).body)
-    assert {"a": "own a", "b": "sent b", "sub/c": "sent c"} == json.loads(message_of(second).body)
+    assert {"a": "own a", "b": "own b"} == json.loads(whole(message_of(first).body))
+    assert {"a": "own a", "b": "sent b", "sub/c": "sent c"} == json.loads(whole(message_of(second).body))
     assert "own b" == (site / "b").read_text()
 
 
@@ -372,7 +365,7 @@ def test_a_steps_files_are_carried_into_the_base_folder_of_the_next(tmp_path: Pa
         opening(), make_ticket(work=Work.DELIVER, inbox=(left,)), make_ticket(step=1, inbox=(asks,))
     )
 
-    assert {"a": "a", "sub/b": "sub/b", "sub/c": "sub/c"} == json.loads(message_of(events[2]).body)
+    assert {"a": "a", "sub/b": "sub/b", "sub/c": "sub/c"} == json.loads(whole(message_of(events[2]).body))
 
 
 # --- A job that does not ----------------------------------------------------------------------
