@@ -45,9 +45,9 @@ class Source:
         found: dict[str, str] = {}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
-                for alias in node.names:
-                    first = alias.name.partition(".")[0]
-                    found[alias.asname or first] = alias.name if alias.asname else first
+                for imported in node.names:
+                    top = imported.name.partition(".")[0]
+                    found[imported.asname or top] = imported.name if imported.asname else top
             elif isinstance(node, ast.ImportFrom):
                 origin = self._origin(node)
                 found.update((alias.asname or alias.name, f"{origin}.{alias.name}") for alias in node.names)
@@ -56,13 +56,13 @@ class Source:
                 found[statement.name] = f"{self.module}.{statement.name}"
             elif isinstance(statement, ast.Assign | ast.AnnAssign):
                 targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-                origin = written(statement.value) if statement.value else None
-                first = (origin or "").partition(".")[0]
+                value = written(statement.value) if statement.value else None
+                first = (value or "").partition(".")[0]
                 for target in targets:
                     if not isinstance(target, ast.Name):
                         continue
-                    if origin and first in found and first != target.id:
-                        found[target.id] = found[first] + origin.removeprefix(first)
+                    if value and first in found and first != target.id:
+                        found[target.id] = found[first] + value.removeprefix(first)
                     else:
                         found[target.id] = f"{self.module}.{target.id}"
         found.pop("*", None)
@@ -188,15 +188,27 @@ def parse(text: str) -> ast.Module:
         raise Unreadable(1, "is nested too deeply to be read") from None
 
 
+def read_expression(text: str) -> ast.expr | None:
+    """An annotation that is written as text; None where it is none."""
+    try:
+        (statement,) = parse(text.strip()).body
+    except (Unreadable, ValueError):
+        return None
+    return statement.value if isinstance(statement, ast.Expr) else None
+
+
 def executed(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
     """The statements that may run when a module is loaded: those within ``if`` and ``try`` too."""
-    for statement in body:
+    waiting = list(body)[::-1]
+    while waiting:
+        statement = waiting.pop()
         yield statement
-        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            for name in ("body", "orelse", "finalbody"):
-                yield from executed(getattr(statement, name, []))
-            for handler in getattr(statement, "handlers", []):
-                yield from executed(handler.body)
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        inner: list[ast.stmt] = list(getattr(statement, "body", []))
+        for handler in getattr(statement, "handlers", []):
+            inner += handler.body
+        waiting += [*inner, *getattr(statement, "orelse", []), *getattr(statement, "finalbody", [])][::-1]
 
 
 def written(node: ast.expr) -> str | None:
