@@ -53,10 +53,19 @@ class _Lane:
 
 
 class Turnstile:
-    """Lets claims and reports of a round pass in the order of the dice. A hub's listener."""
+    """Lets claims and reports of a round pass in the order of the dice. A hub's listener.
 
-    def __init__(self, dice: Dice) -> None:
+    Args:
+        dice: draws the order.
+        apart: whether reports have an order of their own. Else they come in that of the claims,
+            which costs less: who is called first is mostly done first.
+    """
+
+    def __init__(self, dice: Dice, *, apart: bool = True) -> None:
         self._dice = dice
+        self._apart = apart
+        #: Rung in the order of the dice, so that who claims first is woken first.
+        self._bells: dict[Seat, asyncio.Event] = {}
         self._claims: dict[int, _Lane] = {}
         self._reports: dict[int, _Lane] = {}
         #: The rounds in which a seat has a job that it has not claimed.
@@ -85,6 +94,12 @@ class Turnstile:
             self._close(changes.cancel_round)
         if changes.cancel_below is not None:
             self._close_below(changes.cancel_below)
+
+    async def listen(self, seat: Seat) -> None:
+        """Wait until there may be a job for this seat."""
+        bell = self._bell(seat)
+        await bell.wait()
+        bell.clear()
 
     def next_claim(self, seat: Seat) -> int | None:
         """The round of the next job of this seat, if it has one; whoever asks is to claim it."""
@@ -127,8 +142,16 @@ class Turnstile:
         self._claims[number] = _Lane(seats)
         for seat in seats:
             self._unclaimed.setdefault(seat, deque()).append(number)
-        self._dice.shuffle(seats)
+            self._bell(seat).set()
+        if self._apart:
+            self._dice.shuffle(seats)
         self._reports[number] = _Lane(seats)
+
+    def _bell(self, seat: Seat) -> asyncio.Event:
+        bell = self._bells.get(seat)
+        if bell is None:
+            bell = self._bells[seat] = asyncio.Event()
+        return bell
 
     def _close(self, number: int) -> None:
         self._parents.pop(number, None)
@@ -155,7 +178,7 @@ class LocalLink:
         self._turnstile = turnstile
 
     async def listen(self) -> None:
-        await self._hub.listen(self._seat)
+        await self._turnstile.listen(self._seat)
 
     async def claim(self) -> Ticket | None:
         while (number := self._turnstile.next_claim(self._seat)) is not None:

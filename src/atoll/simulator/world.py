@@ -77,7 +77,8 @@ class World:
         self._plan = plan
         self._settings = settings
         self._blobs = FolderBlobStore(settings.scratch / "blobs")
-        turnstile = Turnstile(SeededDice(settings.seed or 0))
+        # Who asks for a seed wants to see that no order matters; else reports come as claims did.
+        turnstile = Turnstile(SeededDice(settings.seed or 0), apart=settings.seed is not None)
         self._hub = Hub(MemoryRunStore(), self._blobs, CHOREOGRAPHIES, (turnstile, *listeners))
         slot = asyncio.Semaphore(settings.slots)
         self._agents = [self._agent(seat, turnstile, slot, observer) for seat in self._seats()]
