@@ -18,17 +18,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from atoll.dialects.vantage6.built_in import PACKAGES
 from atoll.model.errors import InputMissing, SpecInvalid
 
 #: What can't be in a dataframe's name: the signs between names in a variable, and in a path.
 _NOT_IN_A_NAME = frozenset(",;/\\\0")
 #: A file of the workbench that is no dataframe.
 _STATE = "session_state"
-
-#: Where generation 5 has readers for every type of database.
-READERS = "vantage6.algorithm.data_extraction"
-#: Where it has functions that prepare dataframes.
-PREPARERS = "vantage6.algorithm.preprocessing"
 
 
 class Action(Enum):
@@ -68,16 +64,16 @@ class Call:
     database: str | None = None
     #: Generation 5: the name of what the call makes. None: that of what it reads.
     dataframe: str | None = None
-    #: `READERS` or `PREPARERS`, where the function is one of those. None: the algorithm's own.
+    #: One of `PACKAGES`, where the function comes with generation 5. None: the algorithm's own.
     package: str | None = None
 
     def __post_init__(self) -> None:
         # A site agrees to an algorithm. Nobody may call another module's functions in its name.
         makes_data = self.action is not None and self.action.makes_data
-        if self.package is not None and (self.package not in (READERS, PREPARERS) or not makes_data):
+        if self.package is not None and (self.package not in PACKAGES or not makes_data):
             raise SpecInvalid(
-                f"a function of {self.package} can't be called: expected one of the algorithm's own, or for "
-                f"data steps of generation 5 one of {READERS} or {PREPARERS}"
+                f"a function of {self.package} can't be called: expected one of the algorithm's own, or in a "
+                f"data step of generation 5 one of {', '.join(sorted(PACKAGES))}"
             )
         named = [name for group in self.dataframes or () for name in group]
         for name in (*named, *([] if self.dataframe is None else [self.dataframe])):
@@ -192,7 +188,7 @@ def opening_body_5(
         database: what a data extraction reads. None: the first of each site.
         dataframe: the name of what a data extraction or preprocessing makes. None: that of what
             it reads.
-        package: `READERS` or `PREPARERS`, where the function is one of those and not the algorithm's own.
+        package: one of `PACKAGES`, where the function comes with generation 5. None: the algorithm's own.
 
     Raises:
         SpecInvalid: a dataframe can't have such a name, or there is no function to call.

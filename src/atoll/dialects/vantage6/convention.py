@@ -18,7 +18,7 @@ from typing import Any
 
 from atoll.dialects.vantage6 import body, environment, failing, identity, token
 from atoll.dialects.vantage6.body import Action, Call
-from atoll.dialects.vantage6.extraction import default_extraction
+from atoll.dialects.vantage6.built_in import default_extraction
 from atoll.dialects.vantage6.rest import Door
 from atoll.dialects.vantage6.wrapping import COLUMNS, WRAPPER, with_columns
 from atoll.engine.gate import Gate
