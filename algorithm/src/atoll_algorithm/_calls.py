@@ -104,7 +104,7 @@ def progress(fraction: Optional[float], text: str = "") -> None:
         return
     if fraction is not None:
         fraction = float(fraction)
-        fraction = None if fraction != fraction else min(1.0, max(0.0, fraction))  # noqa: PLR0124 -- NaN
+        fraction = None if fraction != fraction else min(1.0, max(0.0, fraction))  # noqa: PLR0124 -- NaN alone differs from itself
     call.say({"say": "progress", "fraction": fraction, "text": str(text)})
 
 

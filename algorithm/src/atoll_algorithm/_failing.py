@@ -52,6 +52,10 @@ def frames_of(error: BaseException) -> List[List[Any]]:
 
 def print_error(seat: str, error: BaseException) -> None:
     """Write an exception with its traceback to standard error, which is the site's own log."""
+    if isinstance(error, AlgorithmError) and error.__cause__ is None and not frames_of(error):
+        # The algorithm's own code isn't part of it: a traceback would show this package's alone.
+        sys.stderr.write("%s: %s\n" % (type(error).__name__, error))
+        return
     import traceback  # it takes milliseconds, and most calls return
 
     traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)

@@ -136,6 +136,9 @@ def partial(function: Optional[Any] = None, *, kind: Kind = None) -> Any:
     ``random.Random`` or ``numpy.random.Generator`` a seeded generator; `Sites` the sites. All
     others are arguments. The function stays callable as it is: ``moments(frame, column="age")``.
 
+    A table is the call's own, to be changed at will. Arrays among the arguments are read where
+    they came in, and can't be written to: ``weights = weights + step``, not ``weights += step``.
+
     Args:
         function: The function. It must not be called for this: ``@partial`` is enough.
         kind: What leaves, in the vocabulary of SACRO's statbarns: one word, or one for each key

@@ -158,7 +158,7 @@ class Meeting:
             said: Any = {"atoll.result": self._run()}
         except _Abandoned:
             return
-        except BaseException as error:
+        except BaseException as error:  # the top of a thread: who listens raises it again
             said = error
         self._over = True
         self._said.put(said)

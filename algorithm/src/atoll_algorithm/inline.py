@@ -154,7 +154,8 @@ class Algorithm:
             head: ``{"do": "call", ...}``. A database may be a frame in memory, under ``table``.
             body: The container that names the function and holds its arguments.
             ask: Answers what the function asks. It is called in the thread that calls this.
-                None: the function can't ask, and what it says of its progress is dropped.
+                None: the function can't ask, and what it says of its progress is dropped. What an
+                all-reduce function says of its progress comes from the thread that it runs in.
 
         Returns:
             ``{"say": "returned"}`` with a container, or ``{"say": "failed", ...}`` with nothing.
