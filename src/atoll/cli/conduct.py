@@ -8,9 +8,10 @@ import signal
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from atoll.cli.exits import DONE, FAILED, INTERRUPTED
+from atoll.cli.progress import Progress
 from atoll.cli.refusal import print_document
 from atoll.model.errors import SpecInvalid
 from atoll.simulator import simulation
@@ -21,6 +22,12 @@ from atoll.simulator.watch import Watcher
 T = TypeVar("T")
 
 
+class _View(Watcher, Protocol):
+    """A watcher that keeps what it has heard; None where nothing began."""
+
+    progress: Progress | None
+
+
 def conduct(asked: Arguments, *, kept: Path | None, iteration: int | None, as_json: bool) -> int:
     """Simulate, or repeat an iteration; show the end, and return the exit status.
 
@@ -28,37 +35,47 @@ def conduct(asked: Arguments, *, kept: Path | None, iteration: int | None, as_js
         Unusable: what was asked for can't be begun.
     """
     with _prints_aside(as_json=as_json):
-        step, document = _carry_out(asked, kept, iteration)
+        step, document, heard = _carry_out(asked, kept, iteration)
     if as_json:
         print_document(document)
     # Imported here and in `_watcher`, so that a run begins before anything is drawn.
     from atoll.cli.output import console, show
 
-    show(step, document, console(error=as_json), with_result=not as_json)
+    show(step, document, console(error=as_json), with_result=not as_json, heard=heard)
     return _status(document)
 
 
 def _carry_out(
     asked: Arguments, folder: Path | None, iteration: int | None
-) -> tuple[PreparedStep, dict[str, Any]]:
+) -> tuple[PreparedStep, dict[str, Any], Progress | None]:
     if (folder is None) != (iteration is None):
         raise SpecInvalid("--resume FOLDER and --from ITERATION go together: which iteration of which run?")
     if folder is None or iteration is None:
-        prepared, report = _run(simulation.simulate(asked, lambda: _watcher(asked)))
-        return prepared.steps[-1], report.document()
+        views: list[_View] = []
+
+        def watch() -> Watcher:
+            views.append(_watcher(asked))
+            return views[-1]
+
+        prepared, report = _run(simulation.simulate(asked, watch))
+        return prepared.steps[-1], report.document(), views[-1].progress
     # Imported here for the start-up time of everything else.
     from atoll.simulator import resume
 
     kept = resume.find(folder, iteration)
     asked = kept.changed_by(asked)
-    prepared, report = _run(resume.repeat(kept, asked, _watcher(asked)))
-    return prepared.steps[kept.step], report.document()
+    view = _watcher(asked)
+    prepared, report = _run(resume.repeat(kept, asked, view))
+    return prepared.steps[kept.step], report.document(), view.progress
 
 
-def _watcher(asked: Arguments) -> Watcher:
-    from atoll.cli.output import watcher  # Late, as above.
+def _watcher(asked: Arguments) -> _View:
+    # Late, as above. Whoever watches is made when the algorithm has been read.
+    from atoll.cli.output import watcher
+    from atoll.simulator.dialects import is_coinstac
 
-    return watcher(inline=asked.runtime == "inline")
+    iterates = asked.dialect == "coinstac" or (asked.dialect == "auto" and is_coinstac(asked))
+    return watcher(inline=asked.runtime == "inline", iterates=iterates)
 
 
 def _run(work: Coroutine[None, None, T]) -> T:

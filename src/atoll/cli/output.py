@@ -11,14 +11,19 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from atoll.cli.amounts import counted
 from atoll.cli.escape import escape
-from atoll.cli.live import LiveView, PlainView
+from atoll.cli.live import LiveView
+from atoll.cli.plain import PlainView
+from atoll.cli.progress import Progress
 from atoll.simulator.prepared import PreparedStep
 
 #: Columns where the output is no terminal that says how wide it is.
 _WIDTH = 100
 #: Sites whose own results are shown, where each has one.
 _SITES_SHOWN_MAX = 10
+#: Functions at sites whose failures are named.
+_FAILURES_SHOWN_MAX = 10
 
 
 def console(*, error: bool) -> Console:
@@ -28,36 +33,91 @@ def console(*, error: bool) -> Console:
     return Console(stderr=error, width=width, highlight=False)
 
 
-def watcher(*, inline: bool) -> LiveView | PlainView:
+def watcher(*, inline: bool, iterates: bool) -> LiveView | PlainView:
     """What shows a run while it goes on: on standard error, so that results can be piped.
 
     Inline code may stop in a debugger, which a picture that redraws itself would paint over.
+
+    Args:
+        inline: whether code runs in this process.
+        iterates: whether iterations are counted: a function is called once.
     """
     target = console(error=True)
-    return LiveView(target) if target.is_terminal and not inline else PlainView(target)
+    kind = LiveView if target.is_terminal and not inline else PlainView
+    return kind(target, iterates=iterates)
 
 
-def show(step: PreparedStep, document: Mapping[str, Any], target: Console, *, with_result: bool) -> None:
-    """Show a run's end: the result as its last step asks, or why there is none; and where all lies."""
+def show(
+    step: PreparedStep,
+    document: Mapping[str, Any],
+    target: Console,
+    *,
+    with_result: bool,
+    heard: Progress | None = None,
+) -> None:
+    """Show a run's end: the result as its last step asks, or why there is none; and where all lies.
+
+    Args:
+        step: the last step.
+        document: what a program is told.
+        target: where it is shown.
+        with_result: whether the result is shown, and not only where it lies.
+        heard: what was heard of the run while it went on.
+    """
     folder = Path(document["output"])
-    if document["status"] == "done":
-        if with_result:
-            _show_result(step, document, folder, target)
+    done = document["status"] == "done"
+    if done and with_result:
+        _show_result(step, document, folder, target)
+    if not done:
+        _show_error(document, target)
+    _show_failures(heard, folder, target, done=done)
+    if done:
         name = "result.json" if (folder / "result.json").exists() else "run.json"
-        target.print(_line("", f"The run is done, after {_extent(document)}. All of it: {folder / name}"))
-        return
+        target.print(
+            _line("", f"The run is done, after {_extent(document, heard)}. All of it: {folder / name}")
+        )
+    else:
+        target.print(_line("", f"What was kept of the run: {folder}"))
+
+
+def _show_error(document: Mapping[str, Any], target: Console) -> None:
     error = document["error"]
-    target.print(_line("bold red", f"The run failed{_where(error)}: {error['type']}"))
+    target.print(_line("bold red", f"The run failed{_where(document)}: {error['type']}"))
     target.print(Text(escape(error["message"], keep_lines=True)))
     if error.get("log"):
         target.print(_line("", f"The full log: {error['log']}"))
-    target.print(_line("", f"What was kept of the run: {folder}"))
+    if _has_functions(document) and error["type"] == "AlgorithmFailed":
+        remedy = "To look closer: the same command with --runtime inline, and a breakpoint() in the function."
+        target.print(_line("dim", remedy))
+
+
+def _show_failures(heard: Progress | None, folder: Path, target: Console, *, done: bool) -> None:
+    """Calls that functions asked for and got no answer to: where a run is done, it went on without."""
+    if heard is None:
+        return
+    failures = [(name, seat, "failed", count) for (name, seat), count in heard.failures.items()]
+    if done:  # Else they were given up because the run ended.
+        failures += [(name, seat, "was late", count) for (name, seat), count in heard.given_up.items()]
+    for name, seat, how, count in failures[:_FAILURES_SHOWN_MAX]:
+        often = f", {count:,} times" if count > 1 else ""
+        log = folder / "logs" / f"{seat}.log"
+        where = f". Its log: {log}" if log.exists() else ""
+        target.print(_line("yellow", f"{name or 'A call'} {how} at {seat}{often}{where}"))
+    if len(failures) > _FAILURES_SHOWN_MAX:
+        more = counted(len(failures) - _FAILURES_SHOWN_MAX, "more function")
+        target.print(
+            _line("yellow", f"… and {more} at other sites. Every call is in {folder / 'events.jsonl'}")
+        )
 
 
 def _show_result(step: PreparedStep, document: Mapping[str, Any], folder: Path, target: Console) -> None:
     # Imported here for the start-up time of commands that only print a document.
-    from atoll.cli.display import render
+    from atoll.cli.display import render, render_value
 
+    if _has_functions(document):
+        value = document["result"] if step.aggregated else document["results"]
+        render_value(target, value, title=step.name)
+        return
     options: dict[str, Any] = {"display": step.display, "outputs": step.outputs, "folder": folder}
     options["inputs"] = step.inputs
     if step.aggregated:
@@ -70,18 +130,32 @@ def _show_result(step: PreparedStep, document: Mapping[str, Any], folder: Path, 
         target.print(_line("", f"{len(results) - _SITES_SHOWN_MAX} more sites have results in result.json."))
 
 
-def _extent(document: Mapping[str, Any]) -> str:
-    iterations = document["iterations"]
-    sites = len(document["sites"])
-    return (
-        f"{iterations} iteration{'s' * (iterations != 1)} at {sites} site{'s' * (sites != 1)} "
-        f"in {document['seconds']:.2f} s"
-    )
+def _has_functions(document: Mapping[str, Any]) -> bool:
+    """Whether the algorithm is written as functions: then it has results, and no wishes about them."""
+    return bool(document["dialect"] != "coinstac")
 
 
-def _where(error: Mapping[str, Any]) -> str:
+def _extent(document: Mapping[str, Any], heard: Progress | None) -> str:
+    """How much was done, where and in what time."""
+    seconds, sites = f"{document['seconds']:.2f} s", document["sites"]
+    if not _has_functions(document):
+        iterations = counted(document["iterations"], "iteration")
+        return f"{iterations} at {counted(len(sites), 'site')} in {seconds}"
+    called = [site for site in sites if heard is None or site in set(heard.called())]
+    took_part = counted(len(sites), "site")
+    if len(called) < len(sites):
+        named = ", ".join(called) if len(called) <= _SITES_SHOWN_MAX else f"{len(called):,}"
+        took_part = f"{named} of {took_part}"
+    calls = counted(heard.call_count, "call") if heard is not None else "calls"
+    return f"{calls} at {took_part} in {seconds}"
+
+
+def _where(document: Mapping[str, Any]) -> str:
+    error = document["error"]
     if error.get("site") is None:
         return ""
+    if _has_functions(document):
+        return f" at {error['site']}"
     step = f"step {error['step']}, " if error.get("step") else ""
     return f" at {error['site']} ({step}iteration {error['iteration']})"
 

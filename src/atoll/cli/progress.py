@@ -8,15 +8,21 @@ one event old in one place and new in another, and is right again a moment later
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from atoll.cli.calls import Asking, ChildRound, Part
+from atoll.cli.escape import escape
 from atoll.model.work import Role, Seat
 
 #: Calls of a seat, and iterations of a run, that are kept for the strip.
 RECENT_MAX = 32
+#: Functions at seats whose failures are counted apart.
+_FAILURES_MAX = 1_000
+#: Characters of what a call says of itself.
+_TEXT_MAX = 200
 
 
 class Doing(Enum):
@@ -25,18 +31,39 @@ class Doing(Enum):
     NOT_CALLED = "not called"  #: never called so far
     WAITS = "waits"
     WORKING = "working"
+    ASKS = "asks"  #: its only call waits for calls that it has asked for
     DONE = "done"
     FAILED = "failed"
-    STOPPED = "stopped"  #: the run ended while it worked
+    STOPPED = "stopped"  #: the run, or who asked for it, waited no longer while it worked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRound:
-    """The round that a call belongs to."""
+    """The main round that a call belongs to."""
 
     step: int
     iteration: int
     role: Role
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A call under way."""
+
+    #: The function that is called; empty in a computation that has no functions.
+    name: str
+    began: float
+    #: The child round that it is of; None in a main round.
+    round: ChildRound | None
+    #: What it has asked for, if it has.
+    asking: Asking | None = None
+    fraction: float | None = None
+    text: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for calls that it has asked for."""
+        return self.asking is not None and bool(self.asking.open)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,25 +72,60 @@ class SeatProgress:
 
     seat: Seat
     role: Role
-    #: When the calls under way began. A site that also combines may have one of each role.
-    started: dict[Role, float] = field(default_factory=dict)
-    #: The round of its last call.
+    #: The calls under way, by the number of their round. A site that combines may have a call
+    #: that waits and one that works, and one that was asked for may ask in its turn.
+    calls: dict[int, Call] = field(default_factory=dict)
+    #: Child rounds that call it and have not begun here.
+    queued: int = 0
+    #: The main round of its last call.
     called: CallRound | None = None
     last_seconds: float | None = None
     sent_bytes: int = 0
+    #: Whether its last call failed, or is waited for no longer.
     failed: bool = False
+    given_up: bool = False
     #: Seconds of its last calls, the latest last.
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_MAX))
 
-    def working_since(self) -> float | None:
-        """When the longest of its calls under way began."""
-        return min(tuple(self.started.values()), default=None)
+    def at_work(self) -> Call | None:
+        """The call that works and not only waits: the longest, if there are several."""
+        return min(
+            (call for call in tuple(self.calls.values()) if not call.waits),
+            key=lambda call: call.began,
+            default=None,
+        )
+
+    def busy_since(self) -> float | None:
+        """When the call at work began; if all wait, the longest of them."""
+        call = self.at_work()
+        return call.began if call else min((call.began for call in tuple(self.calls.values())), default=None)
 
 
 class Progress:
-    """Writes down what a watcher hears. Every method that hears costs the same at any size."""
+    """Writes down what a watcher hears. Every method that hears costs the same at any size.
 
-    def __init__(self, *, sites: Sequence[Seat], steps: Sequence[str], runtime: str, now: float) -> None:
+    Only `asked` and `answered` look at every seat of their round.
+    """
+
+    def __init__(
+        self,
+        *,
+        sites: Sequence[Seat],
+        steps: Sequence[str],
+        runtime: str,
+        now: float,
+        iterates: bool = True,
+    ) -> None:
+        """Begin.
+
+        Args:
+            sites: their names, in order.
+            steps: the names of the steps.
+            runtime: how code is run.
+            now: the time.
+            iterates: whether somebody counts iterations: a function is called once.
+        """
+        self.iterates = iterates
         self.steps = tuple(steps)
         self.runtime = runtime
         self.began = now
@@ -72,53 +134,161 @@ class Progress:
         self.iteration_count = 0
         self.call_count = 0
         self.sent_bytes = 0
-        #: Seconds of the last iterations, the latest last.
+        #: Child rounds that were asked for, by whomever.
+        self.asked_count = 0
+        #: Whether any call has told how far it is.
+        self.told = False
+        #: Seconds of the last iterations, or of the last child rounds; the latest last.
         self.recent: deque[float] = deque(maxlen=RECENT_MAX)
+        #: The calls of the main round that have asked, in the order in which they first did.
+        self.askers: dict[Seat, Asking] = {}
+        #: Calls of child rounds that failed, or were given up, by function and seat.
+        self.failures: Counter[tuple[str, Seat]] = Counter()
+        self.given_up: Counter[tuple[str, Seat]] = Counter()
         self._iteration_began = now
+        self._main_number = -1
+        self._rounds: dict[int, tuple[Asking, ChildRound]] = {}
         self._seats = {seat: SeatProgress(seat=seat, role=Role.SITE) for seat in sites}
 
-    def job_started(self, *, seat: Seat, role: Role, step: int, iteration: int, now: float) -> bool:
-        """Write down a call; tells whether it opens an iteration."""
-        known = self._seats.get(seat)
-        if known is None:
-            known = self._seats[seat] = SeatProgress(seat=seat, role=role)
+    def asked(
+        self, *, number: int, name: str, asker: Seat, within: int, seats: Sequence[Seat], now: float
+    ) -> None:
+        """Write down that a call waits for others."""
+        known = self._seat(asker, Role.SITE)
+        call = known.calls.get(within)
+        if call is None:  # It has ended, or nobody saw it begin.
+            call = Call(name="", began=now, round=None)
+        if call.asking is None:
+            call.asking = Asking(name=call.name, seat=asker, began=call.began)
+            call.asking.fraction, call.asking.text = call.fraction, call.text
+            askers = self.askers if call.round is None else call.round.askers
+            askers[asker] = call.asking
+        round_ = call.asking.begin(number=number, name=name, seats=seats, now=now)
+        self._rounds[number] = (call.asking, round_)
+        self.asked_count += 1
+        for seat in seats:
+            self._seat(seat, Role.SITE).queued += 1
+
+    def answered(self, *, number: int, now: float) -> None:
+        """Write down that a child round has ended, or is waited for no longer."""
+        asking, round_ = self._rounds.pop(number, (None, None))
+        if asking is None or round_ is None:
+            return
+        for seat, part in tuple(round_.parts.items()):
+            if part is Part.QUEUED:
+                self._seat(seat, Role.SITE).queued -= 1
+            elif part is Part.WORKING:
+                known = self._seat(seat, Role.SITE)
+                known.calls.pop(number, None)
+                known.given_up = True
+            if part in (Part.QUEUED, Part.WORKING):
+                self._count(self.given_up, round_.name, seat)
+        asking.end(round_, now)
+        self.recent.append(now - round_.began)
+
+    def job_started(
+        self, *, seat: Seat, role: Role, step: int, iteration: int, number: int, now: float
+    ) -> None:
+        """Write down a call."""
+        known = self._seat(seat, role)
+        known.failed = known.given_up = False
+        _, child = self._rounds.get(number, (None, None))
+        if child is not None:
+            child.move(seat, Part.WORKING)
+            known.queued -= 1
+            known.called = self.round
+            known.calls[number] = Call(name=child.name, began=now, round=child)
+            return
+        if number != self._main_number:
+            self._main_number = number
+            self.askers = {}
+        name = self.steps[step] if step < len(self.steps) else ""
+        known.calls[number] = Call(name=name, began=now, round=None)
         called, last = CallRound(step=step, iteration=iteration, role=role), self.round
         known.called = called
-        known.started[role] = now
         if called == last:
-            return False
-        opens = last is None or (last.step, last.iteration) != (step, iteration)
-        if opens:
+            return
+        if last is None or (last.step, last.iteration) != (step, iteration):
             if last is not None:
                 self.recent.append(now - self._iteration_began)
             self._iteration_began = now
             self.iteration_count += 1
         self.round = called
-        return opens
 
-    def job_ended(self, *, seat: Seat, role: Role, seconds: float, sent_bytes: int, failed: bool) -> None:
+    def job_ended(
+        self,
+        *,
+        seat: Seat,
+        role: Role,
+        seconds: float,
+        sent_bytes: int,
+        failed: bool,
+        number: int,
+        now: float,
+    ) -> None:
         """Write down the end of a call."""
-        known = self._seats.get(seat)
-        if known is None:
-            known = self._seats[seat] = SeatProgress(seat=seat, role=role)
-        known.started.pop(role, None)
-        known.last_seconds = seconds
-        known.recent.append(seconds)
-        known.sent_bytes += sent_bytes
-        known.failed = known.failed or failed
+        known = self._seat(seat, role)
         self.call_count += 1
         self.sent_bytes += sent_bytes
+        known.sent_bytes += sent_bytes
+        call = known.calls.pop(number, None)
+        _, child = self._rounds.get(number, (None, None))
+        if child is None and call is None and self._main_number != number:
+            return  # Its round was given up before it ended.
+        known.failed = failed
+        asking = call.asking if call is not None else None
+        if asking is None:  # What a call spent waiting says nothing of this seat's own work.
+            known.last_seconds = seconds
+            known.recent.append(seconds)
+        else:
+            asking.ended, asking.failed = now, failed
+        if child is None:
+            return
+        child.askers.pop(seat, None)
+        child.sent_bytes += sent_bytes
+        child.move(seat, Part.FAILED if failed else Part.DONE)
+        if failed:
+            self._count(self.failures, child.name, seat)
+
+    def progressed(self, *, seat: Seat, fraction: float | None, text: str) -> None:
+        """Write down how far a call is: the one at work, as a call that waits can say nothing."""
+        known = self._seat(seat, Role.SITE)
+        call = known.at_work() or next(iter(tuple(known.calls.values())), None)
+        if call is None:
+            return
+        self.told = True
+        call.fraction, call.text = fraction, text
+        if call.asking is not None:
+            call.asking.fraction, call.asking.text = fraction, text
 
     def seats(self) -> tuple[SeatProgress, ...]:
         """The sites in their order, then any seat that only combines."""
         return tuple(self._seats.values())
 
+    def function(self, number: int) -> str:
+        """The function that an open child round calls; nothing in a main round."""
+        _, child = self._rounds.get(number, (None, None))
+        return child.name if child else ""
+
+    def called(self) -> tuple[Seat, ...]:
+        """The seats that were called at least once, in their order."""
+        return tuple(known.seat for known in self.seats() if known.called is not None)
+
     def doing(self, seat: SeatProgress) -> Doing:
         """What a seat does in the round that is under way."""
+        calls = tuple(seat.calls.values())
+        if calls and self.ended is not None:
+            return Doing.STOPPED
+        if any(not call.waits for call in calls):
+            return Doing.WORKING
         if seat.failed:
             return Doing.FAILED
-        if seat.started:
-            return Doing.WORKING if self.ended is None else Doing.STOPPED
+        if seat.given_up:
+            return Doing.STOPPED
+        if calls:
+            return Doing.ASKS
+        if seat.queued and self.ended is None:
+            return Doing.WAITS
         if seat.called is None:
             return Doing.NOT_CALLED
         return Doing.DONE if seat.called == self.round or self.ended is not None else Doing.WAITS
@@ -127,28 +297,18 @@ class Progress:
         """Seconds from the beginning until now, or until the end."""
         return (now if self.ended is None else self.ended) - self.began
 
+    def _seat(self, seat: Seat, role: Role) -> SeatProgress:
+        known = self._seats.get(seat)
+        if known is None:
+            known = self._seats[seat] = SeatProgress(seat=seat, role=role)
+        return known
 
-def seconds_text(seconds: float) -> str:
-    """``0.02 s``, ``3.4 s``, ``42 s``, ``3:05``."""
-    if seconds < 0.9995:
-        return f"{max(seconds, 0):.2f} s" if seconds >= 0.0095 else f"{max(seconds, 0) * 1000:.0f} ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 59.5 else duration_text(seconds)
-
-
-def duration_text(seconds: float) -> str:
-    """``0:12``, ``12:05``, ``1:02:03``."""
-    minutes, rest = divmod(int(max(seconds, 0) + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    def _count(self, counter: Counter[tuple[str, Seat]], name: str, seat: Seat) -> None:
+        if (name, seat) in counter or len(counter) < _FAILURES_MAX:
+            counter[name, seat] += 1
 
 
-def bytes_text(count: int) -> str:
-    """``0 B``, ``999 B``, ``1.2 kB``, ``34 MB``; a thousand bytes are a kB."""
-    number, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if number < 999.5:
-            break
-        number, unit = number / 1000, larger
-    return f"{number:.1f} {unit}" if unit != "B" and number < 9.95 else f"{number:.0f} {unit}"
+def said(fraction: float | None, text: str) -> str:
+    """How far a call says that it is: ``40 %  reading rows``; nothing where it has said nothing."""
+    parts = [f"{fraction * 100:.0f} %" if fraction is not None else "", escape(text[:_TEXT_MAX])]
+    return "  ".join(part for part in parts if part)

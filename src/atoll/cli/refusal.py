@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from atoll.cli.escape import escape
 
 
 def print_document(document: dict[str, Any]) -> None:
-    """Print the one JSON document that ``--json`` promises."""
-    json.dump(document, sys.stdout)
-    sys.stdout.write("\n")
+    """Print the one JSON document that ``--json`` promises. What is not a number in it is null."""
+    try:
+        text = json.dumps(document, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(document), allow_nan=False)
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for NaN and infinities, which JSON has no word for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def refuse(kind: str, message: str, *, as_json: bool) -> None:

@@ -11,9 +11,12 @@ from contextlib import ExitStack, suppress
 import pytest
 from rich.console import Console, RenderableType
 
-from atoll.cli.live import WARNINGS_MAX, LiveView, PlainView
+from atoll.cli.amounts import bytes_text, counted, duration_text, seconds_text
+from atoll.cli.live import LiveView
 from atoll.cli.live_picture import draw
-from atoll.cli.progress import Progress, bytes_text, duration_text, seconds_text
+from atoll.cli.plain import PlainView
+from atoll.cli.progress import Progress
+from atoll.cli.warned import WARNINGS_MAX
 from atoll.model.work import Role, Seat
 from atoll.simulator.watch import Watcher
 
@@ -35,13 +38,51 @@ def sites(count: int) -> list[Seat]:
 def begin(progress: Progress, *names: str, iteration: int = 1, now: float = 0.0, step: int = 0) -> None:
     for name in names:
         role = Role.AGGREGATOR if name == "remote" else Role.SITE
-        progress.job_started(seat=Seat(name), role=role, step=step, iteration=iteration, now=now)
+        number = 2 * iteration + (role is Role.AGGREGATOR)
+        progress.job_started(
+            seat=Seat(name), role=role, step=step, iteration=iteration, number=number, now=now
+        )
 
 
-def end(progress: Progress, *names: str, seconds: float = 0.5, failed: bool = False) -> None:
+def end(
+    progress: Progress, *names: str, iteration: int = 1, seconds: float = 0.5, failed: bool = False
+) -> None:
     for name in names:
         role = Role.AGGREGATOR if name == "remote" else Role.SITE
-        progress.job_ended(seat=Seat(name), role=role, seconds=seconds, sent_bytes=1_200, failed=failed)
+        progress.job_ended(
+            seat=Seat(name),
+            role=role,
+            seconds=seconds,
+            sent_bytes=1_200,
+            failed=failed,
+            number=2 * iteration + (role is Role.AGGREGATOR),
+            now=0.0,
+        )
+
+
+def hear(view: LiveView | PlainView, name: str, *, iteration: int = 1, step: int = 0) -> None:
+    role = Role.AGGREGATOR if name == "remote" else Role.SITE
+    view.job_started(seat=Seat(name), role=role, step=step, iteration=iteration, number=2 * iteration)
+
+
+def hear_end(
+    view: LiveView | PlainView,
+    name: str,
+    *,
+    iteration: int = 1,
+    seconds: float = 0.1,
+    sent_bytes: int = 0,
+    failed: bool = False,
+) -> None:
+    role = Role.AGGREGATOR if name == "remote" else Role.SITE
+    view.job_ended(
+        seat=Seat(name),
+        role=role,
+        seconds=seconds,
+        sent_bytes=sent_bytes,
+        failed=failed,
+        number=2 * iteration,
+    )
 
 
 def lines(picture: RenderableType, *, width: int) -> list[str]:
@@ -74,7 +115,7 @@ def test_every_seat_has_a_row_with_what_it_does_and_its_seconds() -> None:
     begin(progress, "remote", now=1.0)
     end(progress, "remote", seconds=0.02)
     begin(progress, "local0", "local1", iteration=2, now=2.0)
-    end(progress, "local0", seconds=1.0)
+    end(progress, "local0", iteration=2, seconds=1.0)
 
     assert [
         " ridge  3 sites · inline                                      iteration 2  0:05",
@@ -159,65 +200,12 @@ def test_the_height_stays_while_a_round_goes_on() -> None:
     assert 1 == len(heights)
 
 
-def test_a_site_that_combines_works_until_its_central_call_ends() -> None:
-    progress = Progress(sites=sites(1), steps=["f"], runtime="inline", now=0.0)
-    site = Seat("local0")
-    progress.job_started(seat=site, role=Role.AGGREGATOR, step=0, iteration=1, now=0.0)
-    progress.job_started(seat=site, role=Role.SITE, step=0, iteration=1, now=1.0)
-    progress.job_ended(seat=site, role=Role.SITE, seconds=1.0, sent_bytes=0, failed=False)
-
-    assert "local0  working        4.0 s" in lines(draw(progress, now=4.0, width=80, height=24), width=80)[3]
-
-
 def test_names_of_seats_and_steps_are_escaped() -> None:
     progress = Progress(sites=[Seat("\x1b[31m[red]x")], steps=["\x07[b]"], runtime="in\nline", now=0.0)
     shown = lines(draw(progress, now=0.0, width=80, height=24), width=80)
 
     assert " \\x07[b]  1 site · in\\nline" in shown[0]
     assert " ·  \\x1b[31m[red]x  not called" == shown[3]
-
-
-def test_a_short_run_has_two_plain_lines() -> None:
-    view, clock, shown = plain()
-    view.begun(sites=sites(12), steps=["ridge"], runtime="inline")
-    for iteration in (1, 2, 3):
-        view.job_started(seat=Seat("local0"), role=Role.SITE, step=0, iteration=iteration)
-        view.job_ended(seat=Seat("local0"), role=Role.SITE, seconds=0.1, sent_bytes=400, failed=False)
-    clock.now += 3
-    view.ended()
-    view.ended()
-
-    named = "local0, local1, local2, local3, local4, local5, local6, local7, local8, local9 and 2 more"
-    assert [
-        f"ridge: 12 sites ({named}), runtime inline",
-        "ended after 3 iterations and 0:03, 1.2 kB sent",
-    ] == shown()
-
-
-def test_plain_lines_come_every_five_seconds_and_then_more_rarely() -> None:
-    view, clock, shown = plain()
-    view.begun(sites=sites(1), steps=["ridge"], runtime="inline")
-    for iteration in range(1, 86_401):
-        clock.now += 1
-        view.job_started(seat=Seat("local0"), role=Role.SITE, step=0, iteration=iteration)
-
-    assert "iteration 5 begins after 0:05, 0 B sent" == shown()[1]
-    assert "iteration 10 begins after 0:10, 0 B sent" == shown()[2]
-    assert len(shown()) < 200
-
-
-def test_a_new_step_and_a_failure_have_a_plain_line() -> None:
-    view, _, shown = plain()
-    view.begun(sites=sites(1), steps=["a", "b"], runtime="inline")
-    view.job_started(seat=Seat("local0"), role=Role.SITE, step=0, iteration=1)
-    view.job_started(seat=Seat("local0"), role=Role.SITE, step=1, iteration=1)
-    view.job_ended(seat=Seat("local0"), role=Role.SITE, seconds=2.5, sent_bytes=0, failed=True)
-
-    assert [
-        "1 site (local0), runtime inline",
-        "step 2 of 2: b",
-        "local0 failed after 2.5 s",
-    ] == shown()
 
 
 def test_a_warning_is_printed_once_and_escaped() -> None:
@@ -261,7 +249,7 @@ def test_the_terminal_is_given_back_after_an_interruption() -> None:
     """The cursor is shown again, once, and no thread goes on drawing."""
     view, _, file = terminal()
     view.begun(sites=sites(1), steps=["ridge"], runtime="inline")
-    view.job_started(seat=Seat("local0"), role=Role.SITE, step=0, iteration=1)
+    hear(view, "local0")
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         stack.callback(view.ended)
         stack.callback(view.ended)
@@ -274,8 +262,8 @@ def test_the_terminal_is_given_back_after_an_interruption() -> None:
 
 def test_views_that_never_began_hear_and_end() -> None:
     for view, written in ((terminal()[0], terminal()[2]), (plain()[0], io.StringIO())):
-        view.job_started(seat=Seat("local0"), role=Role.SITE, step=0, iteration=1)
-        view.job_ended(seat=Seat("local0"), role=Role.SITE, seconds=0.1, sent_bytes=0, failed=False)
+        hear(view, "local0")
+        hear_end(view, "local0")
         view.ended()
 
         assert "" == written.getvalue()
@@ -295,7 +283,7 @@ def test_a_callback_costs_less_than_twenty_microseconds_at_a_thousand_sites() ->
     for iteration in range(1, 6):
         before = time.perf_counter()
         begin(progress, *names, iteration=iteration)
-        end(progress, *names)
+        end(progress, *names, iteration=iteration)
         best = min(best, (time.perf_counter() - before) / 2_000)
 
     assert best < 20e-6
@@ -309,3 +297,4 @@ def test_seconds_durations_and_bytes_read_well() -> None:
     assert ["0 B", "999 B", "1.0 kB", "1.2 kB", "34 MB", "1.0 GB", "5000 TB"] == [
         bytes_text(count) for count in (0, 999, 1_000, 1_234, 34_000_000, 999_900_000, 5 * 10**15)
     ]
+    assert ["0 calls", "1 call", "1,000 calls"] == [counted(number, "call") for number in (0, 1, 1_000)]

@@ -12,7 +12,8 @@ from typing import Any
 
 from rich.text import Text
 
-from atoll.cli.display.page import Page, counted
+from atoll.cli.amounts import counted
+from atoll.cli.display.page import Page
 from atoll.cli.escape import escape
 
 #: Lines on a page.

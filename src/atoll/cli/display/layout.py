@@ -23,9 +23,11 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from atoll.cli.amounts import counted
+from atoll.cli.display.arrays import is_array_note
 from atoll.cli.display.json_text import put_json
 from atoll.cli.display.numbers import aligned, is_number
-from atoll.cli.display.page import CELL_CHARACTERS_MAX, CELL_ITEMS_MAX, Page, counted
+from atoll.cli.display.page import CELL_CHARACTERS_MAX, CELL_ITEMS_MAX, Page
 
 #: Rows of one table.
 ROWS_MAX = 40
@@ -73,7 +75,7 @@ def show(page: Page, value: Any, *, labels: Labels, heading: str, depth: int = 0
         if page.room_for_table():
             _head(page, heading)
             put_json(page, value)
-    elif isinstance(value, Mapping) and value:
+    elif isinstance(value, Mapping) and value and not is_array_note(value):
         _show_object(page, value, labels=labels, heading=heading, depth=depth)
     elif _is_list(value) and value:
         _show_list(page, value, labels=labels, heading=heading, depth=depth)
@@ -278,7 +280,9 @@ def _is_list(value: Any) -> bool:
 
 def _is_single(value: Any) -> bool:
     # Asked millions of times: what JSON holds is known by its type, ten times as fast.
-    return isinstance(value, str | int | float | None) or not (isinstance(value, Mapping) or _is_list(value))
+    if isinstance(value, str | int | float | None):
+        return True
+    return is_array_note(value) if isinstance(value, Mapping) else not _is_list(value)
 
 
 def _is_flat_list(value: Sequence[Any]) -> bool:

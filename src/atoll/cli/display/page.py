@@ -14,6 +14,8 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from atoll.cli.amounts import counted
+from atoll.cli.display.arrays import array_text, is_array_note
 from atoll.cli.display.numbers import SIGNIFICANT_DIGITS, is_number, number_text, rounds
 from atoll.cli.escape import escape
 
@@ -91,6 +93,8 @@ class Page:
             return number_text(value)
         if value is None or isinstance(value, bool):
             return {None: "null", True: "true", False: "false"}[value]
+        if is_array_note(value):
+            return self._short(escape(array_text(value)), CELL_CHARACTERS_MAX)
         if isinstance(value, Mapping):
             pairs = [f"{self.cell(str(key))}: {self._item(item)}" for key, item in _first(value.items())]
             return self._short(f"{{{', '.join(pairs + _more(len(value)))}}}", CELL_CHARACTERS_MAX)
@@ -125,11 +129,6 @@ class Page:
             return text
         self._shortened = True
         return f"{text[: characters_max - 1]}…"
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2 rows``, ``12,345 rows``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _first(items: Any) -> list[Any]:

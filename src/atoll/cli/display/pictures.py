@@ -10,8 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from atoll.cli.amounts import counted
 from atoll.cli.display.drawer import Drawer, inside
-from atoll.cli.display.page import Page, counted
+from atoll.cli.display.page import Page
 from atoll.cli.escape import escape
 
 #: Pictures of one result.

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from atoll.cli.amounts import counted
 from atoll.cli.display.drawer import Drawer
 from atoll.cli.display.numbers import is_number
-from atoll.cli.display.page import Page, counted
+from atoll.cli.display.page import Page
 from atoll.cli.display.svg import Box, Series, draw_boxes, draw_scatter
 
 #: Plots of one result.

@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from atoll.cli.amounts import counted
 from atoll.cli.display.drawer import Drawer, inside, plain_name
 from atoll.cli.display.json_text import put_json
 from atoll.cli.display.layout import Labels, show
-from atoll.cli.display.page import Page, counted
+from atoll.cli.display.page import Page
 from atoll.cli.display.pictures import decoded, show_pictures
 from atoll.cli.display.plots import show_boxes, show_scatter
 from atoll.cli.display.tables import show_tables
