@@ -173,8 +173,8 @@ class Declarations:
 
     def _style(self, decorator: ast.expr) -> str | None:
         """The style that a decorator stands for, called or not; None where it is none of ours."""
-        name = self._source.name_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
-        first, _, last = self._sources.resolve(name or "").partition(".")
+        name = self._name_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        first, _, last = name.partition(".")
         return last if first == _PACKAGE and last in STYLES else None
 
     def _declared(self, definition: _Definition, decorator: ast.expr) -> Function | None:
@@ -187,7 +187,7 @@ class Declarations:
         if isinstance(decorator, ast.Call):
             options = {keyword.arg: keyword.value for keyword in decorator.keywords}
             half = options.get("local", decorator.args[0] if decorator.args else None)
-            local = (self._source.name_of(half) or "").rpartition(".")[2] if half is not None else ""
+            local = self._name_of(half).rpartition(".")[2]
         arguments, filled = self._parameters(definition, style)
         return Function(
             name=definition.name,
@@ -200,7 +200,7 @@ class Declarations:
             filled=filled,
             kinds=self._kinds(definition, options),
             returns=_text(definition.returns),
-            returned_type=self._type_of(definition.returns) or "",
+            returned_type=self._type_of(definition.returns),
             local=local if style == "remote" else "",
         )
 
@@ -276,10 +276,7 @@ class Declarations:
         return tuple(arguments), tuple(filled)
 
     def _label(self, parameter: ast.arg, default: ast.expr | None) -> str | None:
-        if not isinstance(default, ast.Call):
-            return None
-        name = self._source.name_of(default.func)
-        if self._sources.resolve(name or "") != f"{_PACKAGE}.database":
+        if not isinstance(default, ast.Call) or self._name_of(default.func) != f"{_PACKAGE}.database":
             return None
         match default:
             case ast.Call(args=[ast.Constant(value=str(label))], keywords=[]):
@@ -291,16 +288,12 @@ class Declarations:
 
     def _filler(self, annotation: ast.expr | None) -> str | None:
         name = self._type_of(annotation)
-        if name is None:
-            return None
         parts = name.split(".")
-        return _FILLERS.get((parts[0], parts[-1])) or (_WRITTEN.get(name) if self._is_unbound(name) else None)
+        filler = _FILLERS.get((parts[0], parts[-1]))
+        return filler or (None if self._sources.binds(self._source, name) else _WRITTEN.get(name))
 
-    def _is_unbound(self, name: str) -> bool:
-        return name.partition(".")[0] not in self._source.bound
-
-    def _type_of(self, annotation: ast.expr | None) -> str | None:
-        """The type that an annotation names, without its ``| None`` and what stands in brackets."""
+    def _type_of(self, annotation: ast.expr | None) -> str:
+        """The type that an annotation names, without its ``| None`` and what stands in brackets; or nothing."""
         while annotation is not None:
             match annotation:
                 case ast.Constant(value=str(text)):
@@ -310,12 +303,13 @@ class Declarations:
                 case ast.BinOp(left=ast.Constant(value=None), op=ast.BitOr(), right=inner):
                     annotation = inner
                 case ast.Subscript(value=outer, slice=inner):
-                    name = self._source.name_of(outer)
-                    annotation = inner if name in ("typing.Optional", "Optional") else outer
+                    annotation = inner if self._name_of(outer) in ("typing.Optional", "Optional") else outer
                 case _:
-                    name = self._source.name_of(annotation)
-                    return None if name is None else self._sources.resolve(name)
-        return None
+                    return self._name_of(annotation)
+        return ""
+
+    def _name_of(self, node: ast.expr | None) -> str:
+        return self._sources.name_of(self._source, node)
 
     def _note(self, line: int, words: str) -> None:
         self.unclear.append(Unclear(file=self._source.file, line=line, words=words))

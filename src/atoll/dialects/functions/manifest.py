@@ -25,8 +25,6 @@ class Manifest:
 
     #: In the order of their files and lines.
     functions: tuple[Function, ...]
-    __all__ = ["Function", "Manifest", "Unclear", "read_manifest"]
-
     #: Libraries that are imported to fill parameters, beside those that the source imports.
     libraries: tuple[str, ...] = ()
     unclear: tuple[Unclear, ...] = ()
@@ -74,14 +72,7 @@ def _served(
     """What the algorithm's process finds when it has loaded the target: the first of each name."""
     found: dict[str, Function] = {}
     for module in _looked_into(sources, target):
-        source = sources.by_module[module]
-        names = {
-            name: name
-            for star, _ in source.stars
-            if star in sources.by_module
-            for name in sources.by_module[star].bound
-        }
-        for name in {**names, **source.bound}:
+        for name in sources.names_in(module):
             function = marked.get(sources.resolve(f"{module}.{name}"))
             if function is not None and name not in found:
                 found[name] = replace(function, name=name)

@@ -15,6 +15,11 @@ from functools import cached_property
 
 #: How many names may stand for one another in a row.
 _HOPS_MAX = 20
+#: A package whose names are known though it is not read, and those that matter.
+_KNOWN = "atoll_algorithm"
+_KNOWN_NAMES = (
+    "central", "partial", "local", "remote", "all_reduce", "database", "Table", "Sites", "Parts",
+)  # fmt: skip
 
 
 class Unreadable(Exception):
@@ -50,7 +55,10 @@ class Source:
                     found[imported.asname or top] = imported.name if imported.asname else top
             elif isinstance(node, ast.ImportFrom):
                 origin = self._origin(node)
-                found.update((alias.asname or alias.name, f"{origin}.{alias.name}") for alias in node.names)
+                names = {alias.asname or alias.name: alias.name for alias in node.names}
+                if origin == _KNOWN and "*" in names:
+                    names = dict(zip(_KNOWN_NAMES, _KNOWN_NAMES, strict=True))
+                found.update((own, f"{origin}.{name}") for own, name in names.items())
         for statement in executed(self.tree.body):
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 found[statement.name] = f"{self.module}.{statement.name}"
@@ -86,14 +94,6 @@ class Source:
                 found |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
         return frozenset(found)
 
-    def name_of(self, node: ast.expr) -> str | None:
-        """What an expression names, within this module's own view: ``pandas.DataFrame``."""
-        name = written(node)
-        if name is None:
-            return None
-        first = name.partition(".")[0]
-        return self.bound.get(first, first) + name.removeprefix(first)
-
     def _origin(self, node: ast.ImportFrom) -> str:
         if not node.level:
             return node.module or ""
@@ -110,6 +110,25 @@ class Sources:
     #: Files that can't be read, each with the line and why.
     unreadable: tuple[tuple[str, int, str], ...] = field(default=())
 
+    def name_of(self, source: Source, node: ast.expr | None) -> str:
+        """What an expression in one of the modules names: ``pandas.DataFrame``; empty where it is no name."""
+        name = None if node is None else written(node)
+        if name is None:
+            return ""
+        return self.resolve(f"{source.module}.{name}") if self.binds(source, name) else name
+
+    def binds(self, source: Source, name: str) -> bool:
+        """Whether a module binds the first part of a name, by itself or with a star."""
+        first = name.partition(".")[0]
+        return any(first in self.by_module[module].bound for module in self._with_stars(source.module))
+
+    def names_in(self, module: str) -> list[str]:
+        """The names that a module binds, with those that it takes with a star."""
+        found: dict[str, None] = {}
+        for name in self._with_stars(module):
+            found.update(dict.fromkeys(self.by_module[name].bound))
+        return list(found)
+
     def resolve(self, name: str) -> str:
         """Follow a name through the algorithm's modules to where it comes from."""
         for _ in range(_HOPS_MAX):
@@ -124,14 +143,22 @@ class Sources:
         if module is None or module == name:
             return name
         first, dot, rest = name.removeprefix(f"{module}.").partition(".")
-        source = self.by_module[module]
-        if first in source.bound:
-            return source.bound[first] + dot + rest
-        # What is taken with a star comes from the last module that has the name.
-        for star, _ in reversed(source.stars):
-            if star in self.by_module and first in self.by_module[star].bound:
-                return f"{star}.{first}{dot}{rest}"
+        for origin in self._with_stars(module):
+            bound = self.by_module[origin].bound
+            if first in bound:
+                return bound[first] + dot + rest
         return name
+
+    def _with_stars(self, module: str) -> list[str]:
+        """A module, and those of the algorithm whose names it takes with a star: the last has the last word."""
+        found: dict[str, None] = {}
+        waiting = [module]
+        while waiting:
+            name = waiting.pop(0)
+            if name in self.by_module and name not in found:
+                found[name] = None
+                waiting += [star for star, _ in reversed(self.by_module[name].stars)]
+        return list(found)
 
     def module_of(self, name: str) -> str | None:
         """The algorithm's module that a name lies in, or is; None where it is somebody else's."""
@@ -180,10 +207,9 @@ def parse(text: str) -> ast.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # What its author should mend is not this reader's affair.
             return ast.parse(text)
-    except SyntaxError as error:
-        raise Unreadable(error.lineno or 1, f"is not Python: {error.msg}") from None
-    except ValueError:
-        raise Unreadable(1, "is not Python: it holds zero bytes") from None
+    except (SyntaxError, ValueError) as error:  # The second where older versions find zero bytes.
+        words = getattr(error, "msg", str(error))
+        raise Unreadable(getattr(error, "lineno", None) or 1, f"is not Python: {words}") from None
     except (RecursionError, MemoryError):
         raise Unreadable(1, "is nested too deeply to be read") from None
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from tests.federation import make_ticket
 
@@ -22,6 +23,7 @@ from atoll.engine.running import Reply, Style
 from atoll.model.errors import AlgorithmFailed, InputMissing, ReplyInvalid, UnsafeName
 from atoll.model.work import Content, JobId, Message, MessageId, Role, Seat, Ticket
 from atoll.runtimes.held import MemoryFile
+from atoll_algorithm import _body as theirs
 
 CONVENTION = Convention(target="/computation/mean.py")
 ALPHA = Seat("alpha")
@@ -133,6 +135,18 @@ def test_what_a_journal_is_told_of_a_large_call_is_its_size() -> None:
 
     assert {"bytes": len(body)} == _compose(body)[1]
     assert {"bytes": len(body)} == _compose(MemoryFile.of(body))[1]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_large_arrays_are_told_by_their_shape(held: bool) -> None:
+    call = {"function": "mean", "args": {"weights": np.zeros(100_000)}, "databases": ["default"]}
+    body = theirs.join(theirs.pack(call))
+
+    _, told = _compose(MemoryFile.of(body) if held else body)
+
+    assert {"dtype": "<f8", "shape": [100_000]} == told["args"]["weights"]
+    with pytest.raises(InputMissing):
+        _compose(body, Desk(databases={}))
 
 
 @pytest.mark.parametrize(("databases", "there"), [({"default": CSV}, "it has default"), ({}, "it has none")])
