@@ -16,7 +16,7 @@ from typing import Protocol
 
 from atoll.engine.limits import CHUNK_BYTES, REPLY_BYTES_MAX
 from atoll.engine.ports import Database, Folder
-from atoll.engine.running import Session
+from atoll.engine.running import Doorway, Reply, Request, Session
 from atoll.model.errors import LimitReached
 from atoll.model.work import Seat
 from atoll.node import guarded
@@ -72,6 +72,8 @@ class Chair:
     taken: bool = True
     #: Whether its calls have files of their own.
     files: bool = False
+    #: Whether its session may not answer another call.
+    broken: bool = False
     seed: int | None = None
     _token: str = ""
 
@@ -79,6 +81,18 @@ class Chair:
         """A call begins, with a secret of its own."""
         self.seed = seed
         self._token = ""
+
+    async def call(self, request: Request, doorway: Doorway | None) -> Reply:
+        """Hand over a request; see `Session.call`."""
+        assert self.session is not None
+        try:
+            reply = await self.session.call(request, seed=self.seed, doorway=doorway)
+        except BaseException:
+            self.broken = True
+            raise
+        # A process that is there for many calls has ended with this one.
+        self.broken = bool(reply.exit_code) and not reply.head
+        return reply
 
     def stand_up(self) -> None:
         """The call has ended: remove its files, and leave the chair to the next."""

@@ -87,6 +87,8 @@ class Desk:
     #: The step whose memory and sessions this desk has now.
     step: int = -1
     chairs: list[Chair] = field(default_factory=list)
+    #: Chairs that there have ever been: each has a folder of its own.
+    seated: int = 0
     _made: set[Folder] = field(default_factory=set)
     _laid_out: bool = False
 
@@ -114,7 +116,8 @@ class Desk:
             if chair.key == key and not chair.taken:
                 chair.taken = True
                 return chair
-        chair = Chair(desk=self, key=key, number=len(self.chairs))
+        self.seated += 1
+        chair = Chair(desk=self, key=key, number=self.seated)
         self.chairs.append(chair)
         try:
             targets = installed.convention.targets(self.seat)
@@ -126,6 +129,13 @@ class Desk:
             self.chairs.remove(chair)
             raise
         return chair
+
+    async def stand_up(self, chair: Chair) -> None:
+        """A call has ended: its chair is free, or gone where its session was lost with the call."""
+        chair.stand_up()
+        if chair.broken and chair in self.chairs:
+            self.chairs.remove(chair)
+            await chair.close()
 
     async def close(self) -> None:
         """End the sessions."""

@@ -119,7 +119,7 @@ class Runner:
             chair.begin(self._seed_for(ticket))
             return await self._call(ticket, shift, installed, chair, desk, bodies)
         finally:
-            chair.stand_up()
+            await desk.stand_up(chair)
 
     async def _call(
         self,
@@ -138,10 +138,10 @@ class Runner:
         door = convention.door(ticket, bodies, chair, gate)
         self._observer.started(ticket, whole(request.body) if request.told is None else request.told)
         if door is None:
-            reply = await chair.session.call(request, seed=chair.seed)
+            reply = await chair.call(request, None)
         else:
             async with Porch(door) as porch:
-                reply = await chair.session.call(request, seed=chair.seed, doorway=porch)
+                reply = await chair.call(request, porch)
         answer = convention.parse(ticket, reply, chair)
         for warning in answer.warnings:
             self._observer.warned(ticket, warning)
