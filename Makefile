@@ -33,7 +33,7 @@ $(STAMP): requirements/dev.txt pyproject.toml algorithm/pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'make: $(PYTHON) comes without venv. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@echo 'Making .venv from requirements/dev.txt. The first time takes a minute or two.'
 	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m requirements.install $(BIN)/python requirements/dev.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(OURS))
 	@touch $@
 
@@ -45,7 +45,7 @@ test: setup environments ## Run the tests (under ten minutes; no Docker, Node or
 
 # What published algorithms run with in tests. Costs nothing where they are as their locks say.
 environments: setup
-	@$(BIN)/python requirements/environments.py vantage6-4 vantage6-5
+	@$(BIN)/python -m requirements.environments vantage6-4 vantage6-5
 
 check: formatted linted typed walls pages fresh fragments ## Run every gate but the tests: format, lint, types, imports, docs, lock, fragments
 

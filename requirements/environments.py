@@ -1,25 +1,22 @@
 """Make the environments that tests run published algorithms in, each beside Atoll's own.
 
-An algorithm lives among its own pins, which are never Atoll's. ``environments.py NAME…`` makes
-``.environments/NAME`` from ``requirements/NAME.txt``, unless it was made from that very file. It
-checks every digest, and holds no address: packages come from where the machine's pip and uv find
-them.
+An algorithm lives among its own pins, which are never Atoll's. ``python -m
+requirements.environments NAME…`` makes ``.environments/NAME`` from ``requirements/NAME.txt``, unless
+it was made from that very file.
 """
 
 import fcntl
 import hashlib
-import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from requirements.install import install
+
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-#: These declare a later Python than they need. Only pip can be told so.
-_DECLARES_TOO_MUCH = re.compile(r"^vantage6-.*(\n .*)*\n", re.MULTILINE)
 
 
 def python_of(name: str) -> Path:
@@ -56,21 +53,9 @@ def make(name: str) -> None:
     Raises:
         subprocess.CalledProcessError: A package is missing, or isn't the one that was locked.
     """
-    python, lock = str(python_of(name)), str(FOLDER / f"{name}.txt")
     shutil.rmtree(_stamp(name).parent, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", _stamp(name).parent], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        # Several times as fast as pip. It knows nothing of the places that only pip was told of,
-        # and whatever it can't install is left to pip.
-        rest = Path(folder) / "requirements.txt"
-        rest.write_text(_DECLARES_TOO_MUCH.sub("", Path(lock).read_text()))
-        uv = ["uv", "pip", "install", "-qq", "--python", python, "--no-deps", "--require-hashes"]
-        # Sandboxes can't write: what isn't compiled here would be compiled at every start.
-        if shutil.which("uv"):
-            subprocess.run([*uv, "--compile-bytecode", "--requirements", rest], check=False)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "install"]
-    how = ["--quiet", "--no-deps", "--ignore-requires-python", "--require-hashes", "--requirement", lock]
-    subprocess.run([*pip, *how], check=True)
+    install(python_of(name), FOLDER / f"{name}.txt")
     stamp(name)
 
 
