@@ -5,6 +5,10 @@ run event for event, the claims and reports of a round pass a turnstile, one by 
 that the dice chose when the round opened. Nobody loses by it: what follows a round follows only
 when all have reported. Each round has a lane of its own, as a job may report only after a round
 that it has asked for itself.
+
+Nobody waits in a lane for somebody who waits for him. A job that has asked for a child round goes
+to the end of its round's reports: whoever is done before it, and is needed at its own seat by what
+was asked, goes first. A seat takes its jobs in the order of their rounds, in all lanes alike.
 """
 
 from __future__ import annotations
@@ -27,6 +31,10 @@ class _Lane:
         self._turns = deque(order)
         self._waiting: dict[Seat, asyncio.Future[None]] = {}
 
+    def expected(self) -> Sequence[Seat]:
+        """Who has not passed."""
+        return tuple(self._turns)
+
     async def enter(self, seat: Seat) -> None:
         """Wait for this seat's turn."""
         if self._turns and self._turns[0] != seat and seat in self._turns:
@@ -35,13 +43,17 @@ class _Lane:
 
     def leave(self, seat: Seat) -> None:
         """Let the next one pass."""
-        if self._turns and self._turns[0] == seat:
-            self._turns.popleft()
-        elif seat in self._turns:
+        if seat in self._turns:
             self._turns.remove(seat)
         following = self._waiting.pop(self._turns[0], None) if self._turns else None
         if following is not None and not following.done():
             following.set_result(None)
+
+    def put_off(self, seat: Seat) -> None:
+        """Let this seat pass as the last."""
+        if seat in self._turns:
+            self.leave(seat)
+            self._turns.append(seat)
 
     def open(self) -> None:
         """Let all pass, now and from now on."""
@@ -79,6 +91,8 @@ class Turnstile:
             for number in list(self._reports):
                 self._close(number)
             return
+        if isinstance(event, RoundRequested) and job is not None and changes.rounds:
+            self._put_off(job)
         for round_ in changes.rounds:
             if round_.ended:
                 self._close(round_.number)
@@ -112,7 +126,10 @@ class Turnstile:
             await lane.enter(seat)
 
     def leave_claim(self, number: int, seat: Seat) -> None:
-        """Let the next one claim."""
+        """Let the next one claim: this seat has claimed its job of a round, or never will."""
+        waiting = self._unclaimed.get(seat)
+        if waiting and number in waiting:
+            waiting.remove(number)
         if (lane := self._claims.get(number)) is not None:
             lane.leave(seat)
 
@@ -126,9 +143,10 @@ class Turnstile:
         if (lane := self._reports.get(number)) is not None:
             lane.leave(seat)
 
-    def let_pass(self, number: int) -> None:
-        """Let who has something to report in a round do so in any order."""
-        if (lane := self._reports.get(number)) is not None:
+    def let_pass(self, number: int, parent: JobId) -> None:
+        """Let who has something to report in a round that this job has asked for do so in any order."""
+        lane = self._reports.get(number)
+        if lane is not None and self._parents.get(number) == parent:
             lane.open()
 
     def is_child(self, number: int) -> bool:
@@ -153,13 +171,22 @@ class Turnstile:
             bell = self._bells[seat] = asyncio.Event()
         return bell
 
+    def _put_off(self, job: Job) -> None:
+        if (lane := self._reports.get(job.round_number)) is not None:
+            lane.put_off(job.seat)
+
     def _close(self, number: int) -> None:
         self._parents.pop(number, None)
+        if (claims := self._claims.get(number)) is not None:
+            for seat in claims.expected():
+                self._unclaimed[seat].remove(number)
         for lanes in (self._claims, self._reports):
             if (lane := lanes.pop(number, None)) is not None:
                 lane.open()
 
-    def _close_below(self, job_id: JobId) -> None:
+    def _close_below(self, job_id: JobId | None) -> None:
+        """Close what this job has asked for, and what was asked for in rounds that are closed."""
+        # In the order of their numbers: what lies above was closed before.
         for number, parent in list(self._parents.items()):
             if parent == job_id or _round_of(parent) not in self._reports:
                 self._close(number)
@@ -183,11 +210,11 @@ class LocalLink:
     async def claim(self) -> Ticket | None:
         while (number := self._turnstile.next_claim(self._seat)) is not None:
             await self._turnstile.enter_claim(number, self._seat)
-            try:
-                ticket = await self._hub.claim(self._seat)
-            finally:
-                self._turnstile.leave_claim(number, self._seat)
+            ticket = await self._hub.claim(self._seat)
+            self._turnstile.leave_claim(number, self._seat)
             if ticket is not None:
+                # Of another round, where this one has ended meanwhile.
+                self._turnstile.leave_claim(ticket.job.round_number, self._seat)
                 return ticket
         return None
 
@@ -212,7 +239,7 @@ class LocalLink:
 
     async def give_up(self, event: RoundGivenUp) -> None:
         # Whoever is done, and only waits for its turn to say so, is not late.
-        self._turnstile.let_pass(event.round_number)
+        self._turnstile.let_pass(event.round_number, event.job_id)
         await asyncio.sleep(0)
         await self._hub.give_up(self._seat, event)
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from atoll.dialects.vantage6.body import (
-    PREPARERS,
-    READERS,
     Action,
     opening_body_4,
     opening_body_5,
 )
+from atoll.dialects.vantage6.built_in import PACKAGE_OF_PREPARER, READERS
 from atoll.dialects.vantage6.convention import Convention
-from atoll.dialects.vantage6.manifest import Function, Manifest, read_manifest
+from atoll.dialects.vantage6.manifest import Manifest, read_manifest
 from atoll.engine.running import whole
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Content, Message, MessageId, Role, Run, RunId, Seat, Step
@@ -45,6 +44,17 @@ _LIBRARIES = {
 _SEPARATORS = frozenset(",;")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Called:
+    """The function that is called."""
+
+    name: str
+    #: Generation 5.
+    action: Action | None = None
+    #: Whether it combines what it asks others for.
+    central: bool = False
+
+
 def prepare(asked: Arguments) -> Prepared:
     """Read and check everything that was asked for.
 
@@ -60,7 +70,7 @@ def prepare(asked: Arguments) -> Prepared:
         libraries: tuple[str, ...] = ()
     else:
         code = find_code(asked.path, asked.package)
-        manifest = read_manifest(code.sources())
+        manifest = read_manifest(code.package, code.sources())
         generation = check_tools(asked.python, code.package, manifest.generation)
         convention = Convention(generation=generation, package=code.package)
         function = _find(asked, code, manifest)
@@ -94,7 +104,7 @@ def prepare(asked: Arguments) -> Prepared:
     return Prepared(plan=plan, steps=described, warnings=(), dialect="vantage6", read=_read)
 
 
-def _of_another_language(asked: Arguments) -> tuple[Code, Convention, Function]:
+def _of_another_language(asked: Arguments) -> tuple[Code, Convention, _Called]:
     """An algorithm that is started by what its Dockerfile says, and speaks through files and HTTP."""
     folder = asked.path.resolve()
     image: Image = read_dockerfile((folder / "Dockerfile").read_text(encoding="utf-8", errors="replace"))
@@ -106,16 +116,16 @@ def _of_another_language(asked: Arguments) -> tuple[Code, Convention, Function]:
     code = Code(path=folder, name=None, target=folder.name, masked=hidden)
     convention = Convention(generation=4, command=image.command)
     central = asked.at in (None, "central")
-    return code, convention, Function(name=asked.function, action=None, central=central)
+    return code, convention, _Called(name=asked.function, central=central)
 
 
-def _find(asked: Arguments, code: Code, manifest: Manifest) -> Function:
+def _find(asked: Arguments, code: Code, manifest: Manifest) -> _Called:
     functions = {function.name: function for function in manifest.functions}
     callable_ = [each for each in manifest.functions if each.action is None or not each.action.makes_data]
     if asked.function is None:
         central = [function for function in callable_ if function.central]
         if len(central) == 1:
-            return central[0]
+            return _Called(name=central[0].name, action=central[0].action, central=True)
     elif asked.function in functions:
         found = functions[asked.function]
         if found.action is not None and found.action.makes_data:
@@ -123,10 +133,10 @@ def _find(asked: Arguments, code: Code, manifest: Manifest) -> Function:
             raise SpecInvalid(
                 f"{found.name} makes a dataframe: name it with {option}, and with --function what computes"
             )
-        return found
+        return _Called(name=found.name, action=found.action, central=found.central)
     elif manifest.generation != 5 and asked.function.isidentifier():
         # Generation 4 calls any attribute of the package, and some are made when it is imported.
-        return Function(name=asked.function, action=None, central=False)
+        return _Called(name=asked.function)
     near = get_close_matches(asked.function or "", functions, 1)
     hint = f" Did you mean {near[0]}?" if near else ""
     there = ", ".join(function.name for function in callable_) or "none that can be called"
@@ -135,7 +145,7 @@ def _find(asked: Arguments, code: Code, manifest: Manifest) -> Function:
 
 
 def _steps(
-    asked: Arguments, generation: int, function: Function, wanted: Sequence[Wanted], sites: tuple[Seat, ...]
+    asked: Arguments, generation: int, function: _Called, wanted: Sequence[Wanted], sites: tuple[Seat, ...]
 ) -> tuple[list[Step], list[bytes], list[str]]:
     """The steps of the run: data steps at all sites, then the function; with their messages and names."""
     bodies: list[bytes] = []
@@ -175,7 +185,7 @@ def _data_steps(asked: Arguments, wanted: Sequence[Wanted]) -> tuple[list[bytes]
     bodies: list[bytes] = []
     names: list[str] = []
     labels: list[str | None] = [each.label for each in wanted]
-    package, method, arguments = _named(asked.extract or "", "--extract", READERS)
+    package, method, arguments = _named(asked.extract or "", "--extract")
     for label in labels or [None]:
         bodies.append(
             opening_body_5(
@@ -184,7 +194,7 @@ def _data_steps(asked: Arguments, wanted: Sequence[Wanted]) -> tuple[list[bytes]
         )
         names.append(f"{method or 'read'} {label or 'database'}")
     for text in asked.preprocess:
-        package, method, arguments = _named(text, "--preprocess", PREPARERS)
+        package, method, arguments = _named(text, "--preprocess")
         frame = arguments.pop("dataframe", None)
         frames = None if frame is None else [frame]
         bodies.append(
@@ -194,7 +204,7 @@ def _data_steps(asked: Arguments, wanted: Sequence[Wanted]) -> tuple[list[bytes]
     return bodies, names
 
 
-def _named(text: str, option: str, package: str) -> tuple[str | None, str, dict[str, Any]]:
+def _named(text: str, option: str) -> tuple[str | None, str, dict[str, Any]]:
     """A data step: where its function is, the function, and its arguments."""
     name, _, rest = text.partition(":")
     own = name.startswith(_OWN)
@@ -206,7 +216,18 @@ def _named(text: str, option: str, package: str) -> tuple[str | None, str, dict[
         raise SpecInvalid(
             f'{option} {text}: expected a JSON object behind the name, such as {name}:{{"column": "age"}}'
         )
-    return (None if own or not name else package), name.removeprefix(_OWN), arguments
+    name = name.removeprefix(_OWN)
+    if own or not name:
+        return None, name, arguments
+    package = READERS if option == "--extract" else PACKAGE_OF_PREPARER.get(name)
+    if package is None:
+        near = get_close_matches(name, PACKAGE_OF_PREPARER, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise SpecInvalid(
+            f"{option} {name}: neither the algorithm nor vantage6 has a function of this name that prepares a "
+            f"dataframe.{hint}"
+        )
+    return package, name, arguments
 
 
 #: Marks a data step as the algorithm's own; no name of a function begins with it.
