@@ -271,9 +271,8 @@ def _database(label: str | None, desk: Desk) -> Database:
     label = next(iter(desk.databases), None) if label is None else label
     if label is None or label not in desk.databases:
         offered = ", ".join(map(repr, desk.databases)) or "none"
-        raise InputMissing(
-            f"this site has no database {'' if label is None else repr(label)}: it offers {offered}"
-        )
+        wanted = "database" if label is None else f"database {label!r}"
+        raise InputMissing(f"this site has no {wanted}: it offers {offered}")
     return desk.databases[label]
 
 
