@@ -5,6 +5,7 @@ Else a machine with one slot would wait for itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -23,13 +24,18 @@ class Slot(Protocol):
 
 
 class Shift:
-    """One job's time at work: its slot, and who serves the seat while it waits."""
+    """One job's time at work: its slot, and who serves the seat while it waits.
+
+    A job may wait for several things at a time, and goes on when it waits for none of them.
+    """
 
     def __init__(self, slot: Slot, relieve: Callable[[], None]) -> None:
         self._slot = slot
         self._relieve = relieve
         self._held = False
         self._waiting = 0
+        self._over = False
+        self._taking = asyncio.Lock()
         self.relieved = False
 
     async def begin(self) -> None:
@@ -38,10 +44,9 @@ class Shift:
         self._held = True
 
     def end(self) -> None:
-        """Give the slot back."""
-        if self._held:
-            self._held = False
-            self._slot.release()
+        """Give the slot back, for good."""
+        self._over = True
+        self._give_back()
 
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
@@ -49,8 +54,8 @@ class Shift:
         if not self.relieved:
             self.relieved = True
             self._relieve()
-        self.end()
         self._waiting += 1
+        self._give_back()
         try:
             yield
         finally:
@@ -58,5 +63,14 @@ class Shift:
 
     async def go_on(self) -> None:
         """Take a slot again, unless something is still waited for."""
-        if not self._waiting and not self._held:
+        async with self._taking:  # one slot, however many have stopped waiting
+            if self._held or self._waiting or self._over:
+                return
             await self.begin()
+            if self._waiting or self._over:  # since it stood in the queue
+                self._give_back()
+
+    def _give_back(self) -> None:
+        if self._held:
+            self._held = False
+            self._slot.release()

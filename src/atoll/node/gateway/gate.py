@@ -15,6 +15,7 @@ from typing import Protocol
 from atoll.engine.gate import Child, Part
 from atoll.engine.limits import PROGRESS_TEXT_BYTES_MAX
 from atoll.engine.ports import HubLink
+from atoll.model.errors import AtollError
 from atoll.model.events import RoundGivenUp, RoundRequested
 from atoll.model.work import Content, Job, JobStatus, Message, MessageId, Order, Seat, Ticket
 from atoll.node.hooks import fetch, push
@@ -92,6 +93,9 @@ class JobGate:
                 await self._link.child_ended(job.run_id, job.id, number)
         except TimeoutError:
             return False
+        except AtollError:
+            await self._shift.go_on()
+            raise
         await self._shift.go_on()
         return True
 
@@ -149,7 +153,8 @@ class JobGate:
 
 def _digest(name: str, session: str | None, calls: Sequence[tuple[Seat, Message]]) -> str:
     """What is asked, without what chance decides: the same at every repetition."""
-    digest = hashlib.sha256(f"{name}\0{session or ''}".encode())
+    # A name is whatever an algorithm says, be it half a pair of surrogates.
+    digest = hashlib.sha256(f"{name}\0{session or ''}".encode("utf-8", "surrogatepass"))
     known: dict[MessageId, bytes] = {}
     for seat, message in calls:
         if message.id not in known:
