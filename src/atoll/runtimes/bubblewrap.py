@@ -18,7 +18,8 @@ from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import environment, groups, view
 from atoll.runtimes.children import Child, Streams, spawn
-from atoll.runtimes.command import CODE, code_at, is_python, read_program
+from atoll.runtimes.command import BOOT, CODE, code_at, is_python, read_program
+from atoll.runtimes.doors import Doors, SandboxDoors
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
 from atoll.runtimes.places import Inside, Place, choose_kind
 from atoll.runtimes.refused import refusing
@@ -31,6 +32,8 @@ _NAMESPACES = (
     *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
     *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "atoll"),
 )
+#: Where an algorithm reaches its doorway: on its sandbox's own loopback every port is free.
+_DOOR = ("127.0.0.1", 8080)
 #: Seconds that the probe may take; it takes hundredths.
 _PROBE_SECONDS = 20.0
 
@@ -146,6 +149,7 @@ class _Sandbox(Place):
             _inside(launch, interpreter),
             read_program(launch.command),
             pool if reachable else None,
+            SandboxDoors(_DOOR) if launch.speaks_http else Doors(),
         )
 
     def inside(self, path: Path) -> str:
@@ -186,15 +190,24 @@ class _Sandbox(Place):
     def _start_cold(
         self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams
     ) -> Child:
+        command = [self._file, *arguments]
+        if streams.door is not None:
+            command = [*self._launcher(streams.door), *command]
         return _spawn(
             self._view,
-            [self._file, *arguments],
+            command,
             variables,
             streams,
             options=["--cap-drop", "ALL", "--disable-userns", "--chdir", CODE],
             data_bytes_max=self._data_bytes_max,
             group=self._door,
         )
+
+    def _launcher(self, door: int) -> list[str]:
+        """Words that open the door within the sandbox, and become the command that follows them."""
+        boot = BOOT.format(here=view.GUEST, program="door", arguments="sys.argv[1:]")
+        # Nothing that the algorithm brings is looked at before.
+        return [str(self._interpreter.executable), "-I", "-S", "-c", boot, str(door), str(_DOOR[1])]
 
 
 def _spawn(

@@ -24,6 +24,8 @@ class Streams:
     stderr: int
     #: The socket of a served process.
     serve: int | None = None
+    #: The socket over which the process sends one that listens for its doorway.
+    door: int | None = None
 
 
 class Child:
@@ -88,7 +90,7 @@ def spawn(
     Raises:
         AlgorithmFailed: the command can't be started.
     """
-    serve = () if streams.serve is None else (streams.serve,)
+    sockets = [each for each in (streams.serve, streams.door) if each is not None]
     try:
         process = subprocess.Popen(
             [*_prelude(data_bytes_max, group, ends_itself=ends_itself), *command],
@@ -97,7 +99,7 @@ def spawn(
             stdin=streams.stdin,
             stdout=streams.stdout,
             stderr=streams.stderr,
-            pass_fds=(*serve, *passed),
+            pass_fds=(*sockets, *passed),
             start_new_session=True,
         )
     except OSError as error:

@@ -13,6 +13,7 @@ from atoll.engine.running import Launch
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams
 from atoll.runtimes.command import Program
+from atoll.runtimes.doors import Doors
 from atoll.runtimes.imports import find_libraries
 from atoll.runtimes.interpreter import Interpreter
 from atoll.runtimes.sessions import Running
@@ -45,10 +46,11 @@ class Place:
         inside: Inside,
         program: Program | None,
         pool: Pool | None,
+        doors: Doors,
     ) -> None:
         self.limits: CallLimits = launch.limits
         self.log: Path = launch.log
-        self.address: tuple[str, int] | None = None
+        self.doors = doors
         self._launch = launch
         self._inside = inside
         self._program = program
@@ -87,6 +89,7 @@ class Place:
 
     async def close(self) -> None:
         """Give up what the place holds. May be called twice."""
+        self.doors.close()
         group, self._group = self._group, None
         if group is not None:
             await group.remove()
@@ -115,6 +118,7 @@ class Place:
             "path": self._inside.path,
             "seed": seed,
             "memory": self._data_bytes_max,
+            "port": None if self.doors.address is None else self.doors.address[1],
         }
         if self._group is None:
             return parent.start(task, streams, cell=cell)

@@ -14,6 +14,7 @@ from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams, spawn
 from atoll.runtimes.command import code_at, is_python, read_program, rewrite
+from atoll.runtimes.doors import Doors, LoopbackDoors
 from atoll.runtimes.interpreter import Interpreter, describe
 from atoll.runtimes.places import Inside, Place, choose_kind
 from atoll.runtimes.served import seat
@@ -122,7 +123,8 @@ class _Process(Place):
             raise
         self._rest = command[1:]
         inside = replace(inside, code=str(self._cwd))
-        super().__init__(launch, interpreter, inside, read_program(command), pool)
+        doors = LoopbackDoors() if launch.speaks_http else Doors()
+        super().__init__(launch, interpreter, inside, read_program(command), pool, doors)
 
     async def close(self) -> None:
         await super().close()

@@ -71,6 +71,7 @@ class _Served(Seated):
             assert self._log is not None
             self._log.mark()
             self.watch.begin(self._running)
+            self.place.doors.begin(doorway)
             reply = await self._exchange(self._line, self._log, self._running, request, doorway)
             return await self._ended(self._running, kills) if reply is None else reply
         except BaseException:
@@ -79,6 +80,7 @@ class _Served(Seated):
             raise
         finally:
             self.watch.end()
+            self.place.doors.end()
 
     async def close(self) -> None:
         await self._stop("its session was closed")
@@ -98,10 +100,17 @@ class _Served(Seated):
     async def _start(self, seed: int | None) -> None:
         ours, theirs = socket.socketpair()
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        door = self.place.doors.offer()
         try:
             self._log = Log(self.open_log())
             descriptor = self._log.descriptor
-            streams = Streams(stdin=nothing, stdout=descriptor, stderr=descriptor, serve=theirs.fileno())
+            streams = Streams(
+                stdin=nothing,
+                stdout=descriptor,
+                stderr=descriptor,
+                serve=theirs.fileno(),
+                door=None if door is None else door.fileno(),
+            )
             self._running = await self.place.start(streams, seed, {})
             self._line = self._line_of(ours, self.place.limits)
             self._running.ended.add_done_callback(self._line.finish)
@@ -111,6 +120,8 @@ class _Served(Seated):
         finally:
             theirs.close()
             os.close(nothing)
+            if door is not None:
+                door.close()
 
     async def _ended(self, running: Running, kills: int | None) -> Reply:
         """The process left without an answer."""

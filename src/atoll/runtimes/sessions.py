@@ -18,6 +18,7 @@ from atoll.engine.limits import CallLimits
 from atoll.engine.running import Doorway, Reply, Request, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached
 from atoll.runtimes.children import Streams
+from atoll.runtimes.doors import Doors
 from atoll.runtimes.streams import Collector, Feeder, Log, too_large
 from atoll.runtimes.warm import ParentLost
 
@@ -41,8 +42,8 @@ class Place(Protocol):
 
     limits: CallLimits
     log: Path
-    #: The host and port at which the process reaches its doorway, where it may.
-    address: tuple[str, int] | None
+    #: How the process reaches its doorway over HTTP.
+    doors: Doors
 
     async def start(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> Running:
         """Start a process, with these variables beside the launch's."""
@@ -108,7 +109,7 @@ class Seated:
 
     @property
     def address(self) -> tuple[str, int] | None:
-        return self.place.address
+        return self.place.doors.address
 
     def inside(self, path: Path) -> str:
         return self.place.inside(path)
@@ -139,11 +140,11 @@ class CallSession(Seated):
         self, request: Request, *, seed: int | None = None, doorway: Doorway | None = None
     ) -> Reply:
         try:
-            return await self._call(request, seed)
+            return await self._call(request, seed, doorway)
         except ParentLost:
             pass  # Not the call's own doing, and nothing of it is known to the caller yet.
         try:
-            return await self._call(request, seed)
+            return await self._call(request, seed, doorway)
         except ParentLost as error:
             raise AlgorithmFailed(
                 "the process that starts this algorithm's calls ended twice while one was under way; "
@@ -153,22 +154,32 @@ class CallSession(Seated):
     async def close(self) -> None:
         await self.place.close()
 
-    async def _call(self, request: Request, seed: int | None) -> Reply:
+    async def _call(self, request: Request, seed: int | None, doorway: Doorway | None) -> Reply:
         log = Log(self.open_log())
         kills = self.place.memory_kills()
-        feeder = collector = None
+        doors = self.place.doors
+        feeder = collector = door = None
         try:
+            door = doors.offer()
+            doors.begin(doorway)
             their_input, our_output = os.pipe2(os.O_CLOEXEC)
             our_input, their_output = os.pipe2(os.O_CLOEXEC)
             # What small requests need is there before the process looks for it.
             feeder = Feeder(our_output, whole(request.body))
             collector = Collector(our_input, self.place.limits.reply_bytes, self.watch.too_much)
-            streams = Streams(stdin=their_input, stdout=their_output, stderr=log.descriptor)
+            streams = Streams(
+                stdin=their_input,
+                stdout=their_output,
+                stderr=log.descriptor,
+                door=None if door is None else door.fileno(),
+            )
             try:
                 running = await self.place.start(streams, seed, request.environment)
             finally:
                 os.close(their_input)
                 os.close(their_output)
+                if door is not None:
+                    door.close()
             self.watch.begin(running)
             exit_code = await _until_ended(running)
             if self.watch.reached is not None:
@@ -181,6 +192,7 @@ class CallSession(Seated):
             return Reply(output=output, exit_code=exit_code, log_tail=tail)
         finally:
             self.watch.end()
+            doors.end()
             if feeder is not None:
                 feeder.close()
             if collector is not None:

@@ -122,6 +122,8 @@ class Parent:
         files = {"stdin": streams.stdin, "stdout": streams.stdout, "stderr": streams.stderr}
         if streams.serve is not None:
             files["serve"] = streams.serve
+        if streams.door is not None:
+            files["door"] = streams.door
         if group is not None:
             files["group"] = group
         self._calls[call.number] = call

@@ -32,7 +32,7 @@ import sys
 import warnings
 from typing import Any, Dict, List, NoReturn, Optional, Set, Tuple
 
-from . import script  # noqa: TID252 -- the package has another name where this runs
+from . import door, script  # noqa: TID252 -- the package has another name where this runs
 
 #: Bytes of a message; what is larger travels as a file.
 _MESSAGE_BYTES_MAX = 65536
@@ -164,6 +164,8 @@ class _Parent:
                 os.write(files["group"], b"0")
             if home is not None:
                 home.enter()
+            if "door" in files:
+                door.open_door(files["door"], task["port"])
             self._forget_parent(files)
             if task.get("memory") is not None:
                 import resource  # noqa: PLC0415 -- only a limited call needs it
