@@ -8,6 +8,9 @@ Namespaces wall off nearly everything. What they leave open is refused here:
   and its host; ``io_uring``, which opens sockets unseen by a filter;
 * tracing, and writing into other processes: a call could free bubblewrap's own first process
   of the duty to end with Atoll.
+
+One call is answered as if it had been done: to let a socket linger. Whoever closes such a socket
+last waits for it, and that would be Atoll, where a process has sent it one.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from dataclasses import dataclass
 _FAMILIES = (1, 2, 10, 16)
 
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-#: Where the filter finds the call's number, the architecture, and the first argument's low half.
-_NUMBER, _ARCHITECTURE, _ARGUMENT = 0, 4, 16
+#: Where the filter finds the call's number, the architecture, and the arguments' low halves.
+_NUMBER, _ARCHITECTURE, _FIRST, _SECOND, _THIRD = 0, 4, 16, 24, 32
+#: SOL_SOCKET and SO_LINGER.
+_LEVEL, _OPTION = 1, 13
 _ALLOW, _ERROR = 0x7FFF0000, 0x00050000
 #: The first number of the calls of x32, which are those of x86-64 once more.
 _X32 = 0x40000000
@@ -35,15 +40,16 @@ class _Numbers:
 
     architecture: int
     socket: int
+    setsockopt: int
     refused: Sequence[int]
 
 
 # In this order: ptrace, add_key, request_key, keyctl, process_vm_writev, io_uring_setup. For i386
 # also socketcall, whose family lies where no filter can look.
-_X86_64 = _Numbers(0xC000003E, 41, (101, 248, 249, 250, 311, 425))
-_I386 = _Numbers(0x40000003, 359, (26, 286, 287, 288, 348, 425, 102))
-_AARCH64 = _Numbers(0xC00000B7, 198, (117, 217, 218, 219, 271, 425))
-_ARM = _Numbers(0x40000028, 281, (26, 309, 310, 311, 377, 425))
+_X86_64 = _Numbers(0xC000003E, 41, 54, (101, 248, 249, 250, 311, 425))
+_I386 = _Numbers(0x40000003, 359, 366, (26, 286, 287, 288, 348, 425, 102))
+_AARCH64 = _Numbers(0xC00000B7, 198, 208, (117, 217, 218, 219, 271, 425))
+_ARM = _Numbers(0x40000028, 281, 294, (26, 309, 310, 311, 377, 425))
 _MACHINES = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64, _ARM)}
 
 
@@ -66,7 +72,12 @@ def _part(numbers: _Numbers) -> list[bytes]:
         lines += [_line(_AT_LEAST, _X32, otherwise=1), refuse]
     for number in numbers.refused:
         lines += [_line(_EQUAL, number, otherwise=1), refuse]
-    lines += [_line(_EQUAL, numbers.socket, then=1), allow, _line(_LOAD, _ARGUMENT)]
+    lines += [
+        *(_line(_EQUAL, numbers.setsockopt, otherwise=7), _line(_LOAD, _SECOND)),
+        *(_line(_EQUAL, _LEVEL, then=1), allow, _line(_LOAD, _THIRD)),
+        *(_line(_EQUAL, _OPTION, otherwise=1), _line(_RETURN, _ERROR), allow),
+    ]
+    lines += [_line(_EQUAL, numbers.socket, then=1), allow, _line(_LOAD, _FIRST)]
     for family in _FAMILIES:
         lines += [_line(_EQUAL, family, otherwise=1), allow]
     return [*lines, _line(_RETURN, _ERROR | errno.EAFNOSUPPORT)]

@@ -291,6 +291,22 @@ def test_calls_that_no_namespace_holds_are_refused(warm: bool, tmp_path: Path) -
     assert {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK} >= set(families)
 
 
+def test_no_socket_lingers(warm: bool, tmp_path: Path) -> None:
+    """Nobody can send Atoll a socket whose closing takes as long as the sender likes."""
+    script = """
+        import json, socket, struct
+        with socket.socket() as endpoint:
+            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            endpoint.setsockopt(socket.IPPROTO_TCP, 13, b"reno")  # TCP_CONGESTION has the same number
+            lingers = struct.unpack("ii", endpoint.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
+            keeps = endpoint.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            print(json.dumps([lingers, keeps, endpoint.getsockopt(socket.IPPROTO_TCP, 13, 4).decode()]))
+    """
+
+    assert [[0, 0], 1, "reno"] == answer(warm, tmp_path, launch_of(tmp_path, script))
+
+
 def test_other_seats_folders_in_the_code_are_covered(warm: bool, tmp_path: Path) -> None:
     """A run that is kept in the computation's own folder isn't shown to its own algorithm."""
     script = """
