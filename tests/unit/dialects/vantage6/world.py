@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 from tests.federation import LOCAL0, make_ticket, seats
 
@@ -167,34 +172,118 @@ def _ended(part: Part, answer: bytes | Failure | None) -> Part:
     return replace(part, status=JobStatus.FAILED, failure=answer)
 
 
-def call(
-    python: Path, convention: Convention, request: Request, *, code: Path, environment: Mapping[str, str]
-) -> Reply:
-    """Run a call's command as a runtime would, under a real interpreter."""
-    _, (_, *words) = convention.launch(ticket_of())
-    ended = subprocess.run(
-        [python, *words],
-        cwd=code,
-        env={"PATH": os.defpath, **environment, **request.environment},
-        capture_output=True,
-        check=False,
-    )
-    log = ended.stderr[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
-    return Reply(output=ended.stdout, exit_code=ended.returncode, log_tail=log)
+#: Runs commands in forks of an interpreter that has imported the wrapper already.
+_FORKING = """
+import importlib, json, os, sys, traceback
+import openpyxl, pandas, pyarrow.parquet, sqlalchemy, SPARQLWrapper, vantage6.algorithm.tools.wrap
+for name in ("tools.decorators", "data_extraction", "decorator"):
+    try:
+        importlib.import_module(f"vantage6.algorithm.{name}")
+    except ImportError:
+        pass
+print("ready", flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if not child:
+        for name, number in (("out", 1), ("err", 2)):
+            os.dup2(os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.chdir(asked["code"])
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        exit_code = 0
+        try:
+            exec(compile(asked["text"], "<string>", "exec"), {"__name__": "__main__"})
+        except SystemExit as ending:
+            exit_code = ending.code or 0
+        except BaseException:
+            traceback.print_exc()
+            exit_code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
-def run(
-    python: Path,
-    convention: Convention,
-    body: bytes,
-    desk: FolderDesk,
-    *,
-    code: Path,
-    environment: Mapping[str, str] | None = None,
-    step: int = 0,
-) -> Answer:
-    """Compose a call, run it, and read what it left."""
-    ticket = ticket_of(step=step)
-    request = convention.compose(ticket, [body], desk)
-    reply = call(python, convention, request, code=code, environment=environment or {})
-    return convention.parse(ticket, reply, desk)
+class Wrapped:
+    """Runs calls of one algorithm in an environment that holds the real wrapper."""
+
+    def __init__(self, python: Path, code: Path) -> None:
+        self.python = python
+        self.code = code
+        self._forking = subprocess.Popen(
+            [python, "-c", _FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._said() == "ready"
+
+    def close(self) -> None:
+        """End the interpreter."""
+        with self._forking as forking:
+            assert forking.stdin is not None
+            forking.stdin.close()
+
+    def cold(self, convention: Convention, request: Request) -> Reply:
+        """Run a call's command in a process of its own."""
+        _, (_, *words) = convention.launch(ticket_of())
+        ended = subprocess.run(
+            [self.python, *words],
+            cwd=self.code,
+            env={"PATH": os.defpath, **request.environment},
+            capture_output=True,
+            check=False,
+        )
+        return _reply(ended.stdout, ended.stderr, ended.returncode)
+
+    def warm(self, convention: Convention, request: Request, folder: Path) -> Reply:
+        """Run a call's command in a fork, whose output goes to a folder."""
+        _, (_, _, text) = convention.launch(ticket_of())
+        out, err = folder / "out", folder / "err"
+        asked = {"text": text, "code": str(self.code), "out": str(out), "err": str(err)}
+        assert self._forking.stdin is not None
+        environment = {"PATH": os.defpath, **request.environment}
+        self._forking.stdin.write(json.dumps({**asked, "environment": environment}) + "\n")
+        self._forking.stdin.flush()
+        exit_code = int(self._said())
+        return _reply(out.read_bytes(), err.read_bytes(), exit_code)
+
+    def run(self, convention: Convention, body: bytes, desk: FolderDesk, *, step: int = 0) -> Answer:
+        """Compose a call, run it, and read what it left."""
+        ticket = ticket_of(step=step)
+        request = convention.compose(ticket, [body], desk)
+        return convention.parse(ticket, self.warm(convention, request, desk.root), desk)
+
+    def value(self, convention: Convention, body: bytes, desk: FolderDesk, *, step: int = 0) -> Any:
+        """What a call returned."""
+        return json.loads(whole(self.run(convention, body, desk, step=step).body))
+
+    def _said(self) -> str:
+        assert self._forking.stdout is not None
+        return self._forking.stdout.readline().strip()
+
+
+def _reply(out: bytes, err: bytes, exit_code: int) -> Reply:
+    log = err[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
+    return Reply(output=out, exit_code=exit_code, log_tail=log)
+
+
+@contextmanager
+def sparql(text: str) -> Iterator[str]:
+    """A triple store that answers every query with this table; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/csv")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        serving.join()
