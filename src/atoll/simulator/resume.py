@@ -80,6 +80,12 @@ def find(folder: Path, iteration: int) -> Kept:
         raise SpecInvalid(
             f"{folder} holds no kept run ({error}): expected the folder that a run's --output named"
         ) from error
+    if record.get("dialect", "coinstac") != "coinstac":
+        lines.close()
+        raise SpecInvalid(
+            f"the run in {folder} is one of functions: only iterations of a COINSTAC computation can be "
+            "repeated. Run it again; a --seed makes it the same"
+        )
     with lines:
         calls = [_call(line) for line in lines]
     there = max((call.iteration for call in calls), default=0)
