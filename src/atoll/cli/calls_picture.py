@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -45,6 +45,7 @@ def draw_calls(progress: Progress, *, now: float, width: int, lines_max: int) ->
         width: columns of a line; what is longer is cut.
         lines_max: how many lines there may be.
     """
+    askers = _in_order(progress.askers, [seat.seat for seat in progress.seats()])
     ended_max = _ENDED_MAX
     while True:
         drawer = _Drawer(
@@ -54,7 +55,7 @@ def draw_calls(progress: Progress, *, now: float, width: int, lines_max: int) ->
             stopped=progress.ended is not None,
         )
         # No more than what fits is laid out: a tree may have millions of branches.
-        lines = list(islice(drawer.askers(tuple(progress.askers.values()), depth=0), lines_max + 1))
+        lines = list(islice(drawer.askers(askers, depth=0), lines_max + 1))
         if len(lines) <= lines_max or ended_max == 0:
             break
         ended_max -= 1
@@ -105,7 +106,8 @@ class _Drawer:
         label_width = max((cell_len(_label(round_)) for round_ in shown), default=0)
         for round_ in shown:
             yield self._round(round_, depth=depth + 1, label_width=label_width)
-            yield from self.askers(tuple(round_.askers.values()), depth=depth + 2)
+            if round_.askers:
+                yield from self.askers(_in_order(round_.askers, tuple(round_.parts)), depth=depth + 2)
         if left_out:
             more = f"… {counted(left_out, 'more round')} under way"
             yield _indented(depth + 1, Text(more, style="dim"))
@@ -155,6 +157,11 @@ class _Drawer:
             if round_.counts[part]:
                 line.append(f" · {round_.counts[part]:,} {part.value}", style=style)
         return line
+
+
+def _in_order(askers: Mapping[Seat, Asking], seats: Sequence[Seat]) -> list[Asking]:
+    """Calls that ask, in the order of their seats."""
+    return [asking for seat in seats if (asking := askers.get(seat)) is not None]
 
 
 def _sums(asking: Asking) -> str:

@@ -58,7 +58,8 @@ def _carry_out(
             return views[-1]
 
         prepared, report = _run(simulation.simulate(asked, watch))
-        return prepared.steps[-1], report.document(), views[-1].progress
+        heard = views[-1].progress
+        return prepared.steps[-1], _with_unanswered(report.document(), heard), heard
     # Imported here for the start-up time of everything else.
     from atoll.simulator import resume
 
@@ -67,6 +68,14 @@ def _carry_out(
     view = _watcher(asked)
     prepared, report = _run(resume.repeat(kept, asked, view))
     return prepared.steps[kept.step], report.document(), view.progress
+
+
+def _with_unanswered(document: dict[str, Any], heard: Progress | None) -> dict[str, Any]:
+    """The document, and among its warnings the calls that a function went on without."""
+    if heard is not None:
+        told = heard.unanswered(late=document["status"] == "done")
+        document["warnings"] += [sentence for _, sentence in told]
+    return document
 
 
 def _watcher(asked: Arguments) -> _View:

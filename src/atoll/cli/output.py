@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,8 +23,10 @@ from atoll.simulator.prepared import PreparedStep
 _WIDTH = 100
 #: Sites whose own results are shown, where each has one.
 _SITES_SHOWN_MAX = 10
-#: Functions at sites whose failures are named.
-_FAILURES_SHOWN_MAX = 10
+#: A line of a function's code, in the words of an error.
+_FRAME = re.compile(r"\.py:[0-9]+ in ")
+#: Functions at sites that gave no answer and are named.
+_UNANSWERED_SHOWN_MAX = 10
 
 
 def console(*, error: bool) -> Console:
@@ -69,45 +72,35 @@ def show(
     if done and with_result:
         _show_result(step, document, folder, target)
     if not done:
-        _show_error(document, target)
-    _show_failures(heard, folder, target, done=done)
+        _show_error(document["error"], _where(document), target)
+    _show_unanswered(heard, folder, target, done=done)
     if done:
         name = "result.json" if (folder / "result.json").exists() else "run.json"
-        target.print(
-            _line("", f"The run is done, after {_extent(document, heard)}. All of it: {folder / name}")
-        )
-    else:
-        target.print(_line("", f"What was kept of the run: {folder}"))
+        target.print(_line("", f"The run is done, {_extent(document, heard)}. All of it: {folder / name}"))
+        return
+    if document["dialect"] == "functions" and _FRAME.search(document["error"]["message"]):
+        remedy = "To look closer: the same command with --runtime inline, and a breakpoint() in the function."
+        target.print(_line("", remedy))
+    target.print(_line("", f"What was kept of the run: {folder}"))
 
 
-def _show_error(document: Mapping[str, Any], target: Console) -> None:
-    error = document["error"]
-    target.print(_line("bold red", f"The run failed{_where(document)}: {error['type']}"))
+def _show_error(error: Mapping[str, Any], where: str, target: Console) -> None:
+    target.print(_line("bold red", f"The run failed{where}: {error['type']}"))
     target.print(Text(escape(error["message"], keep_lines=True)))
     if error.get("log"):
         target.print(_line("", f"The full log: {error['log']}"))
-    if _has_functions(document) and error["type"] == "AlgorithmFailed":
-        remedy = "To look closer: the same command with --runtime inline, and a breakpoint() in the function."
-        target.print(_line("dim", remedy))
 
 
-def _show_failures(heard: Progress | None, folder: Path, target: Console, *, done: bool) -> None:
+def _show_unanswered(heard: Progress | None, folder: Path, target: Console, *, done: bool) -> None:
     """Calls that functions asked for and got no answer to: where a run is done, it went on without."""
-    if heard is None:
-        return
-    failures = [(name, seat, "failed", count) for (name, seat), count in heard.failures.items()]
-    if done:  # Else they were given up because the run ended.
-        failures += [(name, seat, "was late", count) for (name, seat), count in heard.given_up.items()]
-    for name, seat, how, count in failures[:_FAILURES_SHOWN_MAX]:
-        often = f", {count:,} times" if count > 1 else ""
+    unanswered = heard.unanswered(late=done) if heard is not None else []
+    for seat, sentence in unanswered[:_UNANSWERED_SHOWN_MAX]:
         log = folder / "logs" / f"{seat}.log"
         where = f". Its log: {log}" if log.exists() else ""
-        target.print(_line("yellow", f"{name or 'A call'} {how} at {seat}{often}{where}"))
-    if len(failures) > _FAILURES_SHOWN_MAX:
-        more = counted(len(failures) - _FAILURES_SHOWN_MAX, "more function")
-        target.print(
-            _line("yellow", f"… and {more} at other sites. Every call is in {folder / 'events.jsonl'}")
-        )
+        target.print(_line("yellow", f"{sentence}{where}"))
+    if len(unanswered) > _UNANSWERED_SHOWN_MAX:
+        more = len(unanswered) - _UNANSWERED_SHOWN_MAX
+        target.print(_line("yellow", f"… and {more:,} more. Every call is in {folder / 'events.jsonl'}"))
 
 
 def _show_result(step: PreparedStep, document: Mapping[str, Any], folder: Path, target: Console) -> None:
@@ -140,14 +133,15 @@ def _extent(document: Mapping[str, Any], heard: Progress | None) -> str:
     seconds, sites = f"{document['seconds']:.2f} s", document["sites"]
     if not _has_functions(document):
         iterations = counted(document["iterations"], "iteration")
-        return f"{iterations} at {counted(len(sites), 'site')} in {seconds}"
-    called = [site for site in sites if heard is None or site in set(heard.called())]
+        return f"after {iterations} at {counted(len(sites), 'site')} in {seconds}"
+    took = set(heard.called()) if heard is not None else set(sites)
+    called = [site for site in sites if site in took]
     took_part = counted(len(sites), "site")
     if len(called) < len(sites):
         named = ", ".join(called) if len(called) <= _SITES_SHOWN_MAX else f"{len(called):,}"
         took_part = f"{named} of {took_part}"
-    calls = counted(heard.call_count, "call") if heard is not None else "calls"
-    return f"{calls} at {took_part} in {seconds}"
+    calls = f"after {counted(heard.call_count, 'call')} " if heard is not None else ""
+    return f"{calls}at {took_part} in {seconds}"
 
 
 def _where(document: Mapping[str, Any]) -> str:

@@ -266,9 +266,12 @@ class Progress:
         return tuple(self._seats.values())
 
     def function(self, number: int) -> str:
-        """The function that an open child round calls; nothing in a main round."""
+        """The function that a round calls; nothing where no functions are called."""
         _, child = self._rounds.get(number, (None, None))
-        return child.name if child else ""
+        if child is not None:
+            return child.name
+        step = self.round.step if self.round is not None else len(self.steps)
+        return "" if self.iterates or step >= len(self.steps) else self.steps[step]
 
     def called(self) -> tuple[Seat, ...]:
         """The seats that were called at least once, in their order."""
@@ -292,6 +295,20 @@ class Progress:
         if seat.called is None:
             return Doing.NOT_CALLED
         return Doing.DONE if seat.called == self.round or self.ended is not None else Doing.WAITS
+
+    def unanswered(self, *, late: bool) -> list[tuple[Seat, str]]:
+        """The seats that a function asked and got no answer from, each with a sentence about it.
+
+        Args:
+            late: whether calls that were given up are among them: not where the run's end did that.
+        """
+        found = [(name, seat, "failed", count) for (name, seat), count in tuple(self.failures.items())]
+        if late:
+            found += [(name, seat, "was late", count) for (name, seat), count in tuple(self.given_up.items())]
+        return [
+            (seat, f"{name or 'a call'} {how} at {seat}{f', {count:,} times' if count > 1 else ''}")
+            for name, seat, how, count in found
+        ]
 
     def elapsed(self, now: float) -> float:
         """Seconds from the beginning until now, or until the end."""
