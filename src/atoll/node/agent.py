@@ -5,11 +5,11 @@ machine with many seats runs only as many calls at a time as it has room for.
 
 A call that waits for calls of its own holds no slot, and doesn't keep its seat from other work::
 
-    loop: listen -> claim -> work ----------> report -> claim ...
-                              |\\
-                              | waits: another loop is started, which serves the seat from now on
-                              |
-                              +-> report, and this loop ends
+    loop: claim -> work ----------> report -> claim ... -> listen -> claim ...
+                    |\\
+                    | waits: another loop is started, which serves the seat from now on
+                    |
+                    +-> report, and this loop ends
 """
 
 from __future__ import annotations
@@ -80,10 +80,11 @@ class Agent:
 
     async def _loop(self) -> None:
         while True:
-            await self._link.listen()
+            # Before it listens: who relieves another may find jobs that were heard of long ago.
             while (ticket := await self._link.claim()) is not None:
                 if await self._carry(ticket):
                     return
+            await self._link.listen()
 
     async def _carry(self, ticket: Ticket) -> bool:
         """Run a job and report it; whether another loop serves the seat by now."""

@@ -64,11 +64,14 @@ class Shift:
     async def go_on(self) -> None:
         """Take a slot again, unless something is still waited for."""
         async with self._taking:  # one slot, however many have stopped waiting
-            if self._held or self._waiting or self._over:
+            if self._held or not self._may_hold():
                 return
             await self.begin()
-            if self._waiting or self._over:  # since it stood in the queue
+            if not self._may_hold():  # since it stood in the queue
                 self._give_back()
+
+    def _may_hold(self) -> bool:
+        return not (self._waiting or self._over)
 
     def _give_back(self) -> None:
         if self._held:
