@@ -106,6 +106,7 @@ class Turnstile:
                     self._draw(round_.number, seats, round_.parent)
         if changes.cancel_round is not None:
             self._close(changes.cancel_round)
+            self._close_below(None)
         if changes.cancel_below is not None:
             self._close_below(changes.cancel_below)
 
@@ -118,7 +119,7 @@ class Turnstile:
     def next_claim(self, seat: Seat) -> int | None:
         """The round of the next job of this seat, if it has one; whoever asks is to claim it."""
         waiting = self._unclaimed.get(seat)
-        return waiting.popleft() if waiting else None
+        return waiting[0] if waiting else None
 
     async def enter_claim(self, number: int, seat: Seat) -> None:
         """Wait for this seat's turn to claim its job of a round."""
