@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from atoll.engine.limits import CHILD_DEPTH_MAX, CHILD_ROUNDS_MAX
-from atoll.engine.ports import Changes, ChildState, Choreography, Following, OpenState
+from atoll.engine.ports import Changes, Choreography, Following, OpenState
 from atoll.model.errors import LimitReached, NotRepeatable, NotYours, StaleEvent
 from atoll.model.events import Event, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
@@ -175,6 +175,7 @@ def _requested(state: OpenState, event: RoundRequested) -> Changes:
         parent=job.id,
         asker=job.seat,
         depth=state.round.depth + 1,
+        origin=f"{state.round.origin}/{job.seat}.{event.number}",
         digest=event.digest,
         name=event.name,
     )
@@ -204,7 +205,7 @@ def _requested_again(state: OpenState, event: RoundRequested) -> Changes:
 
 def _given_up(state: OpenState, event: RoundGivenUp) -> Changes:
     """End what is still open in a child round. What was asked for below ends with its jobs."""
-    child: ChildState | None = state.child
+    child = state.child
     if child is None or child.round.parent != state.job.id:
         raise NotYours(f"job {state.job.id} has asked for no round {event.round_number}")
     if child.round.ended:

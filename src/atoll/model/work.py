@@ -246,8 +246,10 @@ class Run:
             raise ValueError(f"the seats of run {self.id} are not distinct")
         for step in self.steps:
             called = self.sites if step.seats is None else step.seats
-            if not called or not set(called) <= set(self.sites):
-                raise ValueError(f"step {step.algorithm.name} calls seats that are no sites of the run")
+            if not called or not set(called) <= set(self.sites) or len(set(called)) != len(called):
+                raise ValueError(
+                    f"step {step.algorithm.name} calls seats that are no sites of the run, or one twice"
+                )
             if len(step.openings) not in (1, len(called)):
                 raise ValueError(f"{len(step.openings)} opening messages for {len(called)} sites")
             if step.aggregated and self.aggregator is None:
@@ -273,6 +275,9 @@ class Round:
     asker: Seat | None = None
     #: How many jobs lie above it: 0 for a main round.
     depth: int = 0
+    #: Who asked for what, from the main round down: ``/alpha.0/beta.2``. Unlike its number it is the
+    #: same in every repetition, whoever of those who ask at the same time comes first.
+    origin: str = ""
     #: What was asked, so that the same question gets the same round.
     digest: str = ""
     #: For people: the function that is called.
@@ -297,6 +302,7 @@ class Round:
             parent=self.parent,
             asker=self.asker,
             depth=self.depth,
+            origin=self.origin,
             digest=self.digest,
             name=self.name,
         )
@@ -358,6 +364,8 @@ class Ticket:
     sites: tuple[Seat, ...] = ()
     #: The job that asked for this one; None in a main round.
     parent: JobId | None = None
+    #: See `Round`.
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

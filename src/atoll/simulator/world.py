@@ -158,8 +158,7 @@ def seeds(seed: int | None) -> Callable[[Ticket], int | None]:
         if seed is None:
             return None
         text = f"{seed}/{ticket.step}/{ticket.iteration}/{ticket.job.seat}"
-        if ticket.parent is not None:
-            text += f"/{ticket.job.round_number}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+        # Not the round's number: it depends on who was the first of those who asked at a time.
+        return int.from_bytes(hashlib.sha256(f"{text}{ticket.origin}".encode()).digest()[:8])
 
     return seed_for
