@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from atoll.engine.limits import CHUNK_BYTES
@@ -16,11 +16,14 @@ from atoll.model.work import Blob, Job, JobId, JobStatus, Message, MessageId, Ro
 class _Room:
     """A round, its jobs, and the messages that belong to it alone."""
 
+    # A function may ask ten thousand times, and each leaves one of these until it has ended.
+    __slots__ = ("asked", "jobs", "left", "round")
+
     def __init__(self, round_: Round) -> None:
         self.round = round_
         self.jobs: dict[JobId, Job] = {}
         #: Of a child round: what was asked, and what its jobs have left.
-        self.asked: list[MessageId] = []
+        self.asked: Sequence[MessageId] = ()
         self.left: list[MessageId] = []
 
 
@@ -61,7 +64,7 @@ class _Book:
         if room is not None:
             room.round = round_
             if round_.parent is not None and round_.ended:
-                self._drop(room.asked)
+                self._answer(room)
             return
         if round_.parent is None:
             self._turn(round_.number)
@@ -76,7 +79,7 @@ class _Book:
         opened = changes.rounds[-1] if changes.rounds else None
         if opened is not None and opened.parent is not None and opened.number not in self.rooms:
             self.enter(opened)
-            self.rooms[opened.number].asked += [message.id for message in messages]
+            self.rooms[opened.number].asked = tuple(message.id for message in messages)
         else:
             for message in messages:
                 room = self.rooms[changes.jobs[0].round_number]
@@ -88,38 +91,43 @@ class _Book:
             self.messages[message.id] = message
 
     def forget(self, number: int) -> None:
-        """Drop what the jobs of a child round have left."""
+        """Drop what the jobs of a child round have left, and with it what is known of those that ended."""
         room = self.rooms.get(number)
         if room is not None and room.round.parent is not None:
             self._drop(room.left)
+            room.left = []
+            room.jobs = {id_: job for id_, job in room.jobs.items() if not job.status.ended}
 
-    def below(self, job_id: JobId) -> Iterator[_Room]:
-        """Every child round that lies below a job, however deep."""
-        for number in self.children.get(job_id, ()):
-            room = self.rooms[number]
-            yield room
-            for job in room.jobs.values():
-                if job.asked:
-                    yield from self.below(job.id)
+    def remove(self, number: int) -> None:
+        """Forget a child round, which nobody can ask about any more."""
+        room = self.rooms.pop(number)
+        self._drop(room.asked)
+        self._drop(room.left)
+
+    def end(self, room: _Room) -> None:
+        """None of a child round's jobs will be heard of any more."""
+        room.round = replace(room.round, open_count=0)
+        self._answer(room)
 
     def _turn(self, number: int) -> None:
-        """Open a main round, and drop the one before with the messages that nobody can ask for."""
-        before = self.rooms.pop(self.main, None)
+        """Open a main round, and drop the one before with the messages that nobody can ask for.
+
+        Its jobs have all ended, and what they had asked for was forgotten then.
+        """
+        self.rooms.pop(self.main, None)
         self.main = number
-        if before is not None and self.rooms:
-            for room in self.rooms.values():
-                self._drop(room.asked)
-                self._drop(room.left)
-            self.rooms = {}
-            self.children = {}
         for message_id in self.passing:
             del self.messages[message_id]
         self.passing, self.fresh = self.fresh, {}
 
-    def _drop(self, ids: list[MessageId]) -> None:
+    def _answer(self, room: _Room) -> None:
+        """All jobs of a child round have ended: nobody reads what they were asked."""
+        self._drop(room.asked)
+        room.asked = ()
+
+    def _drop(self, ids: Sequence[MessageId]) -> None:
         for message_id in ids:
             self.messages.pop(message_id, None)
-        ids.clear()
 
 
 class MemoryRunStore:
@@ -138,10 +146,11 @@ class MemoryRunStore:
     async def open_state(self, run_id: RunId, job_id: JobId) -> OpenState:
         book = self._books[run_id]
         room = book.room_of(job_id)
-        if room is None:
+        job = None if room is None else room.jobs.get(job_id)
+        if room is None or job is None:
             raise StaleEvent(f"job {job_id} is of a round that is over")
         siblings = tuple(room.jobs.values()) if room.round.open_count == 1 else ()
-        return OpenState(run=book.run, round=room.round, job=room.jobs[job_id], siblings=siblings)
+        return OpenState(run=book.run, round=room.round, job=job, siblings=siblings)
 
     async def child(self, run_id: RunId, job_id: JobId, *, request: int) -> ChildState | None:
         book = self._books[run_id]
@@ -166,6 +175,10 @@ class MemoryRunStore:
 
     async def apply(self, changes: Changes, messages: Sequence[Message] = ()) -> Sequence[Job]:
         book = self._books[changes.run.id]
+        cancelled: list[Job] = []
+        # First, as a new main round may be opened, and jobs of the last one would be found no more.
+        if changes.cancel_below is not None:
+            self._end_below(book, changes.cancel_below, cancelled)
         book.run = changes.run
         book.take(messages, changes)
         for step, seat, message_id in changes.settled:
@@ -174,15 +187,11 @@ class MemoryRunStore:
             book.enter(round_)
         for job in changes.jobs:
             self._put(book, job)
-        cancelled: list[Job] = []
         if changes.cancel_open_jobs:
-            for room in book.rooms.values():
+            for room in list(book.rooms.values()):
                 self._cancel(book, room, cancelled)
         if changes.cancel_round is not None:
             self._cancel(book, book.rooms[changes.cancel_round], cancelled)
-        if changes.cancel_below is not None:
-            for room in book.below(changes.cancel_below):
-                self._cancel(book, room, cancelled)
         return cancelled
 
     async def next_job(self, seat: Seat) -> Job | None:
@@ -218,10 +227,15 @@ class MemoryRunStore:
                 if job.status is JobStatus.ACTIVE:
                     cancelled.append(job)
                 self._put(book, job.moved(JobStatus.CANCELLED))
-                for below in book.below(job.id):
-                    self._cancel(book, below, cancelled)
-        if room.round.parent is not None and room.round.open_count:
-            book.enter(replace(room.round, open_count=0))
+                self._end_below(book, job.id, cancelled)
+        if room.round.parent is not None and not room.round.ended:
+            book.end(room)
+
+    def _end_below(self, book: _Book, job_id: JobId, cancelled: list[Job]) -> None:
+        """End what a job has asked for, however deep, and forget it: nobody else may ask about it."""
+        for number in book.children.pop(job_id, ()):
+            self._cancel(book, book.rooms[number], cancelled)
+            book.remove(number)
 
 
 class MemoryBlobStore:
