@@ -18,6 +18,7 @@ from tests.federation import LOCAL0, REMOTE, RUN, blob_of, in_chunks, joined, ma
 from atoll.dialects.coinstac import choreography
 from atoll.engine.limits import CHUNK_BYTES
 from atoll.engine.ports import BlobStore, HubLink, RunStore
+from atoll.engine.running import whole
 from atoll.hub.hub import Hub
 from atoll.model.errors import BlobMismatch, NotYours, StaleEvent
 from atoll.model.events import JobBroke, JobReported
@@ -172,7 +173,7 @@ def test_a_run_goes_from_its_first_round_to_its_delivery(docking: Docking) -> No
             await harbour.play(REMOTE, body=b'{"sum":%d}' % iteration, final=iteration == 3)
         deliveries = await harbour.play(LOCAL0, LOCAL1)
         settled = await harbour.hub.settled(RUN, 0)
-        return await harbour.hub.ended(RUN), deliveries, {seat: m.body for seat, m in settled.items()}
+        return await harbour.hub.ended(RUN), deliveries, {seat: whole(m.body) for seat, m in settled.items()}
 
     run, deliveries, settled = at(docking, make_run(2), visit)
 

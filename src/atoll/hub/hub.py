@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from atoll.engine.conductor import Choreographies, advance, begin
 from atoll.engine.ports import BlobStore, Changes, ChildState, OpenState, RunStore
@@ -43,8 +44,8 @@ class Hub:
         self._writing = asyncio.Lock()
         self._bells: dict[Seat, asyncio.Event] = {}
         self._endings: dict[RunId, asyncio.Event] = {}
-        #: Who waits for a child round.
-        self._waiting: dict[tuple[RunId, int], asyncio.Event] = {}
+        #: The ends of child rounds, for as long as somebody waits for them.
+        self._ends: WeakValueDictionary[tuple[RunId, int], asyncio.Event] = WeakValueDictionary()
         #: Claimed jobs that nobody waits for any more, by seat, until they are told.
         self._cancelled: dict[Seat, asyncio.Queue[JobId]] = {}
 
@@ -95,6 +96,9 @@ class Hub:
 
     async def ask(self, seat: Seat, event: RoundRequested, messages: Sequence[Message]) -> int:
         """Open a child round, or find the one that this request has got before; its number."""
+        brought = {message.id for message in messages}
+        if not all(brought.issuperset(order.inbox) for order in event.orders):
+            raise NotYours(f"{seat} asked that messages be read which it did not bring")
         async with self._writing:
             known = await self._runs.child(event.run_id, event.job_id, request=event.number)
             new = () if known is not None else messages
@@ -104,9 +108,7 @@ class Hub:
                 raise NotRepeatable(changes.run.failure.message)
             if known is not None:
                 return known.round.number
-            number = changes.rounds[-1].number
-            self._waiting[event.run_id, number] = asyncio.Event()
-            return number
+            return changes.rounds[-1].number
 
     async def child(self, seat: Seat, run_id: RunId, job_id: JobId, number: int) -> ChildState:
         """A child round of a job of this seat, with what its jobs have left.
@@ -121,10 +123,18 @@ class Hub:
         return child
 
     async def child_ended(self, seat: Seat, run_id: RunId, job_id: JobId, number: int) -> None:
-        """Wait until a child round has ended."""
-        child = await self.child(seat, run_id, job_id, number)
-        if not child.round.ended:
-            await self._waiting[run_id, number].wait()
+        """Wait until a child round has ended.
+
+        Raises:
+            StaleEvent: nobody waits for this job any more.
+            NotYours: the job is another seat's, or has not asked for such a round.
+        """
+        while True:
+            # Taken before it looks: what ends meanwhile would else be waited for.
+            end = self._end_of(run_id, number)
+            if (await self.child(seat, run_id, job_id, number)).round.ended:
+                return
+            await end.wait()
 
     async def give_up(self, seat: Seat, event: RoundGivenUp) -> None:
         """End what is still open in a child round."""
@@ -162,6 +172,10 @@ class Hub:
         for message in messages:
             if message.sender != seat:
                 raise NotYours(f"{seat} reported a message that {message.sender} is said to have sent")
+            if not f"{message.id}.".startswith(f"{event.job_id}."):
+                raise NotYours(
+                    f"{seat} reported a message {message.id!r}, which is not of job {event.job_id}"
+                )
         if child is not None:
             state = replace(state, child=child)
         changes = advance(state, event, self._choreographies)
@@ -176,32 +190,37 @@ class Hub:
         for listener in self._listeners:
             listener.changed(event, job, changes)
         if changes.run.status.ended:
-            self._end(changes.run.id)
-        elif changes.cancel_round is not None:
-            self._wake(changes.run.id, changes.cancel_round)
-        elif changes.rounds:
+            self._endings[changes.run.id].set()
+        else:
             self._ring(changes)
+        if changes.run.status.ended or changes.cancel_round is not None or changes.cancel_below is not None:
+            self._wake_all(changes.run.id)
 
     def _ring(self, changes: Changes) -> None:
         """Wake the seats that have got a job, and who waits for a round that has ended."""
-        opened = changes.rounds[-1]
         for round_ in changes.rounds:
             if round_.parent is not None and round_.ended:
                 self._wake(changes.run.id, round_.number)
-        if opened.open_count == opened.job_count:
+        opened = changes.rounds[-1] if changes.rounds else None
+        if opened is not None and opened.open_count == opened.job_count:
             for new in changes.jobs:
                 if new.round_number == opened.number and not new.status.ended:
                     self._bell(new.seat).set()
 
-    def _wake(self, run_id: RunId, number: int) -> None:
-        waiting = self._waiting.pop((run_id, number), None)
-        if waiting is not None:
-            waiting.set()
+    def _end_of(self, run_id: RunId, number: int) -> asyncio.Event:
+        end = self._ends.get((run_id, number))
+        if end is None:
+            end = self._ends[run_id, number] = asyncio.Event()
+        return end
 
-    def _end(self, run_id: RunId) -> None:
-        """A run has ended: nobody needs to wait for a part of it."""
-        self._endings[run_id].set()
-        for of, number in list(self._waiting):
+    def _wake(self, run_id: RunId, number: int) -> None:
+        end = self._ends.pop((run_id, number), None)
+        if end is not None:
+            end.set()
+
+    def _wake_all(self, run_id: RunId) -> None:
+        """Rounds have ended without being listed: whoever waits for one of the run looks again."""
+        for of, number in list(self._ends):
             if of == run_id:
                 self._wake(run_id, number)
 
@@ -219,6 +238,7 @@ class Hub:
             readers=_readers(run, round_, job),
             sites=run.sites,
             parent=round_.parent,
+            origin=round_.origin,
         )
 
     def _cancellations(self, seat: Seat) -> asyncio.Queue[JobId]:
