@@ -26,7 +26,7 @@ from atoll.engine.limits import JOURNAL_BYTES_MAX
 from atoll.engine.ports import Changes
 from atoll.model.errors import OutputTaken
 from atoll.model.events import Event, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
-from atoll.model.work import Job, Message, Role, Round, Ticket, Work
+from atoll.model.work import Job, JobId, Message, Role, Round, Ticket, Work
 from atoll.simulator.watch import Watcher
 
 
@@ -259,6 +259,8 @@ class Recorder:
         if isinstance(event, JobBroke) and job is not None and changes.run.status.ended:
             self.broken = self._open[job.round_number].round
         now = time.perf_counter()
+        if changes.cancel_below is not None:
+            self._close_below(changes.cancel_below, now)
         for round_ in changes.rounds:
             if round_.ended:
                 self._closed(round_.number, now)
@@ -266,6 +268,7 @@ class Recorder:
                 self._opened(round_, changes, now)
         if changes.cancel_round is not None:
             self._closed(changes.cancel_round, now)
+            self._close_below(None, now)
         if changes.run.status.ended:
             for number in list(self._open):
                 self._closed(number, now, unfinished=True)
@@ -292,9 +295,12 @@ class Recorder:
         if round_.asker is not None and round_.parent is not None:
             self.asked += 1
             seats = [job.seat for job in changes.jobs if job.round_number == round_.number]
-            within = int(round_.parent.rsplit(".", 2)[1])
             self._watcher.asked(
-                number=round_.number, name=round_.name, asker=round_.asker, within=within, seats=seats
+                number=round_.number,
+                name=round_.name,
+                asker=round_.asker,
+                within=_round_of(round_.parent),
+                seats=seats,
             )
         elif round_.work is Work.CALL:
             self.rounds += 1
@@ -314,6 +320,13 @@ class Recorder:
         if room.round.parent is not None:
             self._watcher.answered(number=number)
 
+    def _close_below(self, job_id: JobId | None, now: float) -> None:
+        """What this job has asked for ends with it, and what was asked for in rounds that have ended."""
+        for number, room in list(self._open.items()):
+            parent = room.round.parent
+            if parent is not None and (parent == job_id or _round_of(parent) not in self._open):
+                self._closed(number, now)
+
     def _write(self, document: Mapping[str, Any]) -> None:
         self._events.write(json.dumps(document).encode() + b"\n")
 
@@ -328,6 +341,11 @@ def recording(folder: RunFolder, watcher: Watcher) -> Iterator[Recorder]:
         recorder.close()
 
 
+def _round_of(job_id: JobId) -> int:
+    """The number of the round that a job is of."""
+    return int(job_id.rsplit(".", 2)[1])
+
+
 def _round(round_: Round) -> dict[str, Any]:
     document: dict[str, Any] = {
         "round": round_.number,
@@ -340,7 +358,7 @@ def _round(round_: Round) -> dict[str, Any]:
         asked = {
             "function": round_.name,
             "asker": round_.asker,
-            "within": int(round_.parent.rsplit(".", 2)[1]),
+            "within": _round_of(round_.parent),
         }
         document |= asked
     return document
