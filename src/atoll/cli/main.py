@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from atoll import __version__
-from atoll.cli import simulate
+from atoll.cli import check, simulate
 from atoll.cli.exits import INTERRUPTED, UNUSABLE
 from atoll.cli.refusal import refuse
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     help="Analyse data where it lives: a small agreed computation travels, only the aggregate leaves.",
 )
 app.command("simulate")(simulate.command)
+app.command("check")(check.command)
 
 
 def _version(wanted: bool) -> None:

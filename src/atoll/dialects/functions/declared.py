@@ -12,6 +12,18 @@ STYLES = ("central", "partial", "local", "remote", "all_reduce")
 #: What fills a parameter with a database, and the library that this takes, if any.
 DATABASES = {"pandas": "pandas", "pyarrow": "pyarrow", "polars": "polars", "path": None}
 
+#: The kinds of what may leave.
+KINDS = frozenset({
+    "frequencies", "linear_aggregations", "position", "endpoints", "mode", "shape", "correlation_coefficients",
+    "hypothesis_tests", "survival_tables", "ratios", "concentration_ratios", "gini", "linked_tables", "clusters",
+    "parameters",
+})  # fmt: skip
+#: Types of tables, by the names that annotations may have.
+TABLES = frozenset({
+    "atoll_algorithm.Table", "pandas.DataFrame", "pyarrow.Table", "polars.DataFrame",
+    "Table", "DataFrame", "pd.DataFrame", "pa.Table", "pl.DataFrame",
+})  # fmt: skip
+
 _PACKAGE = "atoll_algorithm"
 #: By the first and the last part of a type's name: what fills a parameter that is annotated with it.
 _FILLERS = {

@@ -232,8 +232,8 @@ def executed(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
         inner: list[ast.stmt] = list(getattr(statement, "body", []))
-        for handler in getattr(statement, "handlers", []):
-            inner += handler.body
+        for part in (*getattr(statement, "handlers", []), *getattr(statement, "cases", [])):
+            inner += part.body
         waiting += [*inner, *getattr(statement, "orelse", []), *getattr(statement, "finalbody", [])][::-1]
 
 

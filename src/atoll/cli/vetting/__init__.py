@@ -1,0 +1,1 @@
+"""Reads an algorithm for a site that is asked to run it, and says what the site may object to."""
