@@ -18,7 +18,7 @@ from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import environment, groups, view
 from atoll.runtimes.children import Child, Streams, spawn
-from atoll.runtimes.command import BOOT, CODE, code_at, is_python, read_program
+from atoll.runtimes.command import BOOT, CODE, code_at, is_python, read_program, source_of
 from atoll.runtimes.doors import Doors, SandboxDoors
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
 from atoll.runtimes.places import Inside, Place, choose_kind
@@ -303,10 +303,8 @@ def _find(launch: Launch, interpreter: Interpreter) -> str:
         return str(interpreter.executable)
     if word.startswith(CODE + "/") or ("/" in word and not word.startswith("/")):
         # Whether it may run is for the sandbox to find out; the shell's words for it are kept.
-        at = Path(code_at(launch))
-        path = Path(os.path.normpath(os.path.join(CODE, word)))
-        there = path.is_relative_to(at) and (launch.code / path.relative_to(at)).exists()
-        found: str | None = word if there else None
+        source = source_of(launch, word)
+        found: str | None = word if source is not None and source.exists() else None
     else:
         programs = (
             f"{interpreter.executable.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

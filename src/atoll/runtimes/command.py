@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,13 @@ def code_at(launch: Launch) -> str:
             f"the code can't be shown to the algorithm under the name {name!r}: expected the name of a file or folder"
         )
     return f"{CODE}/{name}"
+
+
+def source_of(launch: Launch, word: str) -> Path | None:
+    """What a path within ``/computation`` names, as it lies on this machine; None where it lies beside the code."""
+    at = Path(code_at(launch))
+    path = Path(os.path.normpath(os.path.join(CODE, word)))
+    return launch.code / path.relative_to(at) if path.is_relative_to(at) else None
 
 
 def rewrite(command: tuple[str, ...], code: Path) -> tuple[str, ...]:

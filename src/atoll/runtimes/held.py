@@ -7,9 +7,11 @@ algorithm is believed only for what the system says of it: its seals and its siz
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 
 from atoll.model.errors import ReplyInvalid
+from atoll.model.work import Held
 from atoll.runtimes.streams import too_large
 
 #: From this size on a body travels as a memory file: it is then copied once, not thrice.
@@ -97,6 +99,13 @@ def read_held(descriptor: int, size_bytes: int) -> bytes:
         pieces.append(piece)
         done += len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def map_held(held: Held) -> mmap.mmap | bytes:
+    """A held body where it lies, without a copy, for as long as somebody refers to it."""
+    if held.size_bytes == 0:  # which can't be mapped
+        return b""
+    return mmap.mmap(held.fileno(), held.size_bytes, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
 
 
 def open_again(descriptor: int) -> int:

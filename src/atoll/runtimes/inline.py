@@ -1,17 +1,15 @@
-"""Calls protocol-2 functions in this process: for tests, for scale, and for a debugger.
+"""Calls functions in this process: for tests, for scale, and for a debugger.
 
 There is no isolation and no time limit: a `breakpoint()` in a function works, and a `print`
-goes where the process prints. Each seat gets modules of its own, so that what a computation
-keeps in its globals stays at its seat.
+goes where the process prints. Each seat of a protocol-2 computation gets modules of its own, so
+that what it keeps in its globals stays at its seat. Functions of the SDK are loaded once for all
+seats (see ``functions.py``): of their globals nothing is promised.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
 import sys
-import time
 import traceback
 import types
 from collections.abc import Callable, Sequence
@@ -23,11 +21,9 @@ from typing import Any
 from atoll.engine.limits import LOG_TAIL_BYTES
 from atoll.engine.running import Doorway, Launch, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
+from atoll.runtimes.functions import FunctionSession, Loaded, let_others, reseed, target_of
 
 Function = Callable[[Any], Any]
-
-#: How long synchronous calls may keep the event loop waiting between two of them.
-_PAUSE_SECONDS = 0.02
 
 
 class InlineRuntime:
@@ -35,6 +31,9 @@ class InlineRuntime:
 
     name = "inline"
     isolated = False
+
+    def __init__(self) -> None:
+        self._loaded: dict[Path, Loaded] = {}
 
     def caveats(self) -> Sequence[str]:
         """What inline code is not kept from."""
@@ -46,16 +45,21 @@ class InlineRuntime:
         """There is nothing to share: sessions are this process."""
 
     async def start(self, launch: Launch) -> Session:
-        """Load the computation's functions.
+        """Load the algorithm's functions.
 
         Raises:
-            RuntimeUnavailable: the computation is not written as functions (protocol 2).
-            AlgorithmFailed: its entry script can't be loaded, or starts nothing.
+            RuntimeUnavailable: the algorithm is not written as functions.
+            AlgorithmFailed: a computation's entry script can't be loaded, or starts nothing.
         """
+        if launch.style is Style.TALK:
+            target = target_of(launch)
+            if target not in self._loaded:
+                self._loaded[target] = Loaded(target)
+            return FunctionSession(launch, self._loaded[target])
         if launch.style is not Style.SERVE:
             raise RuntimeUnavailable(
-                "--runtime inline calls functions: expected a computation of protocol 2 "
-                '("compspecVersion": 2). This one is started anew for each call: '
+                "--runtime inline calls functions in Atoll's own process: expected decorated functions, or a "
+                'computation of protocol 2 ("compspecVersion": 2). This algorithm is started anew for each call: '
                 "use --runtime process or bubblewrap"
             )
         session = _InlineSession(launch, *_load(launch))
@@ -68,9 +72,6 @@ class InlineRuntime:
 
 
 class _InlineSession:
-    #: When the event loop gets its next turn; shared, since all seats share the loop.
-    next_pause = 0.0
-
     def __init__(self, launch: Launch, local: Function, remote: Function) -> None:
         self._launch = launch
         self._functions = {"local": local, "remote": remote}
@@ -88,13 +89,13 @@ class _InlineSession:
     ) -> Reply:
         document = json.loads(whole(request.body))
         if seed is not None:
-            _reseed(seed)
+            reseed(seed)
         try:
             output = json.dumps(self._functions[document["mode"]](document["data"])).encode()
         # Whatever a computation raises is its failure, not ours; `sys.exit` would end the simulation.
         except (Exception, SystemExit):
             return self._broken(traceback.format_exc())
-        await self._let_others()
+        await let_others()
         if len(output) > self._launch.limits.reply_bytes:
             raise LimitReached(
                 f"the answer has {len(output)} bytes: the most that one call may answer is "
@@ -105,13 +106,6 @@ class _InlineSession:
     async def close(self) -> None:
         if self.folder in sys.path:
             sys.path.remove(self.folder)
-
-    async def _let_others(self) -> None:
-        """Calls are synchronous: let signals and the view have a turn, a few times a second."""
-        now = time.monotonic()
-        if now > _InlineSession.next_pause:
-            _InlineSession.next_pause = now + _PAUSE_SECONDS
-            await asyncio.sleep(0)
 
     def _broken(self, text: str) -> Reply:
         with self._launch.log.open("a") as log:
@@ -174,10 +168,3 @@ def _modules_of_its_own(code: Path, folder: Path, stand_in: types.ModuleType) ->
         del sys.modules["coinstac"]
         if "coinstac" in before:
             sys.modules["coinstac"] = before["coinstac"]
-
-
-def _reseed(seed: int) -> None:
-    random.seed(seed)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(seed % 2**32)

@@ -293,11 +293,11 @@ def test_an_entry_script_that_starts_nothing_is_no_entry_script(root: Path) -> N
     )
 
 
-def test_a_computation_of_protocol_1_is_not_run_inline(root: Path) -> None:
+def test_an_algorithm_that_is_started_for_each_call_is_not_run_inline(root: Path) -> None:
     launch = replace(launch_of(root), style=Style.CALL)
 
     with pytest.raises(
-        RuntimeUnavailable, match=r"^--runtime inline calls functions: expected a computation "
+        RuntimeUnavailable, match=r"expected decorated functions.*use --runtime process or bubb"
     ):
         called(launch)
 
