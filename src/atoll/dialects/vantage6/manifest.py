@@ -102,6 +102,9 @@ class _Module:
     tree: ast.Module
     #: What each name stands for: a definition here, or a name elsewhere.
     names: dict[str, _Definition | str] = field(default_factory=dict)
+    #: What the first words of a definition's decorators stood for where it was made. Its own name
+    #: may be one of them.
+    decorating: dict[_Definition, dict[str, _Definition | str | None]] = field(default_factory=dict)
     #: Modules of others all of whose names are here.
     stars: list[str] = field(default_factory=list)
 
@@ -183,6 +186,8 @@ class _Reader:
 
     def _bind(self, module: _Module, statement: ast.stmt) -> None:
         if isinstance(statement, _Definition):
+            words = [_words(decorator)[0] for decorator in statement.decorator_list]
+            module.decorating[statement] = {word: module.names.get(word) for word in words}
             module.names[statement.name] = statement
         elif isinstance(statement, ast.Import):
             for alias in statement.names:
@@ -218,23 +223,24 @@ class _Reader:
     def _decorators(self, module: _Module, definition: _Definition) -> Iterator[tuple[str, ast.Call | None]]:
         """vantage6's decorators of a function, with what they are called with."""
         for decorator in definition.decorator_list:
-            call = decorator if isinstance(decorator, ast.Call) else None
-            words = ast.unparse(call.func if call else decorator).split(".")
-            for full in self._meant(module, words):
+            words = _words(decorator)
+            for full in self._meant(module, words, module.decorating[definition][words[0]]):
                 last = full.rpartition(".")[2]
                 if full.startswith("vantage6.") and last in _DECORATORS:
-                    yield last, call
+                    yield last, decorator if isinstance(decorator, ast.Call) else None
                     break
 
-    def _meant(self, module: _Module, words: Sequence[str]) -> Iterator[str]:
-        """The full names that dotted words in a module may stand for."""
-        bound = self._names(module.name).get(words[0])
-        if isinstance(bound, str):
-            followed = self._follow(".".join((bound, *words[1:])))
-            if isinstance(followed, str):
-                yield followed
-        elif bound is None:
-            yield from (".".join((star, *words)) for star in module.stars)
+    def _meant(self, module: _Module, words: Sequence[str], bound: _Definition | str | None) -> Sequence[str]:
+        """The full names that dotted words may stand for, of which the first is bound so."""
+        if bound is None:
+            return [".".join((star, *words)) for star in module.stars]
+        followed = self._follow(".".join((bound, *words[1:]))) if isinstance(bound, str) else bound
+        return [followed] if isinstance(followed, str) else []
+
+
+def _words(decorator: ast.expr) -> list[str]:
+    """The words of a decorator's name."""
+    return ast.unparse(decorator.func if isinstance(decorator, ast.Call) else decorator).split(".")
 
 
 def _generation(modules: Mapping[str, _Module]) -> int | None:

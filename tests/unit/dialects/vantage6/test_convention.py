@@ -217,6 +217,12 @@ def test_a_central_function_has_a_token_that_says_which_dataframes_it_has(desk: 
     assert isinstance(FIVE.door(ticket, [body], desk, PaperGate()), Door)
 
 
+def test_every_function_of_generation_4_has_a_door(desk: FolderDesk) -> None:
+    body = opening_body_4("partial", databases=["registry"])
+
+    assert isinstance(FOUR.door(TICKET, [body], desk, PaperGate()), Door)
+
+
 @pytest.mark.parametrize(("outputs", "named"), [({}, ""), (made(0, "a") | made(1, "b"), "a")])
 def test_a_call_that_names_no_dataframe_gets_the_sites_first(
     desk: FolderDesk, outputs: dict[int, bytes], named: str
