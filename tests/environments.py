@@ -29,11 +29,18 @@ def why_missing(name: str) -> str | None:
         return f"there is no Debian 13 in {TRIXIE}: run {MADE_BY[name]}"
     # Trixie's interpreter isn't one of this machine's: its link leads nowhere here.
     fresh = environments.is_stamped(name) if name == "trixie" else environments.is_fresh(name)
-    return (
-        None
-        if fresh
-        else f".environments/{name} isn't made from requirements/{name}.txt: run {MADE_BY[name]}"
-    )
+    if not fresh:
+        return f".environments/{name} isn't made from requirements/{name}.txt: run {MADE_BY[name]}"
+    if name == "trixie" and _changed_since(environments.ROOT / ".environments" / name / ".made-from-code"):
+        return f".environments/{name} isn't made from this code: run {MADE_BY[name]}"
+    return None
+
+
+def _changed_since(stamp: Path) -> bool:
+    """Whether a module was written after a stamp, or there is none."""
+    trees = (environments.ROOT / "src", environments.ROOT / "algorithm" / "src")
+    written = max(path.stat().st_mtime for tree in trees for path in tree.rglob("*.py"))
+    return not stamp.exists() or written > stamp.stat().st_mtime
 
 
 def python_of(name: str) -> Path:

@@ -6,13 +6,20 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+from requirements.environments import ROOT
 from tests.environments import HERE, SRC, inside_trixie
+
+FEDERATION = "examples/functions/islands/federation.yaml"
+ISLANDS = (ROOT / FEDERATION).parent
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240), pytest.mark.needs("trixie")]
 
 Inside = Callable[..., str]
+Document = dict[str, Any]
 
 
 @pytest.fixture
@@ -42,10 +49,44 @@ def test_the_wheels_lie_beside_the_tools_of_generation_5_under_python_3_13(insid
     assert all("/site-packages/" in path for path in installed)
 
 
+def simulated(inside: Inside, *words: str | Path) -> Document:
+    """What `atoll simulate` says of a run."""
+    printed = inside("atoll", "simulate", *words, "--runtime", "process", "--json", "--output", HERE / "run")
+    document: Document = json.loads(printed)
+    return document
+
+
+def pooled_mean(column: str) -> Any:
+    """The mean over all islands."""
+    tables = [pd.read_csv(ISLANDS / f"{island}.csv") for island in ("biscoe", "dream", "torgersen")]
+    return pytest.approx(pd.concat(tables)[column].mean())
+
+
 def test_a_computation_runs_there(inside: Inside) -> None:
-    example = SRC / "examples" / "coinstac" / "sum"
-    printed = inside("atoll", "simulate", example, "--runtime", "process", "--json", "--output", HERE / "run")
-    document = json.loads(printed)
+    document = simulated(inside, SRC / "examples" / "coinstac" / "sum")
 
     assert document["status"] == "done"
     assert document["iterations"] == 5
+
+
+def test_functions_run_there(inside: Inside) -> None:
+    document = simulated(
+        inside,
+        *(SRC / "examples" / "functions" / "mean" / "mean.py", "--function", "mean"),
+        *("--federation", SRC / FEDERATION, "--arg", "column=body_mass_g"),
+    )
+
+    assert document["result"] == pooled_mean("body_mass_g")
+
+
+def test_an_algorithm_of_generation_5_runs_there(inside: Inside) -> None:
+    """It asks with the published client, over its own sessions and dataframes."""
+    document = simulated(
+        inside,
+        *(SRC / "examples" / "vantage6" / "average-5", "--function", "average"),
+        *("--federation", SRC / FEDERATION, "--arg", "column=body_mass_g"),
+        *("--extract", "read", "--preprocess", 'complete:{"column": "body_mass_g"}'),
+    )
+
+    assert document["result"]["average"] == pooled_mean("body_mass_g")
+    assert document["result"]["n"] == 342
