@@ -221,6 +221,6 @@ def _outermost(roots: Sequence[Path]) -> list[Path]:
     real = sorted({Path(os.path.realpath(root)) for root in roots}, key=lambda root: len(root.parts))
     kept: list[Path] = []
     for root in real:
-        if root.is_dir() and not within_any(root, kept):
+        if root.exists() and not within_any(root, kept):
             kept.append(root)
     return kept
