@@ -11,7 +11,7 @@ from rich.text import Text
 
 from atoll.cli.amounts import counted, seconds_text
 from atoll.cli.calls import Asking, ChildRound, Part
-from atoll.cli.escape import escape
+from atoll.cli.escape import fitted
 from atoll.cli.progress import Progress, said
 from atoll.model.work import Seat
 
@@ -91,7 +91,7 @@ class _Drawer:
         else:
             line.append("✗ " if asking.failed else "✓ ", style="red" if asking.failed else "green")
         line.append(
-            f"{_cut(asking.name or 'call', _NAME_MAX)} at {_cut(asking.seat, _SEAT_MAX)}", style="bold"
+            f"{fitted(asking.name or 'call', _NAME_MAX)} at {fitted(asking.seat, _SEAT_MAX)}", style="bold"
         )
         ended = asking.ended if asking.ended is not None else self.now
         line.append(f"  {seconds_text(ended - asking.began)}")
@@ -138,7 +138,7 @@ class _Drawer:
 
     def _names(self, parts: Sequence[tuple[Seat, Part]], room: int) -> Text | None:
         """The seats by name, where they have room."""
-        names = [_cut(seat, _SEAT_MAX) for seat, _ in parts]
+        names = [fitted(seat, _SEAT_MAX) for seat, _ in parts]
         if not names or sum(map(cell_len, names)) + len(names) - 1 > room:
             return None
         line = Text("  ")
@@ -169,7 +169,7 @@ def _sums(asking: Asking) -> str:
 
 
 def _label(round_: ChildRound) -> str:
-    return f"round {round_.place:,} · {_cut(round_.name or 'call', _NAME_MAX)}"
+    return f"round {round_.place:,} · {fitted(round_.name or 'call', _NAME_MAX)}"
 
 
 def _counted(round_: ChildRound) -> Text:
@@ -189,8 +189,3 @@ def _bar(round_: ChildRound) -> Text:
 
 def _indented(depth: int, line: Text) -> Text:
     return Text(" " * (_INDENT * depth)).append_text(line)
-
-
-def _cut(text: str, characters_max: int) -> str:
-    text = escape(text[: characters_max + 1])
-    return text if len(text) <= characters_max else f"{text[: characters_max - 1]}…"

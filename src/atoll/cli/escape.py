@@ -31,6 +31,18 @@ def escape(text: str, *, keep_lines: bool = False) -> str:
     return _HARMFUL.sub(lambda match: _shown(match[0], keep_lines=keep_lines), text)
 
 
+def fitted(name: str, characters_max: int) -> str:
+    """The escaped name; of a long one the middle is left out, as many begin alike."""
+    # Each character is one at least: no more of a name than this is ever shown.
+    if len(name) > 2 * characters_max:
+        name = name[:characters_max] + name[-characters_max:]
+    name = escape(name)
+    if len(name) <= characters_max:
+        return name
+    end = characters_max // 2
+    return f"{name[: characters_max - end - 1]}…{name[-end:]}"
+
+
 def _shown(character: str, *, keep_lines: bool) -> str:
     if character == "\n" and keep_lines:
         return character

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from atoll.cli.amounts import bytes_text, counted, duration_text, seconds_text
 from atoll.cli.calls_picture import draw_calls
-from atoll.cli.escape import escape
+from atoll.cli.escape import escape, fitted
 from atoll.cli.progress import Doing, Progress, SeatProgress, said
 from atoll.model.work import Role
 
@@ -185,7 +185,7 @@ def _foot(progress: Progress, seats: Sequence[SeatProgress]) -> Text:
     late = [seat for seat in seats if progress.doing(seat) is Doing.WORKING]
     if not late:
         return foot.append(f"{sent} · waiting for the first call" if progress.round is None else sent)
-    names = ", ".join(escape(seat.seat)[:24] for seat in late[:3])
+    names = ", ".join(fitted(seat.seat, 24) for seat in late[:3])
     more = f" and {len(late) - 3:,} more" if len(late) > 3 else ""
     return foot.append(f"{sent} · waiting for {names}{more}")
 
@@ -217,5 +217,4 @@ def _strip(seconds: Sequence[float], slowest: float) -> str:
 
 
 def _name(seat: SeatProgress, width: int) -> str:
-    name, room = escape(seat.seat), 28 if width >= _RECENT_WIDTH else 16
-    return name if len(name) <= room else f"{name[: room - 1]}…"
+    return fitted(seat.seat, 28 if width >= _RECENT_WIDTH else 16)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from atoll.cli.amounts import bytes_text, counted, duration_text, seconds_text
-from atoll.cli.escape import escape
+from atoll.cli.escape import escape, fitted
 from atoll.cli.hearing import Hearing
 from atoll.cli.progress import Progress, said
 from atoll.model.work import Role, Seat
@@ -38,16 +38,18 @@ class PlainView(Hearing):
         """Say what runs where."""
         super().begun(sites=sites, steps=steps, runtime=runtime)
         self._line_time = self.clock()
-        named = ", ".join(_cut(site, _SEAT_MAX) for site in sites[:_NAMED_MAX])
+        named = ", ".join(fitted(site, _SEAT_MAX) for site in sites[:_NAMED_MAX])
         more = f" and {len(sites) - _NAMED_MAX:,} more" if len(sites) > _NAMED_MAX else ""
-        name = f"{_cut(steps[0], _NAME_MAX)}: " if len(steps) == 1 and steps[0] else ""
+        name = f"{fitted(steps[0], _NAME_MAX)}: " if len(steps) == 1 and steps[0] else ""
         self._say(f"{name}{counted(len(sites), 'site')} ({named}{more}), runtime {escape(runtime)}")
 
     def asked(self, *, number: int, name: str, asker: Seat, within: int, seats: Sequence[Seat]) -> None:
         """Say that a child round begins, where the last line is old enough."""
         super().asked(number=number, name=name, asker=asker, within=within, seats=seats)
         if (progress := self._at_time()) is not None:
-            asks = f"{_cut(name, _NAME_MAX)} at {counted(len(seats), 'site')}, for {_cut(asker, _SEAT_MAX)}"
+            asks = (
+                f"{fitted(name, _NAME_MAX)} at {counted(len(seats), 'site')}, for {fitted(asker, _SEAT_MAX)}"
+            )
             self._say(f"round {progress.asked_count:,} begins after {self._extent(progress)}: {asks}")
 
     def job_started(self, *, seat: Seat, role: Role, step: int, iteration: int, number: int) -> None:
@@ -59,7 +61,7 @@ class PlainView(Hearing):
         if step != self._step:
             self._step, self._line_time = step, self.clock()
             steps = self.progress.steps
-            name = f": {_cut(steps[step], _NAME_MAX)}" if step < len(steps) else ""
+            name = f": {fitted(steps[step], _NAME_MAX)}" if step < len(steps) else ""
             self._say(f"step {step + 1} of {len(steps)}{name}")
         elif (progress := self._at_time()) is not None:
             self._say(f"iteration {iteration:,} begins after {self._extent(progress)}")
@@ -76,14 +78,14 @@ class PlainView(Hearing):
             return
         self._failure_count += 1
         if self._failure_count <= _NAMED_MAX:
-            what = f"{_cut(name, _NAME_MAX)} at " if name else ""
-            self._say(f"{what}{_cut(seat, _SEAT_MAX)} failed after {seconds_text(seconds)}")
+            what = f"{fitted(name, _NAME_MAX)} at " if name else ""
+            self._say(f"{what}{fitted(seat, _SEAT_MAX)} failed after {seconds_text(seconds)}")
 
     def progressed(self, *, seat: Seat, fraction: float | None, text: str) -> None:
         """Say how far a call is, where the last line is old enough."""
         super().progressed(seat=seat, fraction=fraction, text=text)
         if (progress := self._at_time()) is not None:
-            self._say(f"{_cut(seat, _SEAT_MAX)} after {self._extent(progress)}: {said(fraction, text)}")
+            self._say(f"{fitted(seat, _SEAT_MAX)} after {self._extent(progress)}: {said(fraction, text)}")
 
     def warned(self, text: str) -> None:
         """Print a warning, once per text."""
@@ -123,7 +125,3 @@ def _rounds(progress: Progress) -> str:
     if progress.asked_count:
         return f"{counted(progress.asked_count, 'round')} and "
     return f"{counted(progress.iteration_count, 'iteration')} and " if progress.iterates else ""
-
-
-def _cut(text: str, characters_max: int) -> str:
-    return escape(text)[:characters_max]

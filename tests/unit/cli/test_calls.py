@@ -10,6 +10,7 @@ from rich.console import Console
 from tests.unit.cli.playing import Clock, Play, seats
 
 from atoll.cli.calls import ROUNDS_KEPT, SEATS_KEPT, Asking, Part
+from atoll.cli.escape import fitted
 from atoll.cli.live import REFRESH_SECONDS
 from atoll.cli.live_picture import draw
 from atoll.cli.plain import PlainView
@@ -362,6 +363,16 @@ def test_names_and_words_of_algorithms_are_escaped() -> None:
     assert "\\x1b[2J" in text
 
 
+def test_long_names_that_begin_alike_can_be_told_apart() -> None:
+    played, progress, clock = play("hospital-number-1", "hospital-number-2", function="f" * 60)
+    played.central("hospital-number-1")
+    played.round(asker="hospital-number-1")
+
+    for width, names in ((60, ["hospita…number-1", "hospita…number-2"]), (80, ["hospital-number-1"])):
+        text = "\n".join(lines(progress, clock, width=width))
+        assert [] == [name for name in names if name not in text]
+
+
 def test_what_is_kept_of_thousands_of_rounds_is_bounded() -> None:
     names = [f"site{number}" for number in range(SEATS_KEPT + 1)]
     played, progress, _ = play(*names)
@@ -468,3 +479,17 @@ def test_how_far_a_call_is_reads_well() -> None:
         said(0.07, "words"),
     ]
     assert 200 == len(said(None, "x" * 10_000))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("alpha", "alpha"),
+        ("0123456789", "0123456789"),
+        ("0123456789a", "0123…6789a"),
+        ("a" * 1_000_000 + "end", "aaaa…aaend"),
+        ("\x1b" * 1_000_000, "\\x1b…b\\x1b"),
+    ],
+)
+def test_of_a_long_name_the_middle_is_left_out(name: str, shown: str) -> None:
+    assert shown == fitted(name, 10)
