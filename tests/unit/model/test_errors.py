@@ -4,7 +4,7 @@ import inspect
 import re
 
 from atoll.model import errors
-from atoll.model.errors import AtollError, SpecInvalid
+from atoll.model.errors import AtollError, RunFailed, SpecInvalid
 
 ERRORS = {
     name: error
@@ -39,3 +39,16 @@ def test_a_wrong_specification_names_each_fault_on_a_line_of_its_own() -> None:
 
     assert ("a is not there", "b is too long") == error.faults
     assert "a is not there\nb is too long" == str(error)
+
+
+def test_a_failed_run_says_where_it_failed_if_that_was_at_one_site() -> None:
+    at_a_site = RunFailed("the function raised KeyError", type="AlgorithmFailed", site="alpha")
+    everywhere = RunFailed("it did not end", type="LimitReached", site=None)
+
+    assert "alpha: the function raised KeyError" == str(at_a_site)
+    assert ("AlgorithmFailed", "the function raised KeyError", "alpha") == (
+        at_a_site.type,
+        at_a_site.message,
+        at_a_site.site,
+    )
+    assert "it did not end" == str(everywhere) == everywhere.message

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atoll.engine.running import whole
 from atoll.model import events, work
 from atoll.model.errors import UnsafeName
 from atoll.model.work import (
@@ -17,6 +18,7 @@ from atoll.model.work import (
     JobStatus,
     Message,
     MessageId,
+    Role,
     Run,
     RunId,
     RunStatus,
@@ -24,6 +26,7 @@ from atoll.model.work import (
     Step,
     check_blob_name,
 )
+from atoll.runtimes.held import MemoryFile
 
 DIGEST = f"sha256:{'0' * 64}"
 
@@ -147,13 +150,26 @@ def test_a_message_weighs_what_its_body_and_its_files_weigh() -> None:
     assert 1030 == beside.size_bytes
 
 
+def test_a_body_that_is_held_in_memory_weighs_what_it_holds() -> None:
+    held = MemoryFile.of(b"12345")
+
+    message = Message(id=MessageId("m"), sender=Seat("a"), readers=(), body=held)
+
+    assert 5 == message.size_bytes
+    assert b"12345" == whole(held)
+    assert b"as it is" == whole(b"as it is")
+
+
 # --- Runs and steps ---------------------------------------------------------------------------
 
 
-def _step(*openings: str, aggregated: bool = False) -> Step:
+def _step(*openings: str, aggregated: bool = False, seats: tuple[str, ...] | None = None) -> Step:
     algorithm = Algorithm(dialect="coinstac", digest=DIGEST, name="mean")
     return Step(
-        algorithm=algorithm, aggregated=aggregated, openings=tuple(MessageId(name) for name in openings)
+        algorithm=algorithm,
+        aggregated=aggregated,
+        openings=tuple(MessageId(name) for name in openings),
+        seats=None if seats is None else tuple(Seat(seat) for seat in seats),
     )
 
 
@@ -165,6 +181,10 @@ def _run(sites: tuple[str, ...], *steps: Step, aggregator: str | None = None) ->
         aggregator=None if aggregator is None else Seat(aggregator),
         iterations_max=1,
     )
+
+
+#: What is wrong with the seats of a step.
+NO_SEATS = "step mean calls seats that are no sites of the run, or one twice"
 
 
 def test_one_opening_is_for_all_sites_and_several_are_for_each() -> None:
@@ -179,6 +199,14 @@ def test_a_new_run_is_active_and_has_opened_no_round() -> None:
 
     assert (RunStatus.ACTIVE, 0, 0, None) == (run.status, run.round_count, run.call_round_count, run.failure)
     assert ("b", "a") == run.sites
+    assert 0 == run.job_count
+
+
+def test_a_step_may_call_some_of_the_sites_each_with_its_own_opening() -> None:
+    run = _run(("a", "b", "c"), _step("1", "2", seats=("c", "a")), _step("all", seats=("b",)))
+
+    assert ("c", "a") == run.steps[0].seats
+    assert Role.SITE is run.steps[0].role
 
 
 @pytest.mark.parametrize(
@@ -191,6 +219,11 @@ def test_a_new_run_is_active_and_has_opened_no_round() -> None:
         (("a", "b", "c"), (_step("1", "2"),), None, "2 opening messages for 3 sites"),
         (("a",), (_step(),), None, "0 opening messages for 1 sites"),
         (("a",), (_step("1", aggregated=True),), None, "step mean needs an aggregator and the run has none"),
+        (("a", "b"), (_step("1", "2", seats=("b",)),), None, "2 opening messages for 1 sites"),
+        *(
+            (("a", "b"), (_step("1", seats=seats),), None, NO_SEATS)
+            for seats in ((), ("c",), ("a", "c"), ("a", "a"))
+        ),
     ],
 )
 def test_a_run_that_could_not_be_carried_out_is_not_made(
