@@ -290,7 +290,7 @@ class _Connection:
         leaving = self._loop.create_task(self._left())
         begun = False
         try:
-            while not waiting.done():
+            while True:
                 await asyncio.wait(
                     (waiting, leaving),
                     timeout=self._bounds.quiet_seconds,
