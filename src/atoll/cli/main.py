@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("simulate")(simulate.command)
 app.command("check")(check.command)
+_VERBS = ("simulate", "check")
 
 
 def _version(wanted: bool) -> None:
@@ -49,9 +50,9 @@ def run() -> NoReturn:
     try:
         status = app(standalone_mode=False)
     except typer.TyperException as error:
-        refuse(
-            "Usage", f"{error.format_message()} Try 'atoll simulate --help'.", as_json="--json" in sys.argv
-        )
+        named = [word for word in sys.argv[1:2] if word in _VERBS]
+        hint = f"Try '{' '.join(['atoll', *named])} --help'."
+        refuse("Usage", f"{error.format_message()} {hint}", as_json="--json" in sys.argv)
         status = UNUSABLE
     except (KeyboardInterrupt, typer.Abort):
         refuse("Interrupted", "the command was interrupted", as_json="--json" in sys.argv)

@@ -1,0 +1,60 @@
+"""The command before any verb: its help, its version, and words that it doesn't know."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from atoll import __version__
+
+
+def atoll(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "atoll", *words], capture_output=True, text=True, check=False, timeout=20
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["nope"], "No such command 'nope'. Try 'atoll --help'."),
+        (["--nope"], "No such option: --nope Try 'atoll --help'."),
+        (["simulate", "--nope"], "Try 'atoll simulate --help'."),
+        (["check", "a", "b"], "Try 'atoll check --help'."),
+        (["simulate", "--dialect", "klingon"], "Try 'atoll simulate --help'."),
+        (["simulate", "--arg"], "Try 'atoll simulate --help'."),
+    ],
+)
+def test_a_wrong_word_is_answered_with_where_the_right_ones_are(words: list[str], hint: str) -> None:
+    done = atoll(*words, "--json") if words != ["simulate", "--arg"] else atoll("simulate", "--json", "--arg")
+
+    assert 2 == done.returncode
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.endswith(f"{hint}\n")
+    assert "Usage" == json.loads(done.stdout)["error"]["type"]
+
+
+def test_the_help_lists_the_verbs() -> None:
+    done = atoll("--help")
+
+    assert 0 == done.returncode
+    assert ["simulate", "check"] == [
+        line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()
+    ]
+
+
+def test_the_version_is_told() -> None:
+    assert f"atoll {__version__}\n" == atoll("--version").stdout
+
+
+def test_the_help_imports_nothing_that_takes_long() -> None:
+    """What draws, what checks and the event loop take some fifty milliseconds each."""
+    code = "import sys, atoll.cli.main; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20
+    )
+
+    assert set() == {"asyncio", "pydantic", "rich", "yaml"} & set(done.stdout.split())
