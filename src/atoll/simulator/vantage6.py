@@ -38,7 +38,10 @@ from atoll.simulator.world import Plan
 #: What the wrappers of each generation import when a call starts.
 _LIBRARIES = {
     4: ("vantage6.algorithm.tools.wrap", "vantage6.algorithm.tools.decorators", "pandas"),
-    5: ("vantage6.algorithm.tools.wrap", "vantage6.algorithm.decorator", "pandas", "pyarrow.parquet"),
+    5: (
+        *("vantage6.algorithm.tools.wrap", "vantage6.algorithm.decorator", "pandas", "pyarrow.parquet"),
+        *("vantage6.algorithm.data_extraction", "vantage6.algorithm.preprocessing"),
+    ),
 }
 #: Signs that separate labels where vantage6 lists them.
 _SEPARATORS = frozenset(",;")
