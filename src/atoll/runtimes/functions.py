@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from contextlib import suppress
 from pathlib import Path
@@ -40,10 +40,10 @@ class Loaded:
     """An algorithm that was loaded into this process, for all seats of a runtime.
 
     Args:
-        target: its module, or its package's folder.
+        source: its module, or its package's folder; or functions that are in this process already.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, source: Path | Sequence[Any]) -> None:
         # The SDK is of no use to who runs no functions, and takes time to import.
         from atoll_algorithm._failing import failed  # what a served process answers
         from atoll_algorithm.inline import Algorithm
@@ -52,13 +52,19 @@ class Loaded:
         #: Each call's answer, and the log's words, where the algorithm can't be loaded.
         self.broken: Head = {}
         self.broken_text = ""
+        #: What a function raised last.
+        self.error: BaseException | None = None
         #: What was told of each seat's last failure.
         self._told: dict[str, str] = {}
         self._logs: dict[str, Path] = {}
         try:
-            self.algorithm = Algorithm.load(str(target), report=self._report)
+            if isinstance(source, Path):
+                self.algorithm = Algorithm.load(str(source), report=self._report)
+            else:
+                self.algorithm = Algorithm.of(source, report=self._report)
         # Whatever a module raises when it is imported is its failure, not ours.
         except (Exception, SystemExit) as error:
+            self.error = error
             self.broken = failed(error)
             self.broken_text = "".join(traceback.format_exception(error))
 
@@ -73,6 +79,7 @@ class Loaded:
         return self._told.pop(seat, "") or self.broken_text[-LOG_TAIL_BYTES:]
 
     def _report(self, seat: str, error: BaseException) -> None:
+        self.error = error
         text = "".join(traceback.format_exception(error))
         self._told[seat] = text[-LOG_TAIL_BYTES:]
         if seat in self._logs:

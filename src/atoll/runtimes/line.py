@@ -12,7 +12,7 @@ import socket
 from array import array
 from collections.abc import Sequence
 
-from atoll.model.errors import ReplyInvalid
+from atoll.model.errors import JobFailed, LimitReached, ReplyInvalid
 from atoll.runtimes.held import MemoryFile
 from atoll.runtimes.streams import too_large
 
@@ -23,6 +23,11 @@ _READS_AT_A_TIME = 16
 _LENGTH_BYTES = 8
 #: Room for one descriptor beside a read. The system closes what else comes, and says so.
 _ROOM = socket.CMSG_LEN(array("i").itemsize)
+#: As numbers: each operation on an enum's member costs as much as a read.
+_FLAGS, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
+
+#: A frame's content, and the file that came with it.
+Frame = tuple[bytes, MemoryFile | None]
 
 
 class Line:
@@ -39,12 +44,14 @@ class Line:
         self, connection: socket.socket, *, body_bytes_max: int, around_bytes_max: int, files: bool
     ) -> None:
         self._connection = connection
+        # The loop takes long to describe an object that it doesn't know yet.
+        self._descriptor = connection.fileno()
         self._body_bytes_max = body_bytes_max
         self._around_bytes_max = around_bytes_max
         self._files = files
         self._loop = asyncio.get_running_loop()
-        #: Who waits for a byte, and who for room to write.
-        self._readable: asyncio.Future[None] | None = None
+        #: Who waits for a frame, and who for room to write.
+        self._waiter: asyncio.Future[Frame | None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._watched = False
         self._length = bytearray()
@@ -86,61 +93,89 @@ class Line:
             if count:
                 rest[0] = rest[0][count:]
 
-    async def receive(self) -> tuple[bytes, MemoryFile | None] | None:
+    async def receive(self) -> Frame | None:
         """The next frame's content, with the file that came with it; None where the process has gone.
 
         Raises:
             LimitReached: the frame, or its file, is larger than it may be.
             ReplyInvalid: a descriptor came that may not come.
         """
-        while self._open:
-            for _ in range(_READS_AT_A_TIME):
-                if not self._read():
-                    break
-                if self._missing == 0:
-                    return self._take()
-            else:
-                await asyncio.sleep(0)
-                continue
-            if self._ended:
-                self.close()
-            elif self._open:
-                await self._until_readable()
-        return None
+        if not self._open:
+            return None
+        waiter: asyncio.Future[Frame | None] = self._loop.create_future()
+        self._waiter = waiter
+        self._watch(on=True)
+        if self._ended:
+            self._read_to_end()
+        return await waiter
 
     def finish(self, _ended: object = None) -> None:
         """The process has ended: what it still said can be received, and no more is waited for."""
         self._ended = True
-        self._wake()
+        self._wake_writer()
+        self._read_to_end()
 
     def close(self) -> None:
         """Close the line; who waits for a frame gets None."""
         if self._open:
             self._open = False
             self._watch(on=False)
-            self._loop.remove_writer(self._connection)
+            self._loop.remove_writer(self._descriptor)
             self._connection.close()
             self._content = b""
             self._file = None
-            self._wake()
+            self._wake_writer()
+            self._settle(None)
 
-    def _take(self) -> tuple[bytes, MemoryFile | None]:
-        content, file = self._content, self._file
-        self._content, self._file, self._missing = b"", None, None
-        return bytes(content), file  # which copies nothing that came in one piece
+    def _notice(self) -> None:
+        """Something came, or the other end has closed."""
+        if self._waiter is None or self._waiter.done():
+            self._watch(on=False)  # nobody asked: it waits, and costs no turn of the loop
+            return
+        for _ in range(_READS_AT_A_TIME):
+            if not self._advance():
+                return
+
+    def _read_to_end(self) -> None:
+        """Read a frame for whoever waits, or tell that there is none."""
+        while self._waiter is not None:
+            if not self._advance() and self._waiter is not None:
+                self.close()
+
+    def _advance(self) -> bool:
+        """Read once for whoever waits; whether there may be more for it."""
+        try:
+            came = self._read()
+        except (LimitReached, ReplyInvalid) as error:
+            self._settle(error)
+            return False
+        if self._missing == 0:
+            content, file = self._content, self._file
+            self._content, self._file, self._missing = b"", None, None
+            self._settle((bytes(content), file))  # which copies nothing that came in one piece
+        return came and self._waiter is not None
+
+    def _settle(self, what: Frame | JobFailed | None) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
+            return
+        if isinstance(what, JobFailed):
+            waiter.set_exception(what)
+        else:
+            waiter.set_result(what)
 
     def _read(self) -> bool:
         """Read once; whether anything came."""
         within = self._missing is not None
         wanted = min(self._missing or 0, _READ_BYTES) if within else _LENGTH_BYTES - len(self._length)
         try:
-            piece, extras, flags, _ = self._connection.recvmsg(wanted, _ROOM, socket.MSG_CMSG_CLOEXEC)
+            piece, extras, flags, _ = self._connection.recvmsg(wanted, _ROOM, _FLAGS)
         except BlockingIOError:
             return False
         except OSError:
             piece, extras, flags = b"", [], 0
-        if extras or flags & socket.MSG_CTRUNC:
-            whole = not flags & socket.MSG_CTRUNC
+        if extras or flags & _CUT:
+            whole = not flags & _CUT
             self._take_file(extras, expected=whole and not within and not self._length)
         if not piece:
             self.close()
@@ -183,40 +218,23 @@ class Line:
             )
         self._file = MemoryFile.received(files[0], self._body_bytes_max)
 
-    async def _until_readable(self) -> None:
-        self._watch(on=True)
-        self._readable = self._loop.create_future()
-        await self._readable
-
     async def _until_writable(self) -> None:
         self._writable = self._loop.create_future()
-        self._loop.add_writer(self._connection, self._wake_writer)
+        self._loop.add_writer(self._descriptor, self._wake_writer)
         try:
             await self._writable
         finally:
             if self._open:
-                self._loop.remove_writer(self._connection)
+                self._loop.remove_writer(self._descriptor)
 
     def _watch(self, *, on: bool) -> None:
         if on != self._watched:
             self._watched = on
             if on:
-                self._loop.add_reader(self._connection, self._notice)
+                self._loop.add_reader(self._descriptor, self._notice)
             else:
-                self._loop.remove_reader(self._connection)
-
-    def _notice(self) -> None:
-        """Something came, or the other end has closed."""
-        if self._readable is None or self._readable.done():
-            self._watch(on=False)  # nobody asked: it waits, and costs no turn of the loop
-        else:
-            self._readable.set_result(None)
+                self._loop.remove_reader(self._descriptor)
 
     def _wake_writer(self) -> None:
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
-
-    def _wake(self) -> None:
-        self._wake_writer()
-        if self._readable is not None and not self._readable.done():
-            self._readable.set_result(None)

@@ -41,6 +41,8 @@ _PREFIX_BYTES = 4
 #: Frames that a process may send before it answers: ten for each child round that a job may
 #: ask for. One that only ever talks shall not fill a log until its day is over.
 _FRAMES_MAX = 1_000_000
+# A federation's file may hold dates, which JSON has no word for.
+_write = json.JSONEncoder(default=str).encode
 
 
 class _Served(Seated):
@@ -284,8 +286,7 @@ async def _while_running(running: Running, work: Coroutine[Any, Any, None]) -> N
 
 async def _send(line: Line, head: Head, body: Content) -> None:
     """Send a frame with a head. A large body goes beside it."""
-    # A federation's file may hold dates, which JSON has no word for.
-    text = json.dumps(head, default=str).encode("ascii")
+    text = _write(head).encode("ascii")
     parts = [len(text).to_bytes(_PREFIX_BYTES, "big"), text]
     if isinstance(body, bytes) and len(body) < HELD_BYTES_MIN:
         await line.send([*parts, body])
