@@ -23,24 +23,16 @@ _SENTENCE = re.compile(r"(?P<file>.+?):(?P<line>[0-9]+)(:[0-9]+)?: (?P<words>.+)
 _FOLDER = "/computation/"
 
 
-def compspecs_of(path: Path) -> list[Path] | None:
-    """The compspecs that a path stands for; None where it is no computation.
+def compspecs_of(path: Path) -> list[Path]:
+    """The compspecs that a path stands for.
 
     Raises:
         SpecInvalid: a pipelinespec is wrong.
     """
-    if path.is_file():
-        if path.suffix != ".json":
-            return None
-        if path.name == "compspec.json":
-            return [path]
-        pipeline = path
-    elif (path / "compspec.json").is_file():
-        return [path / "compspec.json"]
-    elif (path / "pipelinespec.json").is_file():
-        pipeline = path / "pipelinespec.json"
-    else:
-        return None
+    compspec = path if path.is_file() else path / "compspec.json"
+    if compspec.name == "compspec.json" and compspec.is_file():
+        return [compspec]
+    pipeline = path if path.is_file() else path / "pipelinespec.json"
     text = read(pipeline, "a list of compspec.json paths", "Name a compspec.json or a pipelinespec.json")
     return [pipeline.parent / entry.written for entry in parse_pipelinespec(text, shown(pipeline))]
 

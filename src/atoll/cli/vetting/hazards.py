@@ -14,136 +14,62 @@ from dataclasses import dataclass
 from atoll.cli.vetting.findings import Finding, finding
 from atoll.dialects.functions.names import Source, Sources, written
 
-#: What names give access to: the rule, and how it is said. The longest that fits a name decides.
-_SPEAKS = "can speak to other machines"
-_STARTS = "starts other programs"
-_RUNS = "runs code that is not written here"
-_LOADS = "loads pickled objects"
-_NATIVE = "reaches native code"
-_READS = "reads the process's environment"
-_HAZARDS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(
+#: What gives access to something: the rule, how it is said, and the names with dots. The longest
+#: name that fits decides.
+_ACCESS = (
+    (
+        "network",
+        "can speak to other machines",
         (
-            *(
-                "socket",
-                "socketserver",
-                "ssl",
-                "http.client",
-                "http.server",
-                "urllib.request",
-                "urllib3",
-                "requests",
-            ),
-            *("httpx", "aiohttp", "ftplib", "smtplib", "poplib", "imaplib", "nntplib", "telnetlib", "xmlrpc"),
-            *(
-                "websocket",
-                "websockets",
-                "paramiko",
-                "fabric",
-                "boto3",
-                "botocore",
-                "s3fs",
-                "fsspec",
-                "gcsfs",
-            ),
-            *(
-                "google.cloud",
-                "azure",
-                "grpc",
-                "zmq",
-                "pika",
-                "kafka",
-                "redis",
-                "pymongo",
-                "psycopg",
-                "psycopg2",
-            ),
-            *(
-                "pymysql",
-                "MySQLdb",
-                "ldap3",
-                "nats",
-                "asyncio.open_connection",
-                "asyncio.start_server",
-                "dns",
-            ),
+            "socket socketserver ssl http.client http.server urllib.request urllib3 requests httpx aiohttp ftplib "
+            "smtplib poplib imaplib nntplib telnetlib xmlrpc websocket websockets paramiko fabric boto3 botocore s3fs "
+            "fsspec gcsfs google.cloud azure grpc zmq pika kafka redis pymongo psycopg psycopg2 pymysql MySQLdb ldap3 "
+            "nats dns asyncio.open_connection asyncio.start_server"
         ),
-        ("network", _SPEAKS),
     ),
-    **dict.fromkeys(
+    (
+        "process",
+        "starts other programs",
         (
-            *(
-                "subprocess",
-                "pty",
-                "pexpect",
-                "sh",
-                "plumbum",
-                "rpy2",
-                "os.system",
-                "os.popen",
-                "os.startfile",
-            ),
-            *("os.fork", "os.forkpty", "os.posix_spawn", "os.posix_spawnp", "asyncio.create_subprocess_exec"),
-            *("asyncio.create_subprocess_shell", "os.kill", "os.killpg"),
-            *(f"os.exec{end}" for end in ("l", "le", "lp", "lpe", "v", "ve", "vp", "vpe")),
-            *(f"os.spawn{end}" for end in ("l", "le", "lp", "lpe", "v", "ve", "vp", "vpe")),
+            "subprocess pty pexpect sh plumbum rpy2 os.system os.popen os.startfile os.fork os.forkpty os.kill "
+            "os.killpg os.posix_spawn os.posix_spawnp os.execl os.execle os.execlp os.execlpe os.execv os.execve "
+            "os.execvp os.execvpe os.spawnl os.spawnle os.spawnlp os.spawnlpe os.spawnv os.spawnve os.spawnvp "
+            "os.spawnvpe asyncio.create_subprocess_exec asyncio.create_subprocess_shell"
         ),
-        ("process", _STARTS),
     ),
-    **dict.fromkeys(
+    (
+        "dynamic-code",
+        "runs code that is not written here",
         (
-            *(
-                "eval",
-                "exec",
-                "compile",
-                "__builtins__",
-                "builtins.eval",
-                "builtins.exec",
-                "builtins.compile",
-            ),
-            *("runpy", "code", "codeop", "imp", "types.FunctionType", "types.CodeType"),
-            *(
-                "importlib.util.spec_from_file_location",
-                "importlib.util.module_from_spec",
-                "importlib.machinery",
-            ),
+            "eval exec compile __builtins__ builtins.eval builtins.exec builtins.compile runpy code codeop imp "
+            "types.FunctionType types.CodeType importlib.util.spec_from_file_location "
+            "importlib.util.module_from_spec importlib.machinery"
         ),
-        ("dynamic-code", _RUNS),
     ),
-    **dict.fromkeys(
-        (
-            "pickle",
-            "cPickle",
-            "_pickle",
-            "shelve",
-            "dill",
-            "cloudpickle",
-            "joblib.load",
-            "pandas.read_pickle",
-        ),
-        ("unpickling", _LOADS),
+    (
+        "unpickling",
+        "loads pickled objects",
+        "pickle cPickle _pickle marshal shelve dill cloudpickle joblib.load pandas.read_pickle",
     ),
-    **dict.fromkeys(
-        (
-            "ctypes",
-            "_ctypes",
-            "cffi",
-            "_cffi_backend",
-            "pyximport",
-            "numpy.ctypeslib",
-            "torch.utils.cpp_extension",
-        ),
-        ("native-code", _NATIVE),
+    (
+        "native-code",
+        "reaches native code",
+        "ctypes _ctypes cffi _cffi_backend pyximport numpy.ctypeslib torch.utils.cpp_extension",
     ),
-    **dict.fromkeys(("os.environ", "os.environb", "os.getenv", "os.getenvb"), ("environment", _READS)),
-}
+    (
+        "environment",
+        "reads the process's environment",
+        "os.environ os.environb os.getenv os.getenvb",
+    ),
+)
+_HAZARDS = {name: (rule, words) for rule, words, names in _ACCESS for name in names.split()}
 #: What is known without being imported.
 _BUILT_IN = frozenset({"eval", "exec", "compile", "__builtins__"})
 _IMPORTERS = frozenset({"__import__", "importlib.import_module", "builtins.__import__"})
 _PATH = re.compile(r"(/[\w.+@-]+)+/?|~([\w./-]*)|[A-Za-z]:[\\/].*")
 #: Paths that are an algorithm's own, in every session.
 _OWN_PATHS = re.compile(r"/(tmp|computation|dev/null)(/|$)")
-_URL = re.compile(r"(https?|ftp|s3|gs|wss?|tcp)://[^\s/]")
+_URL = re.compile(r"(https?|ftp|s3|gs|wss?|tcp)://")
 _CHANGERS = frozenset(
     "append appendleft add update extend insert setdefault pop popitem popleft clear remove discard".split()
 )

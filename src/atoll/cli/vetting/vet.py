@@ -27,12 +27,8 @@ def vet(path: Path, package: str | None = None) -> Vetted:
     Raises:
         SpecInvalid: there is no algorithm, or not one alone.
     """
-    # What one dialect needs to be read takes its time to import: the others' stays away.
-    from atoll.cli.vetting import coinstac
-
-    compspecs = coinstac.compspecs_of(path)
-    if compspecs is not None:
-        return _vet_computations(path, compspecs)
+    if _is_computation(path):
+        return _vet_computations(path)
     if starts_itself(path):
         return _vet_folder(path)
     code = find_code(path, package)
@@ -42,7 +38,8 @@ def vet(path: Path, package: str | None = None) -> Vetted:
     if any(
         name.partition(".")[0] == "vantage6" for one in sources.by_module.values() for name in one.imported
     ):
-        from atoll.cli.vetting import vantage6  # Late, as said above.
+        # What one dialect needs to be read takes its time to import: the others' stays away.
+        from atoll.cli.vetting import vantage6
 
         dialect = "vantage6"
         functions, findings = vantage6.vet_package(code.package, files, sources)
@@ -55,14 +52,21 @@ def vet(path: Path, package: str | None = None) -> Vetted:
     return _vetted(path, dialect, code.package, functions, findings, len(files.texts))
 
 
-def _vet_computations(path: Path, compspecs: Sequence[Path]) -> Vetted:
+def _is_computation(path: Path) -> bool:
+    """Whether a path stands for a computation or a pipeline."""
+    if path.is_file():
+        return path.suffix == ".json"
+    return any((path / name).is_file() for name in ("compspec.json", "pipelinespec.json"))
+
+
+def _vet_computations(path: Path) -> Vetted:
     from atoll.cli.vetting import coinstac  # Late, as said above.
 
     names: list[str] = []
     functions: list[Described] = []
     findings: list[Finding] = []
     read = 0
-    for compspec in compspecs:
+    for compspec in coinstac.compspecs_of(path):
         name, described, found = coinstac.vet_computation(compspec)
         folder = compspec.parent.resolve()
         files = read_files(folder, base=folder, without=_TEST)
