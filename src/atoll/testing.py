@@ -33,13 +33,11 @@ from atoll.model.work import (
 from atoll.model.work import Failure, Message, MessageId, Role, Run, RunId, RunStatus, Seat, Step, Ticket
 from atoll.node.desk import Installed
 from atoll.node.offer import Offer, Source
-from atoll.runtimes.inline import InlineRuntime
 from atoll.simulator.asking import seats_for
 from atoll.simulator.choice import slots
 from atoll.simulator.federation import TYPES
 from atoll.simulator.world import Ended, Plan, Settings, World
 from atoll_algorithm._body import join, pack, unpack
-from atoll_algorithm.inline import Algorithm
 
 __all__ = ["Federation", "RunFailed", "federation"]
 
@@ -126,10 +124,10 @@ class Federation:
         )
         body = join(pack({"function": function.__name__, "args": arguments, "databases": databases}))
         plan = self._plan(function.__name__, seats, role, body)
-        ended = _wait(lambda: self._simulate(plan, InlineRuntime(algorithm=algorithm)))
+        ended = _wait(lambda: self._simulate(plan, runtime))
         if ended.run.status is not RunStatus.DONE:
             assert ended.run.failure is not None
-            raise _failed(ended.run.failure) from (caught[-1] if caught else None)
+            raise _failed(ended.run.failure) from runtime.error
         values = {str(seat): unpack(whole(content)) for seat, content in ended.settled.items()}
         return values[seats[0]] if role is Role.AGGREGATOR and len(seats) == 1 else values
 

@@ -27,13 +27,24 @@ Function = Callable[[Any], Any]
 
 
 class InlineRuntime:
-    """Runs algorithms as functions of this process."""
+    """Runs algorithms as functions of this process.
+
+    Args:
+        functions: decorated functions that are in this process already, and are called whatever a
+            launch names. Default: those that launches name.
+    """
 
     name = "inline"
     isolated = False
 
-    def __init__(self) -> None:
+    def __init__(self, functions: Sequence[Any] = ()) -> None:
         self._loaded: dict[Path, Loaded] = {}
+        self._given = Loaded(functions) if functions else None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What one of the given functions raised last, for whoever gave them."""
+        return None if self._given is None else self._given.error
 
     def caveats(self) -> Sequence[str]:
         """What inline code is not kept from."""
@@ -51,6 +62,8 @@ class InlineRuntime:
             RuntimeUnavailable: the algorithm is not written as functions.
             AlgorithmFailed: a computation's entry script can't be loaded, or starts nothing.
         """
+        if launch.style is Style.TALK and self._given is not None:
+            return FunctionSession(launch, self._given)
         if launch.style is Style.TALK:
             target = target_of(launch)
             if target not in self._loaded:
