@@ -118,10 +118,7 @@ class Federation:
                 "a decorator of atoll_algorithm, such as @partial or @central"
             )
         seats, role = seats_for(at, central=mark.style in _CENTRAL, sites=tuple(self._offers))
-        caught: list[BaseException] = []
-        algorithm = Algorithm.of(
-            _functions_around(function), report=lambda _text, error: caught.append(error)
-        )
+        runtime = InlineRuntime(_functions_around(function))
         body = join(pack({"function": function.__name__, "args": arguments, "databases": databases}))
         plan = self._plan(function.__name__, seats, role, body)
         ended = _wait(lambda: self._simulate(plan, runtime))
