@@ -33,6 +33,7 @@ from atoll.model.work import (
 from atoll.model.work import Failure, Message, MessageId, Role, Run, RunId, RunStatus, Seat, Step, Ticket
 from atoll.node.desk import Installed
 from atoll.node.offer import Offer, Source
+from atoll.runtimes.inline import InlineRuntime
 from atoll.simulator.asking import seats_for
 from atoll.simulator.choice import slots
 from atoll.simulator.federation import TYPES
