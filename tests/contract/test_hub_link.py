@@ -1,107 +1,28 @@
-"""What every link from a node to its hub promises.
-
-A way to build links is one entry of `LINKS`: a function that takes a hub's parts and gives a hub
-and its seats' links. So a link over a network is held to the same promises as a function call.
-"""
+"""What every link from a node to its hub promises."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
 
 import pytest
-from tests.federation import LOCAL0, REMOTE, RUN, blob_of, in_chunks, joined, make_run, openings, said
+from tests.federation import LOCAL0, REMOTE, RUN, blob_of, in_chunks, joined, make_run, said
+from tests.harbour import FAILURE, LINKS, Docking, Harbour, at, broken, done
 
-from atoll.dialects.coinstac import choreography
 from atoll.engine.limits import CHUNK_BYTES
-from atoll.engine.ports import BlobStore, HubLink, RunStore
+from atoll.engine.ports import HubLink
 from atoll.engine.running import whole
-from atoll.hub.hub import Hub
 from atoll.model.errors import BlobMismatch, NotYours, StaleEvent
-from atoll.model.events import JobBroke, JobReported
-from atoll.model.work import Failure, Outcome, Role, Run, RunStatus, Seat, Ticket, Work
-from atoll.simulator.link import LocalLink, Turnstile
-from atoll.stores.memory import MemoryBlobStore, MemoryRunStore
+from atoll.model.events import JobReported
+from atoll.model.work import Outcome, Role, Run, RunStatus, Seat, Ticket, Work
 
-T = TypeVar("T")
 LOCAL1 = Seat("local1")
-FAILURE = Failure(type="AlgorithmFailed", message="python local.py ended with exit status 1")
-
-
-class InOrder:
-    """Dice that change nothing: the first comes first."""
-
-    def shuffle(self, items: list[Seat]) -> None:
-        """Leave the items as they are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Harbour:
-    """A hub, and the link of each of its seats."""
-
-    hub: Hub
-    links: dict[Seat, HubLink]
-
-    async def claim(self, *seats: Seat) -> list[Ticket]:
-        """A ticket for each of these seats. They ask at the same time, as nodes do."""
-        tickets = await asyncio.gather(*(self.links[seat].claim() for seat in seats))
-        assert None not in tickets
-        return [ticket for ticket in tickets if ticket is not None]
-
-    async def report(self, *tickets: Ticket, **how: Any) -> None:
-        """Say that these jobs are done; at the same time."""
-        await asyncio.gather(*(self.links[ticket.job.seat].report(done(ticket, **how)) for ticket in tickets))
-
-    async def play(self, *seats: Seat, **how: Any) -> list[Ticket]:
-        """Claim and report one job of each of these seats."""
-        tickets = await self.claim(*seats)
-        await self.report(*tickets, **how)
-        return tickets
-
-
-Docking = Callable[[RunStore, BlobStore, Sequence[Seat]], AbstractAsyncContextManager[Harbour]]
-
-
-@asynccontextmanager
-async def local(runs: RunStore, blobs: BlobStore, seats: Sequence[Seat]) -> AsyncIterator[Harbour]:
-    """Function calls in this process."""
-    turnstile = Turnstile(InOrder())
-    hub = Hub(runs, blobs, {"coinstac": choreography}, [turnstile])
-    yield Harbour(hub=hub, links={seat: LocalLink(hub, seat, turnstile) for seat in seats})
-
-
-LINKS: dict[str, Docking] = {"local": local}
 
 
 @pytest.fixture(params=LINKS)
 def docking(request: pytest.FixtureRequest) -> Docking:
     """A way to build links."""
     return LINKS[request.param]
-
-
-def at(docking: Docking, run: Run, visit: Callable[[Harbour], Coroutine[Any, Any, T]]) -> T:
-    """Visit a harbour where this run has just begun."""
-
-    async def sail() -> T:
-        seats = (*run.sites, REMOTE)
-        async with docking(MemoryRunStore(), MemoryBlobStore(), seats) as harbour:
-            await harbour.hub.submit(run, openings(run, {"a": 1}))
-            return await visit(harbour)
-
-    return asyncio.run(sail())
-
-
-def done(ticket: Ticket, **how: Any) -> JobReported:
-    """A job that went well."""
-    return JobReported(run_id=RUN, job_id=ticket.job.id, outcome=said(ticket, **how))
-
-
-def broken(ticket: Ticket) -> JobBroke:
-    """A job that did not."""
-    return JobBroke(run_id=RUN, job_id=ticket.job.id, failure=FAILURE)
 
 
 # --- Tickets ----------------------------------------------------------------------------------
