@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.federation import LOCAL0, REMOTE, RUN, Heard, make_run, openings, said
+from tests.asking import asking_run
+from tests.federation import LOCAL0, REMOTE, RUN, Heard, make_run, openings, said, seats
+from tests.harbour import done, request
 
 from atoll.dialects.coinstac import choreography
-from atoll.engine.ports import Changes, OpenState
+from atoll.engine import calls
+from atoll.engine.ports import Changes, ChildState, OpenState
 from atoll.hub.hub import Hub
 from atoll.model.errors import NotYours, StaleEvent
 from atoll.model.events import Event, JobClaimed, JobReported
@@ -26,6 +30,7 @@ from atoll.model.work import (
     RunId,
     RunStatus,
     Seat,
+    Ticket,
     Work,
 )
 from atoll.stores.memory import MemoryBlobStore, MemoryRunStore
@@ -78,7 +83,7 @@ class Queues(dict[Seat, "deque[Job]"]):
 
 def hub_with(runs: MemoryRunStore, *listeners: Heard) -> Hub:
     """A hub over this store."""
-    return Hub(runs, MemoryBlobStore(), {"coinstac": choreography}, listeners)
+    return Hub(runs, MemoryBlobStore(), {"coinstac": choreography, "functions": calls}, listeners)
 
 
 def claimed_with(sites: int) -> tuple[list[str], list[Seat]]:
@@ -249,3 +254,114 @@ def test_two_runs_go_on_beside_each_other() -> None:
         return [(await hub.ended(run_id)).status for run_id in runs]
 
     assert [RunStatus.DONE, RunStatus.DONE] == asyncio.run(play())
+
+
+# --- Child rounds -----------------------------------------------------------------------------
+
+
+async def asking(hub: Hub, *seats_: Seat, number: int = 0) -> tuple[Ticket, int]:
+    """The central job, which has asked these seats."""
+    ticket = await hub.claim(LOCAL0)
+    assert ticket is not None
+    event, messages = request(ticket, *seats_, number=number)
+    return ticket, await hub.ask(LOCAL0, event, messages)
+
+
+def test_only_seats_that_are_asked_are_rung() -> None:
+    async def listen() -> list[bool]:
+        run = asking_run(seats(3))
+        hub = await begun(run)
+        await hub.listen(LOCAL0)
+        waiting = [asyncio.create_task(hub.listen(seat)) for seat in run.sites]
+        await asking(hub, Seat("local2"), Seat("local1"))
+        await asyncio.gather(*waiting[1:])
+        rung = [task.done() for task in waiting]
+        for task in waiting:
+            task.cancel()
+        return rung
+
+    assert [False, True, True] == asyncio.run(listen())
+
+
+def test_whoever_waits_for_a_round_is_woken_and_then_forgotten() -> None:
+    async def work() -> tuple[int, int]:
+        hub = await begun(asking_run(seats(3)))
+        parent, number = await asking(hub, Seat("local1"))
+        waiting = [asyncio.create_task(hub.child_ended(LOCAL0, RUN, parent.job.id, number)) for _ in range(3)]
+        given_up = asyncio.create_task(hub.child_ended(LOCAL0, RUN, parent.job.id, number))
+        await asyncio.sleep(0)
+        during = len(hub._ends)
+        given_up.cancel()
+        ticket = await hub.claim(Seat("local1"))
+        assert ticket is not None
+        await hub.report(Seat("local1"), done(ticket))
+        await asyncio.gather(*waiting)
+        # Nothing was waited for: the round had ended.
+        await hub.child_ended(LOCAL0, RUN, parent.job.id, number)
+        await asyncio.gather(given_up, return_exceptions=True)
+        return during, len(hub._ends)
+
+    assert (1, 0) == asyncio.run(work())
+
+
+def test_who_stops_waiting_leaves_nothing_behind() -> None:
+    async def work() -> int:
+        hub = await begun(asking_run(seats(3)))
+        parent, number = await asking(hub)
+        waiting = asyncio.create_task(hub.child_ended(LOCAL0, RUN, parent.job.id, number))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        del waiting
+        gc.collect()  # the traceback of its end knew what it had waited for
+        return len(hub._ends)
+
+    assert 0 == asyncio.run(work())
+
+
+def test_an_end_between_looking_and_waiting_is_not_missed() -> None:
+    """A store that takes its time tells of a round that has ended by the time it is heard."""
+
+    class Slow(MemoryRunStore):
+        looked = asyncio.Event()
+        goes_on = asyncio.Event()
+
+        async def child_round(self, run_id: RunId, job_id: JobId, number: int) -> ChildState | None:
+            found = await super().child_round(run_id, job_id, number)
+            if not self.goes_on.is_set():
+                self.looked.set()
+                await self.goes_on.wait()
+            return found
+
+    async def work() -> None:
+        store = Slow()
+        hub = await begun(asking_run(seats(3)), store=store)
+        parent, number = await asking(hub, Seat("local1"))
+        ticket = await hub.claim(Seat("local1"))
+        assert ticket is not None
+        waiting = asyncio.create_task(hub.child_ended(LOCAL0, RUN, parent.job.id, number))
+        await store.looked.wait()
+        await hub.report(Seat("local1"), done(ticket))
+        store.goes_on.set()
+        async with asyncio.timeout(5):
+            await waiting
+
+    asyncio.run(work())
+
+
+def test_an_event_of_a_child_round_costs_nothing_for_the_other_sites() -> None:
+    def asked_of_store(sites: int) -> list[str]:
+        store = Counting()
+
+        async def work() -> None:
+            hub = await begun(asking_run(seats(sites)), store=store)
+            await asking(hub)
+            store.asked.clear()
+            ticket = await hub.claim(Seat("local1"))
+            assert ticket is not None
+            await hub.report(Seat("local1"), done(ticket))
+
+        asyncio.run(work())
+        return store.asked
+
+    assert asked_of_store(3) == asked_of_store(300)
