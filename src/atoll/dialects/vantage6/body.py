@@ -34,6 +34,7 @@ class Action(Enum):
     PREPROCESSING = "preprocessing"
     FEDERATED_COMPUTE = "federated_compute"
     CENTRAL_COMPUTE = "central_compute"
+    POSTPROCESSING = "postprocessing"  #: of which no published package has a decorator
 
     @property
     def makes_data(self) -> bool:

@@ -83,7 +83,7 @@ def generation_4(
             if given.get(option) is not None:
                 variables[f"{one['label'].upper()}_{option.upper()}"] = _text(given[option])
     for label, database in databases.items():
-        variables[f"{label.upper()}_DATABASE_URI"] = database.uri
+        variables[f"{label.upper()}_DATABASE_URI"] = _uri(database)
         variables[f"{label.upper()}_DATABASE_TYPE"] = database.type
         variables |= _parameters(f"{label.upper()}_DB_PARAM_", database)
     return _finished({**variables, **_settable(site)})
@@ -127,7 +127,7 @@ def generation_5(
     if database is None:
         variables["USER_REQUESTED_DATAFRAMES"] = ";".join(",".join(group) for group in dataframes)
     else:
-        variables |= {"DATABASE_URI": database.uri, "DATABASE_TYPE": database.type}
+        variables |= {"DATABASE_URI": _uri(database), "DATABASE_TYPE": database.type}
         plain = _parameters("DB_PARAM_", database)
     if token is not None:
         plain["CONTAINER_TOKEN"] = token
@@ -140,6 +140,13 @@ def _door(address: tuple[str, int] | None) -> dict[str, str]:
     if address is None:
         return {}
     return {"HOST": f"http://{address[0]}", "PORT": str(address[1]), "API_PATH": ""}
+
+
+def _uri(database: Database) -> str:
+    """Where the data are. Readers take a path for SQLite only where it ends in ``.sqlite``."""
+    if database.type == "sql" and database.uri.startswith("/") and not database.uri.endswith(".sqlite"):
+        return f"sqlite:///{database.uri}"
+    return database.uri
 
 
 def _parameters(prefix: str, database: Database) -> dict[str, str]:

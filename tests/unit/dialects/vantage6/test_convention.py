@@ -422,6 +422,15 @@ def test_an_output_that_is_no_table_is_unexpected(desk: FolderDesk, columns: byt
     assert {} == desk.outputs
 
 
+def test_columns_without_a_table_are_unexpected(desk: FolderDesk) -> None:
+    composed(desk, FIVE, EXTRACT)
+    desk.write(Folder.JOB, "columns", json.dumps(COLUMNS).encode())
+
+    with pytest.raises(ReplyInvalid, match=r"^extract left unexpected output"):
+        FIVE.parse(TICKET, DONE, desk)
+    assert {} == desk.outputs
+
+
 def test_a_table_in_another_language_is_known_by_its_format(desk: FolderDesk) -> None:
     composed(desk, IN_R, EXTRACT)
     desk.write(Folder.JOB, "output", b"PAR1 a table PAR1")

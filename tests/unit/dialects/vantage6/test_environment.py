@@ -190,6 +190,22 @@ def test_a_call_of_generation_4_has_exactly_these_variables() -> None:
     assert variables == {name: environment.encode(value) for name, value in opened(variables).items()}
 
 
+@pytest.mark.parametrize(
+    ("type_", "uri", "told"),
+    [
+        ("sql", "/data/a.db", "sqlite:////data/a.db"),
+        ("sql", "/data/a.sqlite", "/data/a.sqlite"),
+        ("sql", "postgresql://host/base", "postgresql://host/base"),
+        ("csv", "/data/a.db", "/data/a.db"),
+    ],
+)
+def test_a_file_that_is_an_sql_database_is_told_as_readers_take_it(type_: str, uri: str, told: str) -> None:
+    database = Database(label="a", type=type_, uri=uri)
+
+    assert told == opened(variables_4(databases={"a": database}))["A_DATABASE_URI"]
+    assert told == opened(variables_5(database=database))["DATABASE_URI"]
+
+
 def test_what_a_reader_needs_may_be_set_at_the_site() -> None:
     variables = opened(variables_4(databases=DATABASES, requested=[{"label": "größe"}]))
 

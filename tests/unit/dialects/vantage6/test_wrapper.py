@@ -163,7 +163,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Da
     with pd.ExcelWriter(folder / "a.xlsx") as book:
         pd.DataFrame({"other": [0]}).to_excel(book, sheet_name="first", index=False)
         pd.DataFrame({"excel": [1, 2]}).to_excel(book, sheet_name="second", index=False)
-    connection = sqlite3.connect(folder / "a.sqlite")
+    connection = sqlite3.connect(folder / "a.db")
     frames["sql"].to_sql("t", connection, index=False)
     connection.close()
     (folder / "d").mkdir()
@@ -174,7 +174,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Da
             Database(label="p", type="parquet", uri=str(folder / "a.parquet")),
             Database(label="e", type="excel", uri=str(folder / "a.xlsx"), options={"sheet_name": "second"}),
             Database(
-                label="s", type="sql", uri=str(folder / "a.sqlite"), options={"query": "SELECT * FROM t"}
+                label="s", type="sql", uri=str(folder / "a.db"), options={"query": "SELECT * FROM t"}
             ),
             Database(
                 label="triples", type="sparql", uri=address, options={"query": "SELECT * WHERE {?s ?p ?o}"}
