@@ -311,8 +311,9 @@ def test_who_stops_waiting_leaves_nothing_behind() -> None:
         waiting = asyncio.create_task(hub.child_ended(LOCAL0, RUN, parent.job.id, number))
         await asyncio.sleep(0)
         waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.wait({waiting})
         del waiting
+        await asyncio.sleep(0)
         gc.collect()  # the traceback of its end knew what it had waited for
         return len(hub._ends)
 
