@@ -14,9 +14,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from benchmarks.memory import TreePeak
 
 #: Where the examples lie, and where `python -m benchmarks.…` finds its modules.
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,17 +43,23 @@ class Cost:
     cpu_seconds: float
     #: The peak of the command's own process. Its children have memory of their own.
     peak_bytes: int
+    #: The peak of all processes together; None where that wasn't followed.
+    tree_bytes: int | None
     #: What it printed on standard output.
     printed: str
 
 
-def python(*words: object, interpreter: Path | None = None) -> Cost:
-    """Run Python with these arguments."""
-    return run([interpreter or sys.executable, *words])
+def python(*words: object, interpreter: Path | None = None, tree: bool = False) -> Cost:
+    """Run Python with these arguments; see `run`."""
+    return run([interpreter or sys.executable, *words], tree=tree)
 
 
-def run(words: Sequence[object]) -> Cost:
+def run(words: Sequence[object], *, tree: bool = False) -> Cost:
     """Run a command in the repository's folder.
+
+    Args:
+        words: the command.
+        tree: whether to follow the memory of all its processes, which takes time from them.
 
     Raises:
         CommandFailed: its exit status isn't 0.
@@ -58,8 +67,10 @@ def run(words: Sequence[object]) -> Cost:
     command = [str(word) for word in words]
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, cwd=ROOT)
-        with _Peak(process.pid) as peak:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, cwd=ROOT, env=_environment()
+        )
+        with _Peak(process.pid) as peak, TreePeak() if tree else nullcontext() as whole:
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - started
         cpu_seconds = usage.ru_utime + usage.ru_stime + _orphans()
@@ -70,7 +81,18 @@ def run(words: Sequence[object]) -> Cost:
         if process.returncode:
             said = (printed + errors.read().decode("utf-8", "replace"))[-2000:]
             raise CommandFailed(f"{' '.join(command)} ended with status {process.returncode}:\n{said}")
-    return Cost(seconds=seconds, cpu_seconds=cpu_seconds, peak_bytes=peak.bytes, printed=printed)
+    return Cost(
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+        peak_bytes=peak.bytes,
+        tree_bytes=None if whole is None else whole.bytes,
+        printed=printed,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """What a command inherits: it may keep what it compiles, as it does for whoever installed it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def adopt() -> None:

@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
+from benchmarks.algorithms.counting import count
 from benchmarks.command import python
 from benchmarks.figures import Floor
 
@@ -57,6 +60,32 @@ def function_calls(calls: int) -> Floor:
     for _ in range(calls):
         answer(request)
     return Floor(what="a loop of function calls with JSON", value=time.perf_counter() - started)
+
+
+def rounds_of_calls(sites: int, *, rounds: int = 300) -> Floor:
+    """A loop that calls a function once for each site and makes a mean of what it returns, in seconds per round."""
+
+    def one_round() -> None:
+        parts = [count(number) for number in range(sites)]
+        assert sum(part["sum"] for part in parts) / sum(part["count"] for part in parts) >= 0
+
+    seconds = statistics.median(_timed(one_round) for _ in range(rounds))
+    return Floor(what="a loop of function calls", value=seconds)
+
+
+def average(vectors: int, size: int) -> Floor:
+    """Average vectors of this process, in seconds."""
+    parts = [np.ones(size, np.float32) for _ in range(vectors)]
+    total = np.empty(size, np.float32)
+
+    def work() -> None:
+        total[:] = parts[0]
+        for part in parts[1:]:
+            np.add(total, part, out=total)
+        np.divide(total, vectors, out=total)
+
+    work()
+    return Floor(what="the same in one process", value=statistics.median(_timed(work) for _ in range(5)))
 
 
 def fork(imports: str, work: str) -> Floor:

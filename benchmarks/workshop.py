@@ -14,6 +14,9 @@ from benchmarks.command import Cost, python
 
 T = TypeVar("T")
 
+#: Bytes of a result that is read.
+_READ_BYTES_MAX = 1_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulated:
@@ -22,6 +25,8 @@ class Simulated:
     cost: Cost
     #: Its ``run.json``.
     record: dict[str, Any]
+    #: Its ``result.json``; None where that is too long to be read in passing.
+    result: Any
     #: Bytes of its ``result.json``.
     result_bytes: int
 
@@ -46,14 +51,28 @@ class Workshop:
         """Do something often enough, or as often as a quick look asks for."""
         return [work() for _ in range(quick if self.quick else times)]
 
-    def simulate(self, path: Path, *options: object, warm: bool = True) -> Simulated:
-        """Run ``atoll simulate`` as a user does, as a command of its own."""
+    def simulate(self, path: Path, *options: object, warm: bool = True, tree: bool = False) -> Simulated:
+        """Run ``atoll simulate`` as a user does, as a command of its own.
+
+        Args:
+            path: the algorithm.
+            options: what stands behind it.
+            warm: whether calls may be forked from warm parents.
+            tree: whether to follow the memory of all processes.
+        """
         self._count += 1
         output = self.folder / f"run-{self._count}"
         module = "atoll" if warm else "benchmarks.cold"
-        cost = python("-m", module, "simulate", path, *options, "--output", output)
+        cost = python("-m", module, "simulate", path, *options, "--output", output, tree=tree)
         record = json.loads((output / "run.json").read_text())
-        simulated = Simulated(cost=cost, record=record, result_bytes=(output / "result.json").stat().st_size)
+        result = output / "result.json"
+        size_bytes = result.stat().st_size
+        simulated = Simulated(
+            cost=cost,
+            record=record,
+            result=json.loads(result.read_text()) if size_bytes < _READ_BYTES_MAX else None,
+            result_bytes=size_bytes,
+        )
         shutil.rmtree(output)
         return simulated
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figures import Measure
-from benchmarks.measures import files, imports, inline, libraries, served, start, sums
+from benchmarks.measures import (
+    files,
+    functions,
+    imports,
+    inline,
+    libraries,
+    rounds,
+    served,
+    start,
+    subtasks,
+    sums,
+    vectors,
+)
 
 MEASURES: Sequence[Measure] = (
     start.START,
@@ -15,6 +27,12 @@ MEASURES: Sequence[Measure] = (
     served.SERVED,
     inline.INLINE,
     inline.FLAT,
+    functions.FUNCTIONS,
+    rounds.ROUNDS,
+    rounds.LASTING,
+    subtasks.SUBTASKS,
+    subtasks.ASKED,
+    vectors.VECTORS,
     files.FILE,
     files.ANSWER,
 )

@@ -1,0 +1,1 @@
+"""Algorithms that are measured, as small as they can be. Their central functions time their own rounds."""
