@@ -20,7 +20,7 @@ from atoll.dialects.vantage6 import body, environment, failing, identity, token
 from atoll.dialects.vantage6.body import Action, Call
 from atoll.dialects.vantage6.built_in import default_extraction
 from atoll.dialects.vantage6.rest import Door
-from atoll.dialects.vantage6.wrapping import COLUMNS, WRAPPER, with_columns
+from atoll.dialects.vantage6.wrapping import COLUMNS, WRAPPER, completed, is_wrapper
 from atoll.engine.gate import Gate
 from atoll.engine.limits import LOG_TAIL_BYTES
 from atoll.engine.ports import Answer, Database, Desk, Folder, Place
@@ -55,7 +55,9 @@ class Convention:
 
     def launch(self, ticket: Ticket) -> tuple[Style, tuple[str, ...]]:
         """The same command for every role."""
-        return Style.CALL, self.command if self.generation == 4 else with_columns(self.command)
+        if is_wrapper(self.command):
+            return Style.CALL, completed(self.command, self.generation)
+        return Style.CALL, self.command
 
     def targets(self, seat: Seat) -> Mapping[Folder, str]:
         """The paths that vantage6's containers have."""
@@ -198,7 +200,7 @@ class Convention:
     def _parse_table(self, ticket: Ticket, call: Call, desk: Desk) -> Answer:
         """Keep the table that a data step left; its columns are the answer."""
         assert call.dataframe is not None  # `compose` has settled it.
-        wrapped = self.launch(ticket)[1] != self.command
+        wrapped = is_wrapper(self.command)
         columns: list[Any] | None = None
         if wrapped:
             columns = _columns(desk.read(Folder.JOB, COLUMNS))

@@ -8,11 +8,18 @@ WRAPPER = ("python", "-c", "from vantage6.algorithm.tools.wrap import wrap_algor
 #: Beside the output of a data step: the names and types of its columns.
 COLUMNS = "columns"
 
+# Run before its wrapper. A wrapper prints what belongs into the log, line by line, so that a
+# traceback stands where it happened and at the end.
+_BEFORE = """\
+import os as _os, sys as _sys
+_os.dup2(2, 1)
+_sys.stdout.reconfigure(line_buffering=True)
+"""
+
 # Run in the algorithm's process, when its wrapper has returned: the node itself reads no tables.
 # A step that left none leaves no columns either, and its node says so. The state of the session
 # is a log that algorithms may read; one that can't be written is nobody's failure.
 _AFTER_DATA_STEP = """
-import os as _os
 if _os.environ["FUNCTION_ACTION"] in ("data_extraction", "preprocessing"):
     import datetime as _datetime, json as _json, pyarrow as _arrow, pyarrow.parquet as _parquet
     try:
@@ -36,11 +43,12 @@ if _os.environ["FUNCTION_ACTION"] in ("data_extraction", "preprocessing"):
 """
 
 
-def with_columns(command: tuple[str, ...]) -> tuple[str, ...]:
-    """A command that starts generation 5's wrapper, and tells of the columns that a data step made.
+def is_wrapper(command: tuple[str, ...]) -> bool:
+    """Whether a command starts a wrapper of vantage6. Any other may be in any language."""
+    return len(command) == 3 and command[1] == "-c" and "wrap_algorithm" in command[2]
 
-    Any other command is left as it is: it may be in any language.
-    """
-    if len(command) == 3 and command[1] == "-c" and "wrap_algorithm" in command[2]:
-        return (*command[:2], command[2] + _AFTER_DATA_STEP)
-    return command
+
+def completed(command: tuple[str, ...], generation: int) -> tuple[str, ...]:
+    """A command that starts a wrapper, with what Atoll needs beside it."""
+    after = _AFTER_DATA_STEP if generation == 5 else ""
+    return (*command[:2], f"{_BEFORE}{command[2]}{after}")

@@ -173,9 +173,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Da
             Database(label="größe", type="csv", uri=str(folder / "a.csv")),
             Database(label="p", type="parquet", uri=str(folder / "a.parquet")),
             Database(label="e", type="excel", uri=str(folder / "a.xlsx"), options={"sheet_name": "second"}),
-            Database(
-                label="s", type="sql", uri=str(folder / "a.db"), options={"query": "SELECT * FROM t"}
-            ),
+            Database(label="s", type="sql", uri=str(folder / "a.db"), options={"query": "SELECT * FROM t"}),
             Database(
                 label="triples", type="sparql", uri=address, options={"query": "SELECT * WHERE {?s ?p ?o}"}
             ),
@@ -300,6 +298,8 @@ def test_the_command_of_generation_4_runs_as_it_is(four: Wrapped, desk: FolderDe
 
     reply = four.cold(FOUR, request)
 
+    # What a wrapper prints belongs into the log.
+    assert (b"", True) == (reply.output, reply.log_tail.startswith("info > wrapper for v6-average-py\n"))
     assert b"[[], {}]" == FOUR.parse(ticket_of(), reply, desk).body
 
 
