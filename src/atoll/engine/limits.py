@@ -50,11 +50,15 @@ CHILD_DEPTH_MAX = 8
 #: its own loop asks for one or two in each.
 CHILD_ROUNDS_MAX = 100_000
 
+#: Sessions that a seat keeps while they do nothing, for calls that go on in them. A function that
+#: is paused has one at each site, and who drives it one or two such at a time.
+KEPT_SESSIONS_MAX = 4
+
 #: Bytes of the text that goes with a job's progress. A line on a screen.
 PROGRESS_TEXT_BYTES_MAX = 200
 
-#: Seconds that a question about a child round is held open before it is answered that the round
-#: is still open. Clients give up a request after a minute or later.
+#: Seconds that a first question about a child round is held open before it is answered that the
+#: round is still open. Later ones are held longer: a client asks the less often, the longer it waits.
 STATUS_SECONDS_MAX = 20.0
 
 #: Bytes of a request over HTTP that a running algorithm may send: the inputs of a child round,

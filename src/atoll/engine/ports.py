@@ -148,6 +148,9 @@ class Desk(Protocol):
 
         Returns:
             Its version: 1 for the first file of this name.
+
+        Raises:
+            FileNotFoundError: the job's folder has no such file.
         """
         ...
 

@@ -11,14 +11,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from atoll.engine.limits import CHUNK_BYTES, REPLY_BYTES_MAX
 from atoll.engine.ports import Database, Folder
 from atoll.engine.running import Doorway, Reply, Request, Session
 from atoll.model.errors import LimitReached
-from atoll.model.work import Seat
+from atoll.model.work import Seat, check_blob_name
 from atoll.node import guarded
 from atoll.node.links import become_files
 from atoll.node.offer import Offer
@@ -171,23 +171,23 @@ class Chair:
 
     def keep(self, name: str, source: str) -> int:
         """Move a file to the workbench, and keep every version of it at the site."""
-        self.desk.make(Folder.OUTPUT)
-        versions = self.desk.folders[Folder.OUTPUT] / _VERSIONS
+        check_blob_name(name)
+        versions = self.desk.make(Folder.OUTPUT) / _VERSIONS
         versions.mkdir(exist_ok=True)
-        stem, dot, suffix = name.rpartition(".")
         number = 1
-        while (versions / f"{stem}.v{number}{dot}{suffix}").exists():
+        while (versions / _version(name, number)).exists():
             number += 1
-        places = [
-            (self.desk.folders[Folder.WORKBENCH], name),
-            (versions, f"{stem}.v{number}{dot}{suffix}"),
-        ]
-        for root, as_name in places:
-            for _, file in guarded.regular_files(self.folder(Folder.JOB), source):
+        places = [(self.desk.make(Folder.WORKBENCH), name), (versions, _version(name, number))]
+        for found, file in guarded.regular_files(self.folder(Folder.JOB), source):
+            if found != source:
+                raise FileNotFoundError(source)  # It is a folder, and this a file within.
+            for root, as_name in places:
+                file.seek(0)
                 with guarded.creating(root, as_name) as copy:
                     while chunk := file.read(CHUNK_BYTES):
                         copy.write(chunk)
-        return number
+            return number
+        raise FileNotFoundError(source)
 
     async def settle(self, folder: Folder) -> None:
         """Make files of the links to the site's own files that an algorithm has copied to a folder.
@@ -210,6 +210,11 @@ class Chair:
             return path if path is not None and path.is_file() else None
 
         await asyncio.to_thread(become_files, self.folder(folder), source_of)
+
+
+def _version(name: str, number: int) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}.v{number}{path.suffix}"))
 
 
 def _bounded(content: bytes, name: str) -> bytes:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atoll.engine.limits import CallLimits
+from atoll.engine.limits import KEPT_SESSIONS_MAX, CallLimits
 from atoll.engine.ports import Convention, Folder
 from atoll.engine.running import Launch, Mount, Runtime
 from atoll.model.work import Seat, Ticket
@@ -43,6 +43,8 @@ class Installed:
     modules: tuple[Path, ...] = ()
     libraries: tuple[str, ...] = ()
     speaks_http: bool = False
+    #: Whether what calls print is for their log, since they answer in a file.
+    prints: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,8 @@ class Desk:
             if chair.key == key and not chair.taken:
                 chair.taken = True
                 return chair
+        if key is not None:
+            await self._make_room()
         self.seated += 1
         chair = Chair(desk=self, key=key, number=self.seated)
         self.chairs.append(chair)
@@ -126,14 +130,31 @@ class Desk:
             chair.session = await runtime.start(launch)
             self._lay_out(chair)
         except BaseException:
-            self.chairs.remove(chair)
+            await self._remove(chair)
             raise
         return chair
 
     async def stand_up(self, chair: Chair) -> None:
         """A call has ended: its chair is free, or gone where its session was lost with the call."""
-        chair.stand_up()
-        if chair.broken and chair in self.chairs:
+        try:
+            chair.stand_up()
+        except OSError:  # Something still writes to its folder, which ends with the run.
+            chair.broken = True
+        if chair.broken:
+            await self._remove(chair)
+        elif chair.key is not None and chair in self.chairs:
+            # The one that was used last comes last.
+            self.chairs.remove(chair)
+            self.chairs.append(chair)
+
+    async def _make_room(self) -> None:
+        """End the session that was kept longest for a call that may never come, where there are many."""
+        kept = [chair for chair in self.chairs if chair.key is not None and not chair.taken]
+        if len(kept) >= KEPT_SESSIONS_MAX:
+            await self._remove(kept[0])
+
+    async def _remove(self, chair: Chair) -> None:
+        if chair in self.chairs:
             self.chairs.remove(chair)
             await chair.close()
 

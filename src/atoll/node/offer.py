@@ -40,13 +40,16 @@ class Offer:
 
     def mounts(self) -> list[Mount]:
         """Where isolated algorithms find the databases: read-only."""
-        mounts = []
+        mounts: dict[str, Mount] = {}
         for number, (label, source) in enumerate(self.databases.items()):
             if source.path is not None:
                 name = label if _PLAIN.match(label) else f"database{number}"
                 suffix = "" if source.path.is_dir() else source.path.suffix
-                mounts.append(Mount(source=source.path, target=f"{_DATABASES}/{name}{suffix}"))
-        return mounts
+                target = f"{_DATABASES}/{name}{suffix}"
+                if target in mounts:  # ``a`` with a file a.csv, and ``a.csv`` with a folder
+                    target = f"{_DATABASES}/_{number}{suffix}"
+                mounts[target] = Mount(source=source.path, target=target)
+        return list(mounts.values())
 
     def seen(self, inside: Callable[[Path], str]) -> dict[str, Database]:
         """The databases as an algorithm sees them.

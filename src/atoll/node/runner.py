@@ -142,6 +142,8 @@ class Runner:
         else:
             async with Porch(door) as porch:
                 reply = await chair.call(request, porch)
+        if installed.prints:
+            _append(desk.log, whole(reply.output))
         answer = convention.parse(ticket, reply, chair)
         for warning in answer.warnings:
             self._observer.warned(ticket, warning)
@@ -175,6 +177,12 @@ class Runner:
         if run_id not in self._desks:
             self._desks[run_id] = self._desk_for(run_id)
         return self._desks[run_id]
+
+
+def _append(log: Path, printed: bytes) -> None:
+    if printed:
+        with log.open("ab") as file:
+            file.write(printed)
 
 
 def _write_down(log: Path) -> None:

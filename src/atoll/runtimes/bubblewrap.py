@@ -18,10 +18,10 @@ from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import environment, groups, view
 from atoll.runtimes.children import Child, Streams, spawn
-from atoll.runtimes.command import BOOT, CODE, code_at, is_python, read_program, source_of
+from atoll.runtimes.command import BOOT, CODE, code_at, is_python, source_of
 from atoll.runtimes.doors import Doors, SandboxDoors
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
-from atoll.runtimes.places import Inside, Place, choose_kind
+from atoll.runtimes.places import Inside, Place, Way, ways
 from atoll.runtimes.refused import refusing
 from atoll.runtimes.served import seat
 from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
@@ -91,8 +91,8 @@ class BubblewrapRuntime:
     async def warm_up(self, launch: Launch) -> None:
         """Start the warm parent that such a launch's calls are forked from."""
         if self._pool is not None:
-            python = describe(self._python)
-            await self._pool.parent(choose_kind(launch, python, _inside(launch, python)))
+            for kind, _ in _ways(launch, describe(self._python))[:1]:
+                await self._pool.parent(kind)
 
     async def start(self, launch: Launch) -> Session:
         """Make a session ready. Its first process starts at its first call.
@@ -137,7 +137,7 @@ class _Sandbox(Place):
         self._roots = roots
         # Its first process is bubblewrap's own, which nobody may look or write into.
         self._view = [*view.seats(launch, interpreter, roots), ("cover", "", "/proc/1")]
-        self._file = _find(launch, interpreter)
+        file = _find(launch, interpreter)
         sources = [launch.code, launch.temporary, *(mount.source for mount in launch.mounts)]
         reachable = all(within_any(Path(os.path.realpath(source)), roots) for source in sources)
         self._shown: dict[Path, str] = {}
@@ -145,10 +145,11 @@ class _Sandbox(Place):
         self._cell: tuple[Parent, int] | None = None
         super().__init__(
             launch,
-            interpreter,
             _inside(launch, interpreter),
-            read_program(launch.command),
+            launch.command,
+            file,
             pool if reachable else None,
+            _ways(launch, interpreter),
             SandboxDoors(_DOOR) if launch.speaks_http else Doors(),
         )
 
@@ -284,6 +285,11 @@ def _proc_words(proc: str) -> Iterator[str]:
     for name in view.PROC_HIDDEN:
         if os.path.exists(f"/proc/{name}"):
             yield from ("--dev-bind", "/dev/null", f"{proc}/{name}")
+
+
+def _ways(launch: Launch, interpreter: Interpreter) -> list[Way]:
+    # A sandbox that is there is entered faster than another one is made, by any command.
+    return ways(launch, interpreter, _inside(launch, interpreter), launch.command, any_command=True)
 
 
 def _inside(launch: Launch, interpreter: Interpreter) -> Inside:

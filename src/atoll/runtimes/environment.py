@@ -21,7 +21,7 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def isolated(python: Path, extra: Mapping[str, str]) -> dict[str, str]:
     """The environment inside a sandbox."""
     return {
-        **_numeric(),
+        **numeric(),
         "PATH": f"{python.parent}:{_SYSTEM_PATH}",
         "HOME": "/tmp",  # noqa: S108 -- the sandbox's own
         "LANG": os.environ.get("LANG") or "C.UTF-8",
@@ -34,7 +34,7 @@ def shared(python: Path, temporary: Path | None, extra: Mapping[str, str]) -> di
     """The environment of a process that shares this machine; without a folder, of a warm parent."""
     folder = str(temporary or "/tmp")  # noqa: S108 -- nothing is kept there
     return {
-        **_numeric(),
+        **numeric(),
         "PATH": f"{python.parent}:{os.environ.get('PATH') or _SYSTEM_PATH}",
         "HOME": os.environ.get("HOME") or folder,
         "LANG": os.environ.get("LANG") or "C.UTF-8",
@@ -53,5 +53,6 @@ def read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in sorted(environment.items()) if name.startswith(_READ_AT_IMPORT)}
 
 
-def _numeric() -> dict[str, str]:
+def numeric() -> dict[str, str]:
+    """Settings of numeric libraries that hold for everything on this machine."""
     return {name: value for name, value in os.environ.items() if name.startswith(_NUMERIC)}

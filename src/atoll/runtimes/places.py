@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from atoll.engine.limits import CallLimits
 from atoll.engine.running import Launch
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams
-from atoll.runtimes.command import Program
+from atoll.runtimes.command import Program, read_program
 from atoll.runtimes.doors import Doors
 from atoll.runtimes.imports import find_libraries
 from atoll.runtimes.interpreter import Interpreter
@@ -36,16 +36,32 @@ class Inside:
     environment: Mapping[str, str]
 
 
+#: A warm parent that may start a launch's calls, and what it runs; None where it only becomes
+#: the command.
+Way = tuple[Kind, Program | None]
+
+
 class Place:
-    """The processes of one launch: forked from a warm parent where that works, else cold."""
+    """The processes of one launch: forked from a warm parent where that works, else cold.
+
+    Args:
+        launch: what to start.
+        inside: how the algorithm sees what it is given.
+        command: the launch's, as it reads inside.
+        file: the path of its program, inside.
+        pool: the warm parents, where there are any.
+        ways: which of them may start these calls, best first.
+        doors: how calls reach their doorway over HTTP.
+    """
 
     def __init__(
         self,
         launch: Launch,
-        interpreter: Interpreter,
         inside: Inside,
-        program: Program | None,
+        command: tuple[str, ...],
+        file: str,
         pool: Pool | None,
+        ways: Sequence[Way],
         doors: Doors,
     ) -> None:
         self.limits: CallLimits = launch.limits
@@ -53,13 +69,14 @@ class Place:
         self.doors = doors
         self._launch = launch
         self._inside = inside
-        self._program = program
+        self._command = command
+        self._file = file
+        self._program = read_program(command)
         self._group = (
             None if self.limits.memory_bytes is None else groups.make_group(self.limits.memory_bytes)
         )
-        warm = pool is not None and program is not None and program.warm
-        self._pool = pool if warm else None
-        self._kind = choose_kind(launch, interpreter, inside) if warm else None
+        self._pool = pool
+        self._ways = ways
 
     def inside(self, path: Path) -> str:
         """Where the algorithm sees a path."""
@@ -69,23 +86,29 @@ class Place:
         """How often the system ended a process for its memory; None where that can't be told."""
         return None if self._group is None else self._group.kills()
 
-    async def start(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> Running:
+    async def start(self, streams: Streams, seed: int | None, variables: Mapping[str, str]) -> Running:
         """Start a process, with these variables beside the launch's.
 
         Raises:
             AlgorithmFailed: the command can't be started.
             ParentLost: the warm parent ended meanwhile.
         """
-        if self._pool is not None and self._kind is not None and self._program is not None:
-            parent = await self._pool.parent(self._kind)
-            if parent is not None:
-                try:
-                    cell = await self._enter(parent)
-                except CellRefused:
-                    self._pool = None
-                else:
-                    return self._fork(parent, cell, self._program, streams, seed, environment)
-        return self._spawn(streams, seed, environment)
+        # What libraries read when they are imported is known to no parent that has imported them.
+        late = bool(environment.read_at_import(variables))
+        for kind, program in self._ways:
+            if self._pool is None or (late and program is not None):
+                continue
+            parent = await self._pool.parent(kind)
+            if parent is None:
+                continue
+            try:
+                cell = await self._enter(parent)
+            except CellRefused:
+                self._pool = None
+            else:
+                task = self._exec(seed, variables) if program is None else self._run(program, seed, variables)
+                return self._fork(parent, cell, task, streams)
+        return self._start_cold(self._arguments(seed), self._variables(variables, streams), streams)
 
     async def close(self) -> None:
         """Give up what the place holds. May be called twice."""
@@ -98,25 +121,30 @@ class Place:
         """The sandbox at this parent that calls join; None where there is no isolation."""
         return None
 
-    def _fork(
-        self,
-        parent: Parent,
-        cell: int | None,
-        program: Program,
-        streams: Streams,
-        seed: int | None,
-        environment: Mapping[str, str],
-    ) -> Running:
-        task: dict[str, Any] = {
+    def _run(self, program: Program, seed: int | None, variables: Mapping[str, str]) -> dict[str, Any]:
+        """What a fork is told that runs a program itself."""
+        return {
             "kind": program.kind,
             "name": program.name,
             "arguments": program.arguments,
             "original": program.original,
             "unbuffered": program.unbuffered,
-            "environment": {**self._inside.environment, **environment},
-            "cwd": self._inside.code,
+            "environment": {**self._inside.environment, **variables},
             "path": self._inside.path,
             "seed": seed,
+        }
+
+    def _exec(self, seed: int | None, variables: Mapping[str, str]) -> dict[str, Any]:
+        """What a fork is told that becomes the command."""
+        return {
+            "kind": "exec",
+            "command": [self._file, *self._arguments(seed)],
+            "environment": self._variables(variables),
+        }
+
+    def _fork(self, parent: Parent, cell: int | None, task: dict[str, Any], streams: Streams) -> Running:
+        task |= {
+            "cwd": self._inside.code,
             "memory": self._data_bytes_max,
             "port": None if self.doors.address is None else self.doors.address[1],
         }
@@ -128,17 +156,21 @@ class Place:
         finally:
             os.close(door)
 
-    def _spawn(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> Running:
-        arguments = self._launch.command[1:] if self._program is None else self._program.original
-        if seed is not None and self._program is not None:
-            arguments = self._program.seeded(self._inside.guest, seed)
-        variables = {**self._inside.environment, **environment}
-        if streams.serve is not None:
-            variables[SERVE_VARIABLE] = str(streams.serve)
+    def _arguments(self, seed: int | None) -> tuple[str, ...]:
+        """What stands behind the command's program where that is started."""
+        if self._program is None:
+            return self._command[1:]
+        return self._program.original if seed is None else self._program.seeded(self._inside.guest, seed)
+
+    def _variables(self, variables: Mapping[str, str], streams: Streams | None = None) -> dict[str, str]:
+        """The environment of a command that is started."""
+        complete = {**self._inside.environment, **variables}
+        if streams is not None and streams.serve is not None:
+            complete[SERVE_VARIABLE] = str(streams.serve)
         if self._inside.path:
-            paths = [*self._inside.path, *filter(None, [variables.get("PYTHONPATH")])]
-            variables["PYTHONPATH"] = os.pathsep.join(paths)
-        return self._start_cold(arguments, variables, streams)
+            paths = [*self._inside.path, *filter(None, [complete.get("PYTHONPATH")])]
+            complete["PYTHONPATH"] = os.pathsep.join(paths)
+        return complete
 
     def _start_cold(
         self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams
@@ -155,11 +187,33 @@ class Place:
         return None if self._group is None else self._group.door
 
 
-def choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Kind:
+def ways(
+    launch: Launch, interpreter: Interpreter, inside: Inside, command: tuple[str, ...], *, any_command: bool
+) -> list[Way]:
+    """The warm parents that may start a launch's calls, best first.
+
+    Args:
+        launch: what to start.
+        interpreter: the parents'.
+        inside: how the algorithm sees what it is given.
+        command: the launch's, as it reads inside.
+        any_command: whether a command that a parent can't run itself is forked as well.
+    """
+    program = read_program(command)
+    found: list[Way] = []
+    if program is not None and program.warm:
+        found.append((_choose_kind(launch, interpreter, inside), program))
+    if any_command:
+        found.append((Kind(executable=interpreter.executable, libraries=(), modules=launch.modules), None))
+    return found
+
+
+def _choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Kind:
     """What this launch's warm parent must be like."""
     # What is lent stands in front of all else, and knows nothing of what lies behind it.
     lent = {module.stem for module in launch.modules}
-    libraries = {*lent, *(name for name in launch.libraries if name.partition(".")[0] in lent)}
+    libraries = {name for module in launch.modules for name in _parts(module)}
+    libraries |= {name for name in launch.libraries if name.partition(".")[0] in lent}
     # A path of the author's own may hold other libraries of the same names.
     if "PYTHONPATH" not in launch.environment:
         libraries |= set(
@@ -181,3 +235,11 @@ def choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Kin
         modules=launch.modules,
         environment=tuple(ahead.items()),
     )
+
+
+def _parts(module: Path) -> Iterator[str]:
+    """A package that is lent, with its own modules but not the one that is its program."""
+    yield module.stem
+    for file in sorted(module.glob("*.py")):
+        if not file.stem.startswith("__"):
+            yield f"{module.name}.{file.stem}"

@@ -13,10 +13,10 @@ from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams, spawn
-from atoll.runtimes.command import code_at, is_python, read_program, rewrite
+from atoll.runtimes.command import code_at, is_python, rewrite
 from atoll.runtimes.doors import Doors, LoopbackDoors
 from atoll.runtimes.interpreter import Interpreter, describe
-from atoll.runtimes.places import Inside, Place, choose_kind
+from atoll.runtimes.places import Inside, Place, ways
 from atoll.runtimes.served import seat
 from atoll.runtimes.warm import HERE, SERVED, Kind, Pool
 
@@ -53,7 +53,10 @@ class ProcessRuntime:
         """Start the warm parent that such a launch's calls are forked from."""
         if self._pool is not None:
             python = describe(self._python)
-            await self._pool.parent(choose_kind(launch, python, self._inside(launch, python)))
+            for kind, _ in ways(
+                launch, python, self._inside(launch, python), launch.command, any_command=False
+            ):
+                await self._pool.parent(kind)
 
     async def start(self, launch: Launch) -> Session:
         """Make a session ready. Its first process starts at its first call.
@@ -117,14 +120,15 @@ class _Process(Place):
         self._cwd = self._linked or launch.code
         command = rewrite(launch.command, self._cwd)
         try:
-            self._file = _find(command[0], inside.environment["PATH"], launch, self._cwd, interpreter)
+            file = _find(command[0], inside.environment["PATH"], launch, self._cwd, interpreter)
         except AlgorithmFailed:
             self._unlink()
             raise
-        self._rest = command[1:]
         inside = replace(inside, code=str(self._cwd))
         doors = LoopbackDoors() if launch.speaks_http else Doors()
-        super().__init__(launch, interpreter, inside, read_program(command), pool, doors)
+        # Another command than Python's is started just as quickly cold.
+        parents = ways(launch, interpreter, inside, command, any_command=False)
+        super().__init__(launch, inside, command, file, pool, parents, doors)
 
     async def close(self) -> None:
         await super().close()
@@ -138,7 +142,7 @@ class _Process(Place):
         self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams
     ) -> Child:
         return spawn(
-            [self._file, *(arguments if self._program is not None else self._rest)],
+            [self._file, *arguments],
             variables,
             streams,
             cwd=self._cwd,

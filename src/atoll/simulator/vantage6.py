@@ -26,6 +26,7 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Content, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.node.desk import Installed
 from atoll.node.offer import Offer
+from atoll.runtimes import environment
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import Wanted, offers_of, seats_for, wanted_databases, with_options
 from atoll.simulator.code import Code, find_code
@@ -75,7 +76,7 @@ def prepare(asked: Arguments) -> Prepared:
         code = find_code(asked.path, asked.package)
         manifest = read_manifest(code.package, code.sources())
         generation = check_tools(asked.python, code.package, manifest.generation)
-        convention = Convention(generation=generation, package=code.package)
+        convention = Convention(generation=generation, package=code.package, inherited=environment.numeric())
         function = _find(asked, code, manifest)
         libraries = _LIBRARIES[generation]
         asked = _with_packages(asked, manifest)
@@ -99,6 +100,7 @@ def prepare(asked: Arguments) -> Prepared:
         masked=masked_with(code, offers, path),
         libraries=libraries,
         speaks_http=True,
+        prints=True,
     )
     plan = Plan(run=run, messages=_messages(bodies), installed={digest: installed}, offers=offered)
     described = tuple(

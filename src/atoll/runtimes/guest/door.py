@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import array
 import os
-import signal
 import socket
 import sys
 from typing import List, NoReturn
+
+from . import program  # noqa: TID252 -- the package has another name where this runs
 
 #: Connections that wait to be accepted.
 _BACKLOG = 128
@@ -37,10 +38,7 @@ def main(arguments: List[str]) -> NoReturn:
     try:
         open_door(int(descriptor), int(port))
         os.close(int(descriptor))
-        # Python ignores these, and a program would inherit that.
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        os.execv(command[0], command)  # noqa: S606 -- it is what was asked for
+        program.start(command, dict(os.environ))
     except OSError as error:
         sys.stderr.write("%s can't be started: %s\n" % (command[0], error.strerror))
         os._exit(127)

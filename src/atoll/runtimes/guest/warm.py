@@ -32,7 +32,7 @@ import sys
 import warnings
 from typing import Any, Dict, List, NoReturn, Optional, Set, Tuple
 
-from . import door, script  # noqa: TID252 -- the package has another name where this runs
+from . import door, program, script  # noqa: TID252 -- the package has another name where this runs
 
 #: Bytes of a message; what is larger travels as a file.
 _MESSAGE_BYTES_MAX = 65536
@@ -174,6 +174,8 @@ class _Parent:
             if "serve" in files:
                 os.set_inheritable(files["serve"], True)
                 task["environment"][script.SERVE_VARIABLE] = str(files["serve"])
+            if task["kind"] == "exec":
+                program.become(task)
             script.become(task)
         except BaseException as error:  # noqa: BLE001 -- the top of a process
             os.write(2, ("the call could not be set up: %s\n" % (error,)).encode())
@@ -362,6 +364,8 @@ def main(descriptor: int, isolated: bool) -> NoReturn:
             os._exit(0)
         sys.path[:] = [path for path in sys.path if path not in ("", first["here"])]
         sys.path[:0] = first["path"]
+        import runpy  # noqa: F401, PLC0415 -- it takes milliseconds, and what `-m` starts needs it
+
         reason = _import_libraries(first["libraries"])
         sys.path[:] = [path for path in sys.path if path not in first["path"]]
         for name in [name for name in sys.modules if name.split(".")[0] == __name__.split(".")[0]]:
