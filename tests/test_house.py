@@ -17,9 +17,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-SRC = ROOT / "src"
+#: Where the packages lie: Atoll's, and the one that algorithms import.
+SRC = (ROOT / "src", ROOT / "algorithm" / "src")
 #: What Python's own files and every page, script and specification of the project lie in.
-TREES = (".ci", "benchmarks", "changes", "docs", "examples", "requirements", "src", "tests")
+TREES = (".ci", "algorithm", "benchmarks", "changes", "docs", "examples", "requirements", "src", "tests")
 
 BODY_LINES_MAX = 60
 FILE_LINES_MAX = 500
@@ -27,9 +28,20 @@ FILE_LINES_MAX = 500
 EMPTY_NAMES = {"common", "globals", "helpers", "manager", "misc", "util", "utils"}
 #: The only modules that may read the environment: for the width of the terminal, for what an
 #: algorithm's own environment is made from, and inside a sandbox, where it is the algorithm's.
-ENVIRONMENT_READERS = {"atoll.cli.output", "atoll.runtimes.environment", "atoll.runtimes.guest"}
+ENVIRONMENT_READERS = {
+    "atoll.cli.output",
+    "atoll.runtimes.environment",
+    "atoll.runtimes.guest",
+    "atoll_algorithm._serving",
+}
 #: Nobody imports these: they are started. The guest runs inside a sandbox, under any interpreter.
-STARTED = ("atoll.__main__", "atoll.cli.main", "atoll.runtimes.guest")
+STARTED = (
+    "atoll.__main__",
+    "atoll.cli.main",
+    "atoll.runtimes.guest",
+    "atoll.testing",
+    "atoll_algorithm.__main__",
+)
 #: An ``__init__`` that holds a program. A published computation says ``from coinstac import …``
 #: and expects one module of that name in the sandbox.
 GUEST_PACKAGES = {"atoll.runtimes.guest.coinstac"}
@@ -207,7 +219,7 @@ def _sources(folder: Path) -> list[Source]:
 @pytest.fixture(scope="module")
 def sources() -> list[Source]:
     """Every module of the product."""
-    return _sources(SRC)
+    return [source for root in SRC for source in _sources(root)]
 
 
 @pytest.mark.parametrize("rule", dict.fromkeys(rule for rule, _, _ in RULES), ids=lambda rule: rule.__name__)
