@@ -232,6 +232,22 @@ def test_call_has_variables_of_its_own(bench: Bench) -> None:
     assert [b"['1', \"call's\", '3']\n", b"['1', '2', None]\n"] == [reply.output for reply in replies]
 
 
+def test_variables_that_libraries_read_are_there_when_they_are_imported(bench: Bench) -> None:
+    """A call with such a variable of its own imports everything anew."""
+    script = """
+        import os, sys
+        there = "numpy" in sys.modules
+        import numpy
+        print(there, os.environ.get("OMP_TEST"), numpy.ones(2).sum())
+    """
+    own = Request(environment={"OMP_TEST": "1"})
+
+    replies = bench.calls(bench.launch(script), b"", own)
+
+    warm = str(bench.kind.endswith("warm")).encode()
+    assert [warm + b" None 2.0\n", b"False 1 2.0\n"] == [reply.output for reply in replies]
+
+
 def test_seed_repeats_chance(bench: Bench) -> None:
     """With a seed, ``random`` and numpy draw the same again; without one, each call its own."""
     script = """

@@ -514,6 +514,46 @@ def test_sandbox_is_the_same_cold_and_warm(tmp_path: Path) -> None:
     assert answer(False, tmp_path, launch) == answer(True, tmp_path, launch)
 
 
+def test_sandbox_of_a_program_is_the_same_cold_and_warm(tmp_path: Path) -> None:
+    """A command in another language has the same rights, files, signals and settings either way."""
+    script = """
+        grep -E '^(Cap|NoNewPrivs|Seccomp:|Sig[BI])' /proc/self/status
+        ls /proc/self/fd / /run/atoll /dev /etc
+        readlink /proc/self/fd/[012] | sed 's/:.*//'
+        ulimit -c -n -s -u
+        umask; pwd; id
+        env | grep -vE '^(PWD|OLDPWD|SHLVL|_)='
+        echo "$0" "$@"
+    """
+    launch = launch_of(
+        tmp_path, "", command=("bash", "/computation/show.sh", "you"), environment={"OWN": "1"}
+    )
+    (launch.code / "show.sh").write_text(textwrap.dedent(script))
+
+    cold, warm = (call(warm, tmp_path, launch) for warm in (False, True))
+
+    assert cold == warm
+    assert b"NoNewPrivs:\t1" in whole(warm.output)
+    assert b"CapBnd:\t0000000000000000" in whole(warm.output)
+    assert b"OWN=1" in whole(warm.output)
+
+
+def test_program_that_can_not_be_started_is_told(warm: bool, tmp_path: Path) -> None:
+    """A script whose interpreter is missing fails with a sentence; one without any is a shell's."""
+    launch = launch_of(tmp_path, "", command=("./run", "x"))
+    (launch.code / "run").write_text("#!/no/such/interpreter")
+    (launch.code / "run").chmod(0o755)
+    plain = launch_of(tmp_path, "", command=("./plain", "x"))
+    (launch.code / "plain").write_text('echo "plain $1"')
+    (launch.code / "plain").chmod(0o755)
+
+    reply = call(warm, tmp_path, launch)
+
+    assert reply.exit_code != 0
+    assert "No such file" in reply.log_tail
+    assert b"plain x\n" == call(warm, tmp_path, plain).output
+
+
 def test_session_keeps_its_temporary_folder_and_no_process(warm: bool, tmp_path: Path) -> None:
     """/tmp holds from call to call, as do a seat's folders; processes don't."""
     script = """

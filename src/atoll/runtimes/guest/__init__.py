@@ -2,6 +2,7 @@
 
 They import nothing but the standard library of Python 3.8 and later, never Atoll itself, and
 they know nothing of runs, rounds or sites. `warm` is the parent that forks calls, `script`
-runs a script as a fresh interpreter would, `cell` makes and enters a sandbox's namespaces,
-and the folder ``coinstac`` is the module that protocol 2 of that dialect imports.
+runs a script as a fresh interpreter would, `program` becomes any other command, `cell` makes and
+enters a sandbox's namespaces, `door` listens there for the host, and the folder ``coinstac`` is
+the module that protocol 2 of that dialect imports.
 """
