@@ -92,7 +92,7 @@ def test_the_current_folder_is_the_default_and_runs_are_kept(sum_folder: Path) -
         (["nowhere"], "SpecInvalid", "nowhere/compspec.json is not there"),
         ([".", "--no-such-option"], "Usage", "No such option: --no-such-option"),
         ([".", "-c", "3"], "SpecInvalid", "has inputs for 2 sites, but 3 were asked for"),
-        ([".", "-c", "0"], "Usage", "Input should be greater than or equal to 1"),
+        ([".", "-c", "0"], "Usage", "0 is not in the range x>=1"),
         ([".", "--output", "full"], "OutputTaken", "full holds files already"),
         ([".", "--runtime", "inline"], "RuntimeUnavailable", "--runtime inline calls functions"),
         ([".", "--runtime", "docker"], "Usage", "'docker' is not one of"),

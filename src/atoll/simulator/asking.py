@@ -62,9 +62,9 @@ def wanted_databases(asked: Arguments, offers: Mapping[Seat, Offer]) -> tuple[Wa
 def _wanted(text: str, known: list[str]) -> Wanted:
     label, options = text, {}
     if text not in known and ":{" in text:
-        label, _, rest = text.partition(":")
+        label, _, rest = text.partition(":{")
         try:
-            options = json.loads(rest)
+            options = json.loads("{" + rest)
         except ValueError as error:
             raise SpecInvalid(
                 f"--database {text}: what stands behind the label is not JSON ({error}). Expected for "
