@@ -130,10 +130,23 @@ class SandboxDoors(_Listening):
         files = array("i")
         for _, _, content in extras:
             files.frombytes(content)
-        if files:
-            self._listener = socket.socket(fileno=files[0])
-            self._listener.setblocking(False)
-            self._serve()
+        self._listener = _listener(files[0], self.address) if files else None
+        self._serve()
+
+
+def _listener(descriptor: int, address: tuple[str, int] | None) -> socket.socket | None:
+    """A socket that listens where it should; None where a descriptor is something else, which is closed."""
+    try:
+        listener = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        return None
+    listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if listens and listener.family is socket.AF_INET and listener.getsockname() == address:
+        listener.setblocking(False)
+        return listener
+    listener.close()
+    return None
 
 
 def _send_away(listener: socket.socket) -> None:

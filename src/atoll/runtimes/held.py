@@ -110,7 +110,13 @@ def map_held(held: Held) -> mmap.mmap | bytes:
 
 def open_again(descriptor: int) -> int:
     """A descriptor of the same memory file that shares no position with the first, and only reads."""
-    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    path = f"/proc/self/fd/{descriptor}"
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        # An algorithm that was given the file runs as the same user, and may have closed it to others.
+        os.fchmod(descriptor, 0o600)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _open(descriptor: int) -> int:

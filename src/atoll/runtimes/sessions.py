@@ -158,15 +158,15 @@ class CallSession(Seated):
         log = Log(self.open_log())
         kills = self.place.memory_kills()
         doors = self.place.doors
-        feeder = collector = door = None
+        feeder = collector = None
         try:
-            door = doors.offer()
-            doors.begin(doorway)
             their_input, our_output = os.pipe2(os.O_CLOEXEC)
             our_input, their_output = os.pipe2(os.O_CLOEXEC)
             # What small requests need is there before the process looks for it.
             feeder = Feeder(our_output, whole(request.body))
             collector = Collector(our_input, self.place.limits.reply_bytes, self.watch.too_much)
+            door = doors.offer()
+            doors.begin(doorway)
             streams = Streams(
                 stdin=their_input,
                 stdout=their_output,

@@ -203,9 +203,9 @@ def _hides(interpreter: Interpreter, paths: Iterable[Path], code: Path | None = 
     data stays hidden under that path too. A folder that holds the interpreter, or the code
     itself, can't be covered: the algorithm may see those.
     """
+    shown = [*interpreter.folders, *(Path(os.path.realpath(folder)) for folder in SYSTEM)]
+    needed = [*shown, *interpreter.libraries, interpreter.executable, *([code] if code else [])]
     for path in dict.fromkeys(Path(os.path.realpath(path)) for path in paths):
-        shown = [*interpreter.folders, *(Path(os.path.realpath(folder)) for folder in SYSTEM)]
-        needed = [*shown, *interpreter.libraries, interpreter.executable, *([code] if code else [])]
         if within_any(path, shown) and not any(within_any(each, [path]) for each in needed):
             if path.is_dir():
                 yield "cover", "", str(path)
