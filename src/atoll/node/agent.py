@@ -37,6 +37,7 @@ class Agent:
         #: The task that runs each job.
         self._at_work: dict[JobId, asyncio.Task[None]] = {}
         self._given_up: set[JobId] = set()
+        self._over = False
 
     async def serve(self) -> None:
         """Work until cancelled.
@@ -50,6 +51,7 @@ class Agent:
         try:
             await self._broken
         finally:
+            self._over = True
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
@@ -82,7 +84,8 @@ class Agent:
         while True:
             # Before it listens: who relieves another may find jobs that were heard of long ago.
             while (ticket := await self._link.claim()) is not None:
-                if await self._carry(ticket):
+                # A job whose end took away the sign that all should end is the last one.
+                if await self._carry(ticket) or self._over:
                     return
             await self._link.listen()
 

@@ -165,8 +165,8 @@ async def ended(*tasks: asyncio.Task[None]) -> None:
     """Cancel these, and wait until they have ended."""
     for task in tasks:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done, "it never ends"
 
 
 async def turns(count: int = 20) -> None:
@@ -333,6 +333,48 @@ def test_the_end_of_a_job_that_is_not_at_work_here_is_nothing() -> None:
 
     assert {"0 done", "1 done"} >= set(runner.ended)
     assert "1 done" in runner.ended
+
+
+@pytest.mark.parametrize("first", ["job", "node"])
+def test_a_node_that_is_ended_while_it_ends_a_job_ends(first: str) -> None:
+    """Else its loop would take both for the job's end, and listen for ever."""
+
+    async def slow_to_end(ticket: Ticket, shift: Shift) -> None:
+        try:
+            await endless(ticket, shift)
+        finally:
+            await turns()
+
+    async def run() -> None:
+        counter = Counter(tickets(1))
+        agent = Agent(counter, Scripted({0: slow_to_end}), asyncio.Semaphore())
+        serving = asyncio.create_task(agent.serve())
+        await turns()
+        if first == "job":
+            counter.ends.put_nowait(tickets(1)[0].job.id)
+            await turns(2)
+        serving.cancel()
+        counter.ends.put_nowait(tickets(1)[0].job.id)
+        await ended(serving)
+        assert set() == agent._tasks
+
+    asyncio.run(run())
+
+
+def test_a_node_that_is_ended_ends_whatever_its_job_makes_of_that() -> None:
+    async def stubborn(ticket: Ticket, shift: Shift) -> None:
+        with suppress(asyncio.CancelledError):
+            await endless(ticket, shift)
+
+    async def run() -> list[str]:
+        counter = Counter(tickets(2))
+        agent = Agent(counter, Scripted({0: stubborn, 1: endless}), asyncio.Semaphore())
+        serving = asyncio.create_task(agent.serve())
+        await turns()
+        await ended(serving)
+        return counter.noted
+
+    assert ["claim", "report run.0.1.local0"] == asyncio.run(run())
 
 
 @pytest.mark.parametrize("waits", [False, True])
