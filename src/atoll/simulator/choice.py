@@ -99,6 +99,7 @@ class EarlyRuntime:
         """Start what the algorithm will need, if the arguments say what that is."""
         code = _code_of(self._asked)
         if code is None:
+            self._begin_functions()
             return
         directory = directory_of(self._asked, code)
         self._roots = [self._folder.path, code, *([directory] if directory.is_dir() else [])]
@@ -120,6 +121,18 @@ class EarlyRuntime:
         self._warming = asyncio.create_task(self._runtime.warm_up(launch))
         # Only a hint: what goes wrong here goes wrong again where it can be told.
         self._warming.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def _begin_functions(self) -> None:
+        if self._name == "inline" or self._asked.pipeline is not None:
+            return
+        # Imported here: what reads functions is of no use to who runs a computation.
+        from atoll.simulator.glance import glance
+
+        seen = glance(self._asked, self._folder)
+        if seen is not None:
+            launch, self._roots = seen
+            self._runtime = make_runtime(self._name, self._asked, self._roots)
+            self._warm(launch)
 
     def hear(self, prepared: Prepared) -> None:
         """The plan is known: start what it will need, if that has not begun."""

@@ -5,7 +5,6 @@ Everything is read and checked before anything starts. The code is read, never r
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +19,7 @@ from atoll.node.offer import Offer
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import offers_of, seats_for, wanted_databases, with_options
 from atoll.simulator.code import Code
+from atoll.simulator.glance import sdk
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.world import Plan
 
@@ -108,14 +108,6 @@ def masked_with(code: Code, offers: Mapping[Seat, Offer], federation: Path | Non
         if path is not None and code.path in path.resolve().parents
     ]
     return tuple(sorted({*code.masked, *within}))
-
-
-def sdk() -> Path:
-    """The folder of the package that functions import, for interpreters that don't have it."""
-    found = importlib.util.find_spec("atoll_algorithm")
-    if found is None or not found.submodule_search_locations:
-        raise SpecInvalid("the package atoll-algorithm is not installed: pip install atoll-algorithm")
-    return Path(next(iter(found.submodule_search_locations)))
 
 
 def _find(asked: Arguments, code: Code, manifest: Manifest) -> Function:
