@@ -65,6 +65,19 @@ def test_position_is_nobody_elses() -> None:
         os.close(again)
 
 
+def test_file_that_an_algorithm_has_closed_to_others_is_opened_again() -> None:
+    """Whoever was given the file runs as the same user, and can't keep it from those who come later."""
+    held = MemoryFile.of(b"abc")
+    os.fchmod(held.fileno(), 0)
+
+    again = open_again(held.fileno())
+
+    try:
+        assert b"abc" == os.read(again, 10)
+    finally:
+        os.close(again)
+
+
 def test_received_file_is_taken_over() -> None:
     """Its descriptor is closed, whether it is taken or not."""
     before = os.listdir("/proc/self/fd")
