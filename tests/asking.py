@@ -17,12 +17,14 @@ from tests.federation import RUN, Heard, seats
 from atoll.dialects.functions.body import call_body, plain, read_call
 from atoll.dialects.functions.container import pack
 from atoll.dialects.functions.convention import Convention
+from atoll.engine.gate import Gate
 from atoll.engine.running import Doorway, Launch, Reply, Request, Session
 from atoll.hub.hub import Listener
 from atoll.model.errors import AlgorithmFailed
-from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
+from atoll.model.work import Algorithm, Message, MessageId, Role, Run, Seat, Step
 from atoll.node.desk import Installed
 from atoll.node.offer import Offer
+from atoll.simulator.record import Recorder
 from atoll.simulator.world import Ended, Plan, Settings, World
 
 DIGEST = "sha256:functions"
@@ -91,6 +93,12 @@ class Call:
         assert all(part.status == "done" for part in parts), parts
         return [part.value for part in parts]
 
+    @property
+    def gate(self) -> Gate:
+        """The gate itself, for what the dialect has no words for: several rounds at a time."""
+        gate: Gate = self.doorway._door._gate  # type: ignore[attr-defined]  # The real porch, and its door.
+        return gate
+
     async def say(self, **remark: Any) -> None:
         """Say something that isn't answered."""
         async for frame in self.doorway.answers(remark, b""):
@@ -110,9 +118,6 @@ class TalkingRuntime:
         self.functions = functions
         self.launches: list[Launch] = []
         self.closed: list[Seat] = []
-        #: Calls under way, and the most that there were at a time.
-        self.at_work = 0
-        self.at_work_max = 0
 
     def caveats(self) -> Sequence[str]:
         """None: it is a fake."""
@@ -229,9 +234,10 @@ class Federation:
     seed: int | None = 0
     steps: int = 1
 
-    async def talk(
-        self, function: str = "central", listeners: Sequence[Listener] = (), **args: Any
-    ) -> Talked:
+    #: Who hears what happens at the nodes and at the hub, beside the test.
+    recorder: Recorder | None = None
+
+    async def talk(self, function: str = "central", **args: Any) -> Talked:
         """Run a function to its end, with the real hub and the real agents."""
         heard, runtime = Heard(), TalkingRuntime(self.functions)
         run = asking_run(self.sites, self.called, steps=self.steps)
@@ -251,7 +257,8 @@ class Federation:
             slots=self.slots,
             seed=self.seed,
         )
-        world = World(plan, settings, heard, (heard, *listeners))
+        listeners: list[Listener] = [heard, *([] if self.recorder is None else [self.recorder])]
+        world = World(plan, settings, self.recorder or heard, listeners)
         async with asyncio.timeout(15):
             ended = await world.run()
         return Talked(ended=ended, heard=heard, runtime=runtime, world=world)
@@ -263,8 +270,3 @@ class Federation:
             return await self.talk(function, **args)
 
         return asyncio.run(whole())
-
-
-def run_id() -> RunId:
-    """The one run of these tests."""
-    return RUN
