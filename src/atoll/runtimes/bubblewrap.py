@@ -222,7 +222,11 @@ def _spawn(
     data_bytes_max: int | None = None,
     group: Path | None = None,
 ) -> Child:
-    """Start a command in a sandbox that shows what the lines say."""
+    """Start a command in a sandbox that shows what the lines say.
+
+    What starts the sandbox, out here, gets no variable at all: a site's may be such as the linker
+    obeys. They are read from a file, since everybody may see the words of a command.
+    """
     program = shutil.which("bwrap") or "bwrap"
     texts: list[int] = []
     try:
@@ -231,9 +235,11 @@ def _spawn(
         for target in ["/", *(target for kind, _, target in lines if kind == "cover")]:
             words += ["--remount-ro", target]
         words += _filter_words(texts)
+        settings = "".join(f"--setenv\0{name}\0{value}\0" for name, value in variables.items())
+        words += ["--args", str(_file_of(os.fsencode(settings), texts))]
         return spawn(
             [program, *_NAMESPACES, *options, *words, "--", *command],
-            variables,
+            {},
             streams,
             passed=[*passed, *texts],
             data_bytes_max=data_bytes_max,
