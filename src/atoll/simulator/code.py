@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.model.errors import SpecInvalid
+from atoll.simulator.image import dockerfile_of
 from atoll.simulator.sources import digest_of
 
 #: Folders of a repository that hold no algorithm.
 _NOT_PACKAGES = frozenset({"test", "tests", "docs", "doc", "utils", "build", "dist", "examples", "scripts"})
 #: Python files of a folder that are not what it is for.
 _NOT_MODULES = frozenset({"setup.py", "conftest.py", "noxfile.py", "__main__.py"})
-_PKG_NAME = re.compile(r"^\s*(?:ENV|ARG)\s+PKG_NAME[=\s]+[\"']?([\w.-]+)", re.IGNORECASE | re.MULTILINE)
+_PKG_NAME = re.compile(
+    r"^[ \t]*(?:ENV|ARG)[ \t]+PKG_NAME[= \t]+[\"']?([\w.-]+)", re.IGNORECASE | re.MULTILINE
+)
 #: Bytes of a source file that are read.
 _SOURCE_BYTES_MAX = 4_000_000
 _SOURCES_MAX = 400
@@ -80,7 +83,7 @@ def find_code(path: Path, package: str | None) -> Code:
 
 
 def _in_folder(folder: Path, package: str | None) -> Code:
-    dockerfile = _dockerfile(folder)
+    dockerfile = dockerfile_of(folder)
     named = _PKG_NAME.search(dockerfile)
     wanted = package or (named[1] if named else None)
     packages = [path for root in (folder, folder / "src") if root.is_dir() for path in _packages(root)]
@@ -136,11 +139,6 @@ def _packages(root: Path) -> list[Path]:
 def _hidden(package: Path) -> tuple[str, ...]:
     there = ("test", "tests", "atoll-runs", ".git")
     return tuple(name for name in there if (package / name).exists())
-
-
-def _dockerfile(folder: Path) -> str:
-    path = folder / "Dockerfile"
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _python_files(path: Path, masked: tuple[str, ...]) -> list[Path]:

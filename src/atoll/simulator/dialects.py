@@ -16,7 +16,7 @@ _OF_FUNCTIONS = ("federation", "function", "args", "databases", "at", "package",
 
 
 #: A line that imports vantage6's tools.
-_VANTAGE6 = re.compile(r"^\s*(?:from|import)\s+vantage6\b", re.MULTILINE)
+_VANTAGE6 = re.compile(r"^[ \t]*(?:from|import)\s+vantage6\b", re.MULTILINE)
 
 
 def prepare(asked: Arguments) -> Prepared:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 #: Where an algorithm's folder appears.
 _CODE = "/computation"
-_INSTRUCTION = re.compile(r"^\s*(CMD|ENTRYPOINT|WORKDIR|COPY|ADD|ENV)\s+(.+?)\s*$", re.IGNORECASE)
+_INSTRUCTION = re.compile(r"\s*(CMD|ENTRYPOINT|WORKDIR|COPY|ADD|ENV)\s+(\S.*)", re.IGNORECASE)
+#: Characters of a Dockerfile that are read.
+_CHARACTERS_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +31,17 @@ class Image:
 
 def starts_itself(path: Path) -> bool:
     """Whether a folder's Dockerfile starts a program of another language than Python."""
-    dockerfile = path / "Dockerfile"
-    if not path.is_dir() or not dockerfile.is_file():
-        return False
-    program = read_dockerfile(dockerfile.read_text(encoding="utf-8", errors="replace")).program
+    program = read_dockerfile(dockerfile_of(path)).program
     return bool(program) and not program.startswith(("python", "pip", "uv"))
+
+
+def dockerfile_of(folder: Path) -> str:
+    """The text of a folder's Dockerfile; empty where it has none."""
+    path = folder / "Dockerfile"
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(_CHARACTERS_MAX)
 
 
 def read_dockerfile(text: str) -> Image:
@@ -44,7 +52,7 @@ def read_dockerfile(text: str) -> Image:
     for line in text.replace("\\\n", " ").splitlines():
         if not (match := _INSTRUCTION.match(line)):
             continue
-        instruction, rest = match[1].upper(), match[2]
+        instruction, rest = match[1].upper(), match[2].rstrip()
         if instruction == "WORKDIR":
             folder = posixpath.join(folder, rest)
         elif instruction in ("COPY", "ADD"):

@@ -31,7 +31,7 @@ from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import Wanted, offers_of, seats_for, wanted_databases, with_options
 from atoll.simulator.code import Code, find_code
 from atoll.simulator.functions import masked_with
-from atoll.simulator.image import Image, read_dockerfile, starts_itself
+from atoll.simulator.image import Image, dockerfile_of, read_dockerfile, starts_itself
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.tools import check_tools
 from atoll.simulator.world import Plan
@@ -112,7 +112,7 @@ def prepare(asked: Arguments) -> Prepared:
 def _of_another_language(asked: Arguments) -> tuple[Code, Convention, _Called]:
     """An algorithm that is started by what its Dockerfile says, and speaks through files and HTTP."""
     folder = asked.path.resolve()
-    image: Image = read_dockerfile((folder / "Dockerfile").read_text(encoding="utf-8", errors="replace"))
+    image: Image = read_dockerfile(dockerfile_of(folder))
     if asked.function is None:
         raise SpecInvalid(
             f"{folder} is started by {image.program}: name the function that it is to call with --function"
