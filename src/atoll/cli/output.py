@@ -15,6 +15,7 @@ from rich.text import Text
 from atoll.cli.amounts import counted
 from atoll.cli.escape import escape
 from atoll.cli.live import LiveView
+from atoll.cli.logged import exceptions
 from atoll.cli.plain import PlainView
 from atoll.cli.progress import Progress
 from atoll.simulator.prepared import PreparedStep
@@ -71,9 +72,12 @@ def show(
     done = document["status"] == "done"
     if done and with_result:
         _show_result(step, document, folder, target)
+    told: set[str] = set()
     if not done:
         _show_error(document["error"], _where(document), target)
-    _show_unanswered(heard, folder, target, done=done)
+        if _has_functions(document) and document["error"].get("log"):
+            _show_exceptions(Path(document["error"]["log"]), told, target)
+    _show_unanswered(heard, folder, target, done=done, told=told)
     if done:
         name = "result.json" if (folder / "result.json").exists() else "run.json"
         target.print(_line("", f"The run is done, {_extent(document, heard)}. All of it: {folder / name}"))
@@ -91,13 +95,27 @@ def _show_error(error: Mapping[str, Any], where: str, target: Console) -> None:
         target.print(_line("", f"The full log: {error['log']}"))
 
 
-def _show_unanswered(heard: Progress | None, folder: Path, target: Console, *, done: bool) -> None:
+def _show_exceptions(log: Path, told: set[str], target: Console) -> None:
+    """What a log says was raised, each exception once: to a person at a terminal.
+
+    Its words may hold data. A file or a program that reads along gets the log's place alone.
+    """
+    for words in exceptions(log) if target.is_terminal else ():
+        if words not in told:
+            told.add(words)
+            target.print(_line("", f"  {words}"))
+
+
+def _show_unanswered(
+    heard: Progress | None, folder: Path, target: Console, *, done: bool, told: set[str]
+) -> None:
     """Calls that functions asked for and got no answer to: where a run is done, it went on without."""
     unanswered = heard.unanswered(late=done) if heard is not None else []
     for seat, sentence in unanswered[:_UNANSWERED_SHOWN_MAX]:
         log = folder / "logs" / f"{seat}.log"
         where = f". Its log: {log}" if log.exists() else ""
         target.print(_line("yellow", f"{sentence}{where}"))
+        _show_exceptions(log, told, target)
     if len(unanswered) > _UNANSWERED_SHOWN_MAX:
         more = len(unanswered) - _UNANSWERED_SHOWN_MAX
         target.print(_line("yellow", f"… and {more:,} more. Every call is in {folder / 'events.jsonl'}"))

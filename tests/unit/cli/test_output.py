@@ -244,6 +244,29 @@ def test_a_failed_run_names_the_site_the_function_and_the_frames_and_what_to_do(
     ] == shown(ended, heard=heard("beta"), width=200)
 
 
+def test_at_a_terminal_each_exception_of_the_logs_is_told_once(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    raised = "Traceback (most recent call last):\n  File ...\nKeyError: 'wt'\n"
+    (logs / "alpha.log").write_text(f"{raised}\nTraceback (most recent call last):\n  File\nm.Odd: \x1b1\n")
+    (logs / "beta.log").write_text(raised)
+    ended = failed(tmp_path, "mean failed")
+    ended["error"]["log"] = str(logs / "alpha.log")
+
+    def told(*, terminal: bool) -> list[str]:
+        target = Console(file=io.StringIO(), width=200, record=True, force_terminal=terminal)
+        show(step(), ended, target, with_result=True, heard=heard("beta"))
+        return [line.rstrip() for line in target.export_text().splitlines()]
+
+    assert [
+        f"The full log: {logs / 'alpha.log'}",
+        "  KeyError: 'wt'",
+        "  m.Odd: \\x1b1",
+        f"moments failed at beta. Its log: {logs / 'beta.log'}",
+    ] == told(terminal=True)[2:6]
+    assert "KeyError" not in "".join(told(terminal=False))
+
+
 def test_a_failure_without_lines_of_code_has_no_use_for_a_debugger(tmp_path: Path) -> None:
     lines = shown(failed(tmp_path, "mean asks for the database 'x', which alpha doesn't offer"))
 
