@@ -18,6 +18,7 @@ proper end of the connection. Where it breaks instead, the one who answered is t
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -35,6 +36,8 @@ from atoll.engine.running import HttpRequest, HttpResponse
 _METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))
 #: Names in a query. No client sends more than a few.
 _QUERY_NAMES_MAX = 100
+#: Pieces of a body that are taken before other work of the loop gets its turn.
+_PIECES_AT_A_TIME = 256
 _JSON = ("content-type", "application/json")
 
 
@@ -197,20 +200,24 @@ class _Connection:
             self._taken_bytes = 0
 
     async def _receive_body(self, head: h11.Request) -> bytes:
-        pieces: list[bytes] = []
+        # Not a list: pieces of one byte would take many times their size.
+        body = bytearray()
         for name, value in head.headers:
             # Told before it is sent: a client that waits for leave to send it needn't.
             if name == b"content-length" and int(value) > self._bounds.body_bytes:
                 raise _TooLargeError
-        while True:
+        for count in itertools.count(1):
             async with asyncio.timeout(self._bounds.stall_seconds):
                 event = await self._next()
             if not isinstance(event, h11.Data):
-                return b"".join(pieces)
+                break
             if not self._server.take(len(event.data)):
                 raise _TooLargeError
             self._taken_bytes += len(event.data)
-            pieces.append(bytes(event.data))
+            body += event.data
+            if count % _PIECES_AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        return bytes(body)
 
     async def _next(self) -> object:
         """What the other side says next.
@@ -235,6 +242,8 @@ class _Connection:
             self._break()
             raise
         self._unheard = None
+        # Where the next piece is there already, nothing else would get a turn.
+        await asyncio.sleep(0)
         return data
 
     # --- Answers ------------------------------------------------------------------------------
