@@ -18,6 +18,7 @@ from typing import Any
 from atoll.dialects.coinstac.convention import Convention, opening_body
 from atoll.engine.ports import Changes, ChildState
 from atoll.engine.running import Doorway, Launch, Reply, Request, Session, Style, whole
+from atoll.hub.hub import Listener
 from atoll.model.events import Event, JobBroke, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Algorithm,
@@ -39,6 +40,7 @@ from atoll.node.desk import Desk, Installed, SiteData
 from atoll.node.offer import Offer
 from atoll.node.shift import Shift
 from atoll.runtimes.inline import InlineRuntime
+from atoll.simulator.record import Recorder
 from atoll.simulator.world import Ended, Plan, Settings, World, folders_of
 
 LOCAL0 = Seat("local0")
@@ -180,6 +182,55 @@ class Heard:
     def changed(self, event: Event | None, job: Job | None, changes: Changes) -> None:
         """Remember a change of the run."""
         self.events.append((event, job, changes))
+
+
+class Watched:
+    """Somebody who watches a simulation, and remembers what was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def begun(self, *, sites: Sequence[Seat], steps: Sequence[str], runtime: str) -> None:
+        """Remember the beginning."""
+        self.seen.append(("begun", {"sites": sites, "steps": steps, "runtime": runtime}))
+
+    def asked(self, *, number: int, name: str, asker: Seat, within: int, seats: Sequence[Seat]) -> None:
+        """Remember a question."""
+        shown = {"number": number, "name": name, "asker": asker, "within": within, "seats": list(seats)}
+        self.seen.append(("asked", shown))
+
+    def answered(self, *, number: int) -> None:
+        """Remember that it was answered."""
+        self.seen.append(("answered", {"number": number}))
+
+    def job_started(self, *, seat: Seat, role: Role, step: int, iteration: int, number: int) -> None:
+        """Remember a call."""
+        shown = {"seat": seat, "role": role, "step": step, "iteration": iteration, "number": number}
+        self.seen.append(("job_started", shown))
+
+    def job_ended(
+        self, *, seat: Seat, role: Role, seconds: float, sent_bytes: int, failed: bool, number: int
+    ) -> None:
+        """Remember the end of a call."""
+        assert seconds >= 0
+        shown = {"seat": seat, "role": role, "sent_bytes": sent_bytes, "failed": failed, "number": number}
+        self.seen.append(("job_ended", shown))
+
+    def progressed(self, *, seat: Seat, fraction: float | None, text: str) -> None:
+        """Remember how far a call is."""
+        self.seen.append(("progressed", {"seat": seat, "fraction": fraction, "text": text}))
+
+    def warned(self, text: str) -> None:
+        """Remember a warning."""
+        self.seen.append(("warned", {"text": text}))
+
+    def ended(self) -> None:
+        """Remember the end."""
+        self.seen.append(("ended", {}))
+
+    def of(self, *kinds: str) -> list[tuple[str, dict[str, Any]]]:
+        """What was shown of these kinds, in its order."""
+        return [(kind, shown) for kind, shown in self.seen if kind in kinds]
 
 
 class NoHub:
@@ -355,6 +406,7 @@ async def simulate(
     messages: Sequence[Message] | None = None,
     inputs: Mapping[str, Any] | None = None,
     data: Mapping[Seat, SiteData] | None = None,
+    recorder: Recorder | None = None,
 ) -> Simulated:
     """Carry a run out in this process, with the real hub and the real agents."""
     heard = Heard()
@@ -373,5 +425,6 @@ async def simulate(
         slots=slots,
         seed=seed,
     )
-    ended = await World(plan, settings, heard, [heard]).run()
+    listeners: list[Listener] = [heard, *([] if recorder is None else [recorder])]
+    ended = await World(plan, settings, recorder or heard, listeners).run()
     return Simulated(ended=ended, heard=heard, outputs=root / "outputs", scratch=root / "scratch")

@@ -10,13 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.federation import REMOTE, Simulated, installed, make_run, openings, simulate, write_computation
+from tests.federation import (
+    REMOTE,
+    Simulated,
+    Watched,
+    installed,
+    make_run,
+    openings,
+    simulate,
+    write_computation,
+)
 
 from atoll.dialects.coinstac.convention import opening_body
 from atoll.engine.ports import Changes
 from atoll.model.events import Event, JobClaimed
 from atoll.model.work import Job, Message, MessageId, Run, RunStatus, Seat
 from atoll.node.desk import Installed, SiteData, look_at
+from atoll.simulator.record import RunFolder, recording
 
 SEEDS = range(20)
 
@@ -160,6 +170,25 @@ def test_a_seed_repeats_its_run_event_for_event(tmp_path: Path, seed: int | None
 
     assert one.heard.events == other.heard.events, f"seed {seed}"
     assert answer(one) == answer(other), f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", [None, 0, 7])
+def test_a_seed_writes_the_same_events_to_the_byte(tmp_path: Path, seed: int | None) -> None:
+    """However many calls run at a time, and so whoever ends first."""
+    source = "def local(data):\n    return {'output': {}, 'success': data['state']['iteration'] == 3}\n\nremote = local"
+    code = write_computation(tmp_path / "code", source)
+    written = []
+    for slots in (1, 4):
+        folder = RunFolder(tmp_path / str(slots))
+        folder.path.mkdir()
+        with recording(folder, Watched()) as recorder:
+            run, root = make_run(11), folder.path / "work"
+            asyncio.run(simulate(root, run, [installed(code)], seed=seed, slots=slots, recorder=recorder))
+        written.append(folder.events.read_bytes())
+
+    one, other = written
+    assert one == other, f"seed {seed}"
+    assert b'"run ended", "status": "done"' in one, f"seed {seed}"
 
 
 def test_other_seeds_are_other_orders(tmp_path: Path) -> None:

@@ -68,6 +68,10 @@ HTTP_BODY_BYTES_MAX = 1_200_000_000
 #: Bytes of the end of a log that an error quotes.
 LOG_TAIL_BYTES = 4_000
 
+#: Warnings that a run keeps and shows. An algorithm may be refused a million questions, each of
+#: which is another sentence.
+WARNINGS_MAX = 1_000
+
 #: Bytes of a kept run's journal of calls. Beyond it later iterations can't be repeated, and
 #: the run's record says so.
 JOURNAL_BYTES_MAX = 1024**3

@@ -4,7 +4,8 @@
 
     result.json       the result, whole
     run.json          how it came about: spec and inputs by digest, versions, seed, host, timings
-    events.jsonl      every event in its order, without times: a seed repeats it to the byte
+    events.jsonl      every event in its order, without times: a seed repeats it to the byte, as long
+                      as one job asks at a time. A round's claims stand before its reports
     calls.jsonl       the request of every call, so that an iteration can be repeated
     output/SEAT/      what the algorithm wrote into its output directory
     logs/SEAT.log     what it printed on standard error
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from atoll.engine.limits import JOURNAL_BYTES_MAX
+from atoll.engine.limits import JOURNAL_BYTES_MAX, WARNINGS_MAX
 from atoll.engine.ports import Changes
 from atoll.model.errors import OutputTaken
 from atoll.model.events import Event, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
@@ -152,6 +153,11 @@ class _Open:
         self.started = started
         #: What each seat's call took and sent.
         self.calls: dict[str, dict[str, float | int]] = {}
+        #: Jobs that nobody has claimed yet, and the lines that stand after their claims.
+        self.unclaimed = round_.job_count
+        self.later: list[bytes] = []
+        #: What the call at each seat was refused: lines that stand before its report.
+        self.refused: dict[str, list[bytes]] = {}
 
 
 class Recorder:
@@ -225,15 +231,11 @@ class Recorder:
 
     def refused(self, ticket: Ticket, sentence: str) -> None:
         """Write down that an algorithm asked for what it may not have."""
-        self._write(
-            {
-                "event": "refused",
-                "round": ticket.job.round_number,
-                "seat": ticket.job.seat,
-                "sentence": sentence,
-            }
-        )
-        self.warn(f"{ticket.job.seat}: {sentence}")
+        seat, number = ticket.job.seat, ticket.job.round_number
+        if number in self._open:
+            document = {"event": "refused", "round": number, "seat": seat, "sentence": sentence}
+            self._open[number].refused.setdefault(seat, []).append(_line(document))
+        self.warn(f"{seat}: {sentence}")
 
     def warned(self, ticket: Ticket, text: str) -> None:
         """Pass a warning on, once per text and kind of seat."""
@@ -246,16 +248,19 @@ class Recorder:
 
     def warn(self, text: str) -> None:
         """Tell the watcher, once per text."""
-        if text not in self.warnings:
-            self.warnings[text] = None
-            self._watcher.warned(text)
+        if text in self.warnings or len(self.warnings) > WARNINGS_MAX:
+            return
+        if len(self.warnings) == WARNINGS_MAX:
+            text = f"there are more than {WARNINGS_MAX} warnings, and what follows is left out"
+        self.warnings[text] = None
+        self._watcher.warned(text)
 
     # A hub's listener.
 
     def changed(self, event: Event | None, job: Job | None, changes: Changes) -> None:
         """Write the event down, and the rounds that it closed and opened."""
         if job is not None:
-            self._events.write(f"{_described(event, job)}\n".encode())
+            self._note(event, job)
         if isinstance(event, JobBroke) and job is not None and changes.run.status.ended:
             self.broken = self._open[job.round_number].round
         now = time.perf_counter()
@@ -286,6 +291,25 @@ class Recorder:
         self._timings.close()
         self._timings_path.unlink()
 
+    def _note(self, event: Event | None, job: Job) -> None:
+        """Write an event down. Whether a site is done before another begins is no order of the run's."""
+        line = f"{_described(event, job)}\n".encode()
+        room = self._open.get(job.round_number)
+        if room is None or isinstance(event, RoundRequested | RoundGivenUp):
+            self._events.write(line)
+        elif isinstance(event, JobClaimed):
+            self._events.write(line)
+            room.unclaimed -= 1
+            if not room.unclaimed:
+                self._events.writelines(room.later)
+                room.later = []
+        else:
+            lines = [*room.refused.pop(job.seat, ()), line]
+            if room.unclaimed:
+                room.later += lines
+            else:
+                self._events.writelines(lines)
+
     def _time(self, entry: Mapping[str, Any]) -> None:
         self._timings.write(f"{json.dumps(entry)}\n")
 
@@ -310,6 +334,10 @@ class Recorder:
         room = self._open.pop(number, None)
         if room is None:
             return
+        # Where it was ended before all were claimed, or had reported.
+        self._events.writelines(room.later)
+        for lines in room.refused.values():
+            self._events.writelines(lines)
         entry: dict[str, Any] = {**_round(room.round), "seconds": round(now - room.started, 6)}
         if unfinished:
             entry["unfinished"] = True
@@ -328,7 +356,7 @@ class Recorder:
                 self._closed(number, now)
 
     def _write(self, document: Mapping[str, Any]) -> None:
-        self._events.write(json.dumps(document).encode() + b"\n")
+        self._events.write(_line(document))
 
 
 @contextmanager
@@ -339,6 +367,10 @@ def recording(folder: RunFolder, watcher: Watcher) -> Iterator[Recorder]:
         yield recorder
     finally:
         recorder.close()
+
+
+def _line(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document).encode() + b"\n"
 
 
 def _round_of(job_id: JobId) -> int:
