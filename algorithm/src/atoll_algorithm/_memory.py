@@ -10,6 +10,8 @@ from typing import Any, List, Optional
 _ADD_SEALS, _GET_SEALS = 1033, 1034
 #: Nothing about the file can change any more: not its size, not its content, not its seals.
 SEALS = 0x1 | 0x2 | 0x4 | 0x8
+#: What one that is received must have: it neither shrinks nor grows, and nobody writes to it.
+_UNCHANGING = 0x2 | 0x4 | 0x8
 _POPULATE = 0x8000
 #: So many pieces does one call write.
 _PIECES_MAX = 512
@@ -45,7 +47,7 @@ def read(descriptor: int) -> Any:
         ValueError: The file isn't sealed: what it holds could change while it is read.
     """
     try:
-        if fcntl.fcntl(descriptor, _GET_SEALS) & 0x7 != 0x7:
+        if fcntl.fcntl(descriptor, _GET_SEALS) & _UNCHANGING != _UNCHANGING:
             raise ValueError("a memory file came without its seals")
         length = os.fstat(descriptor).st_size
         if not length:
