@@ -6,6 +6,7 @@ import fcntl
 import os
 
 import pytest
+
 from atoll_algorithm import _memory
 
 
