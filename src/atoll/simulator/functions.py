@@ -5,9 +5,10 @@ Everything is read and checked before anything starts. The code is read, never r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from atoll.dialects.functions.body import call_body, plain
 from atoll.dialects.functions.convention import Convention
@@ -42,6 +43,10 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
     offers, path = offers_of(asked)
     wanted = wanted_databases(asked, offers)
     seats, role = seats_for(asked.at, central=function.style in _CENTRAL, sites=tuple(offers))
+    check_call(function, asked.args, offers, federation=path)
+    doubts = _doubts(manifest, function, offers, path)
+    if asked.strict and doubts:
+        raise SpecInvalid(*doubts)
     labels = [each.label for each in wanted] if wanted else None
     digest = code.digest()
     run = Run(
@@ -82,7 +87,7 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
         function=function.name,
         inputs=dict(asked.args),
     )
-    return Prepared(plan=plan, steps=(step,), warnings=(), dialect="functions", read=plain)
+    return Prepared(plan=plan, steps=(step,), warnings=tuple(doubts), dialect="functions", read=plain)
 
 
 def install(
@@ -108,6 +113,75 @@ def masked_with(code: Code, offers: Mapping[Seat, Offer], federation: Path | Non
         if path is not None and code.path in path.resolve().parents
     ]
     return tuple(sorted({*code.masked, *within}))
+
+
+def check_call(
+    function: Function, given: Mapping[str, Any], offers: Mapping[Seat, Offer], *, federation: Path | None
+) -> None:
+    """Refuse what the function's own process would refuse at every site, before anything starts.
+
+    Args:
+        function: as its source declares it.
+        given: its arguments.
+        offers: of all sites.
+        federation: the file with the sites, if there is one.
+
+    Raises:
+        SpecInvalid: an argument is unknown, missing or the site's to fill, or there is no data at all.
+    """
+    faults = []
+    # What a remote function takes is its local half's matter, too.
+    if function.style != "remote":
+        faults = [*_unknown(function, given), *_missing(function, given)]
+    needed = _needed(function)
+    if needed and not any(offer.databases for offer in offers.values()):
+        names = ", ".join(needed)
+        faults.append(f"{function.name} takes data ({names}), and {_without_data(federation)}")
+    if faults:
+        raise SpecInvalid(*faults)
+
+
+def _needed(function: Function) -> list[str]:
+    return [filled.name for filled in function.databases if not filled.optional]
+
+
+def _without_data(federation: Path | None) -> str:
+    if federation is not None:
+        return f"no site of {federation} has a database"
+    return "there are only sites without data: name a federation.yaml, with the sites and their databases, with -f"
+
+
+def _doubts(
+    manifest: Manifest, function: Function, offers: Mapping[Seat, Offer], path: Path | None
+) -> list[str]:
+    """What may go wrong, as the functions that it asks for are known only when it runs."""
+    others = [one.name for one in manifest.functions if one is not function and _needed(one)]
+    if not function.combines or not others or any(offer.databases for offer in offers.values()):
+        return []
+    return [f"{', '.join(others)} would get no data: {_without_data(path)}"]
+
+
+def _unknown(function: Function, given: Mapping[str, Any]) -> Iterator[str]:
+    names = [argument.name for argument in function.arguments]
+    for name in given:
+        if any(filled.name == name for filled in function.filled):
+            yield f"{function.name}: {name!r} is filled at the site: leave --arg {name}=… out"
+        elif name not in names and not function.takes_any:
+            near = get_close_matches(name, names, 1)
+            hint = f". Did you mean {near[0]}?" if near else ""
+            yield f"{function.name} takes no argument {name!r}: {_takes(function)}{hint}"
+
+
+def _missing(function: Function, given: Mapping[str, Any]) -> Iterator[str]:
+    missing = [one.name for one in function.arguments if one.default is None and one.name not in given]
+    if missing:
+        example = " ".join(f"--arg {name}=…" for name in missing)
+        yield f"{function.name} needs {' and '.join(map(repr, missing))}: give {example}"
+
+
+def _takes(function: Function) -> str:
+    named = [f"{one.name}{'' if one.default is None else ' (optional)'}" for one in function.arguments]
+    return f"it takes {', '.join(named) or 'none'}"
 
 
 def _find(asked: Arguments, code: Code, manifest: Manifest) -> Function:
