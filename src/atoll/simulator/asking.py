@@ -65,7 +65,7 @@ def _wanted(text: str, known: list[str]) -> Wanted:
         label, _, rest = text.partition(":{")
         try:
             options = json.loads("{" + rest)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SpecInvalid(
                 f"--database {text}: what stands behind the label is not JSON ({error}). Expected for "
                 f'example {label}:{{"sheet_name": "2024"}}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -36,8 +37,12 @@ _ENDINGS = {
     ".db": "sql",
 }
 _KEYS = ("uri", "type", "query", "sheet_name", "preprocessing", "env")
+#: The key ``<<``, which stands for those of another mapping.
+_MERGE = "tag:yaml.org,2002:merge"
 #: A site's name is a folder's and a file's, and stands in JSON and on command lines.
-_NAME = re.compile(r"[^\W_](?:[\w .-]{0,98}[\w-])?\Z")
+_NAME = re.compile(r"[^\W_](?:[\w .-]*[\w-])?\Z")
+#: What file systems allow, less what is added to it.
+_NAME_BYTES_MAX = 200
 #: Seats that Atoll itself has names for.
 _TAKEN = frozenset({"remote", "submitter"})
 
@@ -57,6 +62,10 @@ def read_federation(path: Path) -> dict[Seat, Offer]:
         document = yaml.load(text, Loader=_OnlyOnce)  # noqa: S506  # It is the safe loader, and stricter.
     except yaml.YAMLError as error:
         raise SpecInvalid(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # What looks like a date is none, or a number has thousands of digits.
+        raise SpecInvalid(f"{path} can't be read: {error}. Put such a value in quotes") from None
+    except RecursionError:
+        raise SpecInvalid(f"{path} can't be read: it is nested too deeply") from None
     faults: list[str] = []
     offers = _sites(document, path, faults)
     if faults:
@@ -70,11 +79,13 @@ class _OnlyOnce(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # as the library has it
         seen = set()
         for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if isinstance(name, str) and name in seen:
+            if key.tag == _MERGE:
+                continue
+            name = repr(self.construct_object(key, deep=True))
+            if name in seen:
                 where = key.start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} comes twice", where)
-            seen.add(name if isinstance(name, str) else id(key))
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name} comes twice", where)
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
@@ -89,10 +100,11 @@ def _sites(document: Any, path: Path, faults: list[str]) -> dict[Seat, Offer]:
     offers: dict[Seat, Offer] = {}
     for name, described in sites.items():
         where = f"{path}: site {name!r}"
-        if not isinstance(name, str) or not _NAME.match(name) or name in _TAKEN:
+        if not isinstance(name, str) or not _is_name(name):
             faults.append(
                 f"{where} can't have this name: expected letters, digits, spaces, '.', '_' and '-', at most "
-                "100 of them, beginning with a letter or a digit, and not 'remote'. Put a number in quotes"
+                f"{_NAME_BYTES_MAX} bytes of them, beginning with a letter or a digit and not ending with a space "
+                "or '.', and neither 'remote' nor 'submitter'. Put a number in quotes"
             )
             continue
         offers[Seat(name)] = _offer(described, path.parent, where, faults)
@@ -105,14 +117,15 @@ def _offer(described: Any, folder: Path, where: str, faults: list[str]) -> Offer
         faults.append(f"{where} is {_kind(described)}: expected 'databases:' and, if need be, 'env:'")
         return Offer()
     _only(described, ("databases", "env"), where, faults)
-    databases = described.get("databases") or {}
+    databases = described.get("databases")
+    databases = {} if databases is None else databases
     if not isinstance(databases, dict):
         faults.append(f"{where}: its databases are {_kind(databases)}: expected labels, each with a uri")
         databases = {}
     sources: dict[str, Source] = {}
     for label, database in databases.items():
         at = f"{where}, database {label!r}"
-        if not isinstance(label, str) or not label or {"\0", "="} & set(label):
+        if not isinstance(label, str) or not label or "=" in label or not _is_plain(label):
             faults.append(f"{at} can't have this label: expected text without '='. Put a number in quotes")
             continue
         source = _source(database, folder, at, faults)
@@ -131,8 +144,8 @@ def _source(database: Any, folder: Path, where: str, faults: list[str]) -> Sourc
     uri = database["uri"]
     kind = database.get("type", _ENDINGS.get(Path(uri).suffix.lower()))
     if kind is None:
-        kind = "folder" if (folder / uri).is_dir() else "csv"
-    if kind not in TYPES:
+        kind = "folder" if os.path.isdir(folder / uri) else "csv"
+    if not isinstance(kind, str) or kind not in TYPES:
         faults.append(f"{where} has the type {kind!r}: expected one of {', '.join(TYPES)}")
         return None
     options = {key: database[key] for key in ("query", "sheet_name", "preprocessing") if key in database}
@@ -141,8 +154,8 @@ def _source(database: Any, folder: Path, where: str, faults: list[str]) -> Sourc
         options["env"] = parameters
     if "://" in uri or (TYPES[kind] in ("address", "any") and uri.partition(":")[0].isalpha() and ":" in uri):
         return Source(type=kind, url=uri, options=options)
-    path = Path(uri) if Path(uri).is_absolute() else folder / uri
-    if not path.exists():
+    path = folder / uri
+    if not os.path.exists(path):  # also where there can be no file of such a name
         faults.append(
             f"{where}: {path} is not there. Paths are relative to the folder of the federation.yaml"
         )
@@ -163,8 +176,10 @@ def _environment(described: Any, where: str, faults: list[str]) -> Mapping[str, 
         return {}
     variables: dict[str, str] = {}
     for name, value in described.items():
-        if not isinstance(name, str) or not name or {"\0", "="} & set(name):
+        if not isinstance(name, str) or not name or "=" in name or not _is_plain(name):
             faults.append(f"{where}: {name!r} can't be the name of a variable")
+        elif isinstance(value, str) and not _is_plain(value):
+            faults.append(f"{where}: the variable {name} holds what no variable can, such as a zero byte")
         elif isinstance(value, bool) or not isinstance(value, str | int | float):
             faults.append(f"{where}: the variable {name} is {_kind(value)}: expected text; put it in quotes")
         else:
@@ -180,6 +195,18 @@ def _only(document: Mapping[Any, Any], known: tuple[str, ...], where: str, fault
             faults.append(f"{where}: nothing is known of {key!r}.{hint}")
 
 
+def _is_name(name: str) -> bool:
+    return bool(_NAME.match(name)) and name not in _TAKEN and len(name.encode()) <= _NAME_BYTES_MAX
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text can be passed on to a process."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:  # half a pair of surrogates
+        return False
+
+
 def _kind(value: Any) -> str:
     names = {list: "a list", dict: "a mapping", bool: "true or false", type(None): "nothing", str: "text"}
-    return names.get(type(value), "a number")
+    return names.get(type(value), "a number" if isinstance(value, int | float) else "a date")
