@@ -114,7 +114,7 @@ def _is_name(value: Any) -> bool:
 def _deadline(seconds: Any) -> float | None:
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+    if not _is_finite(seconds) or seconds <= 0:
         raise _Refused(
             "a function set a deadline that is none: expected a number of seconds above 0, or null"
         )
@@ -123,9 +123,16 @@ def _deadline(seconds: Any) -> float | None:
 
 def _fraction(value: Any) -> float | None:
     """How far a function says that it is, from 0 to 1; None where it doesn't know."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        return None
-    return min(max(float(value), 0.0), 1.0)
+    return min(max(float(value), 0.0), 1.0) if _is_finite(value) else None
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:  # A whole number of hundreds of digits.
+        return False
 
 
 def _part(part: Part) -> Frame:

@@ -15,6 +15,8 @@ from atoll.model.work import Seat
 
 #: Lines of code that are named: the innermost.
 FRAMES_MAX = 8
+#: A file of more lines is none that a person wrote.
+LINES_MAX = 10_000_000
 #: Characters of a message that its author vouches for.
 MESSAGE_CHARACTERS_MAX = 2000
 
@@ -48,4 +50,5 @@ def _frames(frames: Any) -> Iterator[str]:
     for frame in (frames if isinstance(frames, list) else [])[-FRAMES_MAX:]:
         match frame:
             case [str(file), int(line), str(name)] if _FILE.fullmatch(file) and _NAME.fullmatch(name):
-                yield f"{file}:{line} in {name}"
+                if 0 <= line < LINES_MAX:
+                    yield f"{file}:{line} in {name}"
