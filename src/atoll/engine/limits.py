@@ -54,6 +54,15 @@ CHILD_ROUNDS_MAX = 100_000
 #: is paused has one at each site, and who drives it one or two such at a time.
 KEPT_SESSIONS_MAX = 4
 
+#: Calls of one run that may be under way at a seat: one is at work, and the others wait for what
+#: they have asked for. Each keeps a process. Functions that call themselves at every site would
+#: else fill a machine before they are stopped for their depth.
+CALLS_WAITING_MAX = 64
+
+#: Refusals of one call that are recorded. Who asks for what it may not have a second time has
+#: shown enough, and one that does nothing else would fill a disk.
+REFUSALS_MAX = 100
+
 #: Bytes of the text that goes with a job's progress. A line on a screen.
 PROGRESS_TEXT_BYTES_MAX = 200
 

@@ -18,9 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atoll.engine.limits import KEPT_SESSIONS_MAX, CallLimits
+from atoll.engine.limits import CALLS_WAITING_MAX, KEPT_SESSIONS_MAX, CallLimits
 from atoll.engine.ports import Convention, Folder
 from atoll.engine.running import Launch, Mount, Runtime
+from atoll.model.errors import LimitReached
 from atoll.model.work import Seat, Ticket
 from atoll.node import guarded
 from atoll.node.chair import Chair
@@ -112,12 +113,18 @@ class Desk:
         Raises:
             RuntimeUnavailable: this machine can't run it.
             AlgorithmFailed: the algorithm can't be started.
+            LimitReached: too many calls are under way here.
         """
         key = None if ticket.job.session is None else f"{ticket.parent}/{ticket.job.session}"
         for chair in self.chairs:
             if chair.key == key and not chair.taken:
                 chair.taken = True
                 return chair
+        if sum(chair.taken for chair in self.chairs) >= CALLS_WAITING_MAX:
+            raise LimitReached(
+                f"{CALLS_WAITING_MAX} calls of this run wait at {self.seat} for what they have asked for, and it may "
+                "have no more. Do functions ask for calls of themselves?"
+            )
         if key is not None:
             await self._make_room()
         self.seated += 1

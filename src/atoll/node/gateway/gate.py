@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.engine.gate import Child, Part
-from atoll.engine.limits import PROGRESS_TEXT_BYTES_MAX
+from atoll.engine.limits import PROGRESS_TEXT_BYTES_MAX, REFUSALS_MAX
 from atoll.engine.ports import HubLink
 from atoll.model.errors import AtollError
 from atoll.model.events import RoundGivenUp, RoundRequested
@@ -44,6 +44,7 @@ class JobGate:
         self._listener = listener
         self._log = log
         self._asked = 0
+        self._refused = 0
         self._asking = asyncio.Lock()
 
     @property
@@ -121,8 +122,10 @@ class JobGate:
             file.write(f"{text}\n")
 
     def refused(self, sentence: str) -> None:
-        """Record that the algorithm asked for what it may not have."""
-        self._listener.refused(self._ticket, sentence)
+        """Record that the algorithm asked for what it may not have, unless that is known well enough."""
+        self._refused += 1
+        if self._refused <= REFUSALS_MAX:
+            self._listener.refused(self._ticket, sentence)
 
     async def _messages(
         self, prefix: str, calls: Sequence[tuple[Seat, Content]]
