@@ -1,7 +1,8 @@
-"""A regression over three islands, side by side with the same regression on pooled data.
+"""Two regressions over three islands, side by side with the same regressions on pooled data.
 
-The federated side is `atoll simulate`, run as anyone runs it. The pooled side is statsmodels on
-all rows in one table: what no single island could do with its own data.
+One is a COINSTAC computation, the other two Python functions. The federated side is `atoll
+simulate`, run as anyone runs it. The pooled side is statsmodels on all rows in one table: what no
+single island could do with its own data.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,31 +23,41 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = ROOT / "examples" / "coinstac" / "ridge-one-shot"
+COMPUTATION = ROOT / "examples" / "coinstac" / "ridge-one-shot"
+FUNCTIONS = ROOT / "examples" / "functions"
+#: What the second regression is asked.
+PREDICTORS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
 #: Relative: both sides do the same arithmetic in another order.
 TOLERANCE = 1e-9
 
 Estimates = Mapping[str, Mapping[str, float]]
 
 
-def simulate(output: Path) -> dict[str, object]:
-    """Run the example over its three sites; progress goes to the terminal, the result comes back."""
+def simulate(output: Path, *words: str | Path) -> dict[str, Any]:
+    """Run an example over its three sites; progress goes to the terminal, the result comes back."""
     atoll = str(Path(sys.executable).with_name("atoll"))
     sys.stdout.flush()  # What was said so far comes first, also where nobody watches a terminal.
-    command = [atoll, "simulate", str(EXAMPLE), "--output", str(output), "--json"]
+    command = [atoll, "simulate", *map(str, words), "--output", str(output), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         document = json.loads(done.stdout or b"null")
         said = document["error"]["message"] if document and document.get("error") else "see above"
         raise SystemExit(f"The simulation failed with exit status {done.returncode}: {said}")
-    result: dict[str, object] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(done.stdout)["result"]
     return result
 
 
-def pool() -> Estimates:
-    """Fit the same model to the rows of all three islands in one table."""
-    given = {name: entry["value"] for name, entry in json.loads(inputspec())[0].items()}
-    folders = sorted((EXAMPLE / "test" / "input").glob("*/simulatorRun"))
+def federated_mass(output: Path) -> Estimates:
+    """What explains body mass, as a COINSTAC computation finds it."""
+    coefficients: Estimates = simulate(output, COMPUTATION)["coefficients"]
+    return coefficients
+
+
+def pooled_mass() -> Estimates:
+    """The same model on the rows of all three islands in one table."""
+    spec = json.loads((COMPUTATION / "test" / "inputspec.json").read_text())
+    given = {name: entry["value"] for name, entry in spec[0].items()}
+    folders = sorted((COMPUTATION / "test" / "input").glob("*/simulatorRun"))
     tables = [pd.read_csv(folder / name) for folder in folders for name in given["data"]]
     rows = pd.concat(tables)[[*given["predictors"], given["outcome"]]].dropna()
     columns = {"Intercept": np.ones(len(rows))}
@@ -54,18 +66,38 @@ def pool() -> Estimates:
             columns |= {f"{name}={level}": rows[name] == level for level in given["levels"][name][1:]}
         else:
             columns[name] = rows[name]
-    fit = sm.OLS(
-        np.asarray(rows[given["outcome"]], float), np.column_stack(list(columns.values())).astype(float)
-    ).fit()
+    design = np.column_stack(list(columns.values())).astype(float)
+    fit = sm.OLS(np.asarray(rows[given["outcome"]], float), design).fit()
     return {
         name: {"estimate": float(fit.params[i]), "standard_error": float(fit.bse[i])}
         for i, name in enumerate(columns)
     }
 
 
-def inputspec() -> str:
-    """What the example's sites are asked."""
-    return (EXAMPLE / "test" / "inputspec.json").read_text()
+def federated_sex(output: Path) -> Estimates:
+    """What tells males from females, as a central function finds it."""
+    result = simulate(
+        output,
+        FUNCTIONS / "logistic-regression",
+        *("--federation", FUNCTIONS / "islands" / "federation.yaml"),
+        *("--arg", "outcome=sex", "--arg", "positive=male", "--arg", f"predictors={json.dumps(PREDICTORS)}"),
+    )
+    return {
+        term: {key: result[key][term] for key in ("estimate", "standard_error")}
+        for term in result["estimate"]
+    }
+
+
+def pooled_sex() -> Estimates:
+    """The same model on the rows of all three islands in one table."""
+    names = ("biscoe", "dream", "torgersen")
+    tables = [pd.read_csv(FUNCTIONS / "islands" / f"{name}.csv") for name in names]
+    rows = pd.concat(tables)[["sex", *PREDICTORS]].dropna()
+    design = sm.add_constant(rows[PREDICTORS]).rename(columns={"const": "Intercept"})
+    fit = sm.GLM(rows["sex"] == "male", design, family=sm.families.Binomial()).fit(tol=1e-14)
+    return {
+        term: {"estimate": float(fit.params[term]), "standard_error": float(fit.bse[term])} for term in design
+    }
 
 
 def largest_difference(federated: Estimates, pooled: Estimates) -> float:
@@ -79,25 +111,29 @@ def largest_difference(federated: Estimates, pooled: Estimates) -> float:
     )
 
 
-def show(console: Console, federated: Estimates, pooled: Estimates) -> None:
-    """Both sides, term by term."""
-    table = Table(title="Body mass of penguins in grams")
+def show(console: Console, title: str, federated: Estimates, pooled: Estimates) -> None:
+    """Both sides, term by term, and how far they are apart."""
+    table = Table(title=title)
     table.add_column("term", no_wrap=True)
     for heading in ("federated", "pooled", "error, fed.", "error, pooled"):
         table.add_column(heading, justify="right")
     for term, numbers in pooled.items():
         ours = federated[term]
-        cells = [f"{side[key]:.4f}" for key in ("estimate", "standard_error") for side in (ours, numbers)]
+        cells = [f"{side[key]:#.5g}" for key in ("estimate", "standard_error") for side in (ours, numbers)]
         table.add_row(term, *cells)
     console.print(table)
+    difference = largest_difference(federated, pooled)
+    console.print(f"Largest relative difference: {difference:.1e}; at most {TOLERANCE:.0e} is expected.\n")
+    if not difference <= TOLERANCE:
+        raise SystemExit("The federated regression differs from the pooled one.")
 
 
 def main() -> None:
-    """Run both sides and compare them."""
+    """Run both sides of both regressions, and compare them."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         "Biscoe, Dream and Torgersen are three islands with penguins, and three sites.\n"
-        "One regression runs over all of them: every island sends sums, and no bird leaves.\n"
+        "Two regressions run over all of them: every island sends sums, and no bird leaves.\n"
     )
     if shutil.which("bwrap") is None:
         console.print(
@@ -105,20 +141,17 @@ def main() -> None:
             "can read what you can read, and use the network. To contain it:\n"
             "apt install bubblewrap\n"
         )
-    output = ROOT / "atoll-runs" / time.strftime("demo-%Y%m%d-%H%M%S")
-    document = simulate(output)
-    federated: Estimates = document["result"]["coefficients"]  # type: ignore[index]  # JSON of our own example
-    pooled = pool()
-    show(console, federated, pooled)
-    difference = largest_difference(federated, pooled)
-    console.print(f"Largest relative difference: {difference:.1e}; at most {TOLERANCE:.0e} is expected.\n")
+    folder = ROOT / "atoll-runs" / time.strftime("demo-%Y%m%d-%H%M%S")
+    console.print("1. What explains body mass? A COINSTAC computation, in one round.")
+    show(console, "Body mass of penguins in grams", federated_mass(folder / "mass"), pooled_mass())
+    console.print("2. What tells males from females? Two Python functions, round after round.")
+    show(console, "Log odds that a penguin is male", federated_sex(folder / "sex"), pooled_sex())
     console.print(
-        f"What the run left:        {output.relative_to(ROOT)}\n"
-        "The algorithm:            examples/coinstac/ridge-one-shot\n"
-        "To write one of your own: docs/tutorials/first-computation.md"
+        f"What the runs left:       {folder.relative_to(ROOT)}\n"
+        "The algorithms:           examples/coinstac/ridge-one-shot\n"
+        "                          examples/functions/logistic-regression\n"
+        "To write one of your own: docs/tutorials/first-function.md"
     )
-    if not difference <= TOLERANCE:
-        raise SystemExit("The federated regression differs from the pooled one.")
 
 
 if __name__ == "__main__":
