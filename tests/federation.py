@@ -216,6 +216,10 @@ class Watched:
         shown = {"seat": seat, "role": role, "sent_bytes": sent_bytes, "failed": failed, "number": number}
         self.seen.append(("job_ended", shown))
 
+    def broke(self, *, seat: Seat, number: int, message: str) -> None:
+        """Remember why a call failed."""
+        self.seen.append(("broke", {"seat": seat, "number": number, "message": message}))
+
     def progressed(self, *, seat: Seat, fraction: float | None, text: str) -> None:
         """Remember how far a call is."""
         self.seen.append(("progressed", {"seat": seat, "fraction": fraction, "text": text}))

@@ -74,7 +74,7 @@ def _with_unanswered(document: dict[str, Any], heard: Progress | None) -> dict[s
     """The document, and among its warnings the calls that a function went on without."""
     if heard is not None:
         told = heard.unanswered(late=document["status"] == "done")
-        document["warnings"] += [sentence for _, sentence in told]
+        document["warnings"] += [": ".join(filter(None, (one.sentence, one.reason))) for one in told]
     return document
 
 

@@ -71,6 +71,11 @@ class Hearing:
                 now=self.clock(),
             )
 
+    def broke(self, *, seat: Seat, number: int, message: str) -> None:
+        """Why a call failed."""
+        if self.progress is not None:
+            self.progress.broke(seat=seat, number=number, message=message)
+
     def progressed(self, *, seat: Seat, fraction: float | None, text: str) -> None:
         """A call says how far it is."""
         if self.progress is not None:

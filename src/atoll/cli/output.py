@@ -111,10 +111,15 @@ def _show_unanswered(
 ) -> None:
     """Calls that functions asked for and got no answer to: where a run is done, it went on without."""
     unanswered = heard.unanswered(late=done) if heard is not None else []
-    for seat, sentence in unanswered[:_UNANSWERED_SHOWN_MAX]:
-        log = folder / "logs" / f"{seat}.log"
+    for one in unanswered[:_UNANSWERED_SHOWN_MAX]:
+        log = folder / "logs" / f"{one.seat}.log"
         where = f". Its log: {log}" if log.exists() else ""
-        target.print(_line("yellow", f"{sentence}{where}"))
+        target.print(_line("yellow", f"{one.sentence}{where}"))
+        # Where all sites fail alike, and but for their names, once is enough.
+        alike = one.reason.replace(one.seat, "")
+        if one.reason and alike not in told:
+            told.add(alike)
+            target.print(_line("", f"  {one.reason}"))
         _show_exceptions(log, told, target)
     if len(unanswered) > _UNANSWERED_SHOWN_MAX:
         more = len(unanswered) - _UNANSWERED_SHOWN_MAX

@@ -69,12 +69,13 @@ class PlainView(Hearing):
     def job_ended(
         self, *, seat: Seat, role: Role, seconds: float, sent_bytes: int, failed: bool, number: int
     ) -> None:
-        """Say that a call failed: the first few do so themselves."""
+        """Say that a call failed: the first few do so themselves, where somebody waited for them."""
         name = self.progress.function(number) if self.progress else ""
+        awaited = self.progress is not None and self.progress.awaits(number)
         super().job_ended(
             seat=seat, role=role, seconds=seconds, sent_bytes=sent_bytes, failed=failed, number=number
         )
-        if not failed or self.progress is None:
+        if not failed or not awaited:
             return
         self._failure_count += 1
         if self._failure_count <= _NAMED_MAX:

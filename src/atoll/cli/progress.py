@@ -23,6 +23,8 @@ RECENT_MAX = 32
 _FAILURES_MAX = 1_000
 #: Characters of what a call says of itself.
 _TEXT_MAX = 200
+#: Characters of why a call failed.
+_REASON_MAX = 1_000
 
 
 class Doing(Enum):
@@ -101,6 +103,16 @@ class SeatProgress:
         return call.began if call else min((call.began for call in tuple(self.calls.values())), default=None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """A seat that a function asked and got no answer from."""
+
+    seat: Seat
+    sentence: str
+    #: Why, the last time; empty where that isn't known.
+    reason: str = ""
+
+
 class Progress:
     """Writes down what a watcher hears. Every method that hears costs the same at any size.
 
@@ -145,6 +157,7 @@ class Progress:
         #: Calls of child rounds that failed, or were given up, by function and seat.
         self.failures: Counter[tuple[str, Seat]] = Counter()
         self.given_up: Counter[tuple[str, Seat]] = Counter()
+        self._reasons: dict[tuple[str, Seat], str] = {}
         self._iteration_began = now
         self._main_number = -1
         self._rounds: dict[int, tuple[Asking, ChildRound]] = {}
@@ -250,6 +263,12 @@ class Progress:
         if failed:
             self._count(self.failures, child.name, seat)
 
+    def broke(self, *, seat: Seat, number: int, message: str) -> None:
+        """Write down why a call of a child round failed, the last time that it did."""
+        _, child = self._rounds.get(number, (None, None))
+        if child is not None and (child.name, seat) in self.failures:
+            self._reasons[child.name, seat] = message[:_REASON_MAX]
+
     def progressed(self, *, seat: Seat, fraction: float | None, text: str) -> None:
         """Write down how far a call is: the one at work, as a call that waits can say nothing."""
         known = self._seat(seat, Role.SITE)
@@ -264,6 +283,10 @@ class Progress:
     def seats(self) -> tuple[SeatProgress, ...]:
         """The sites in their order, then any seat that only combines."""
         return tuple(self._seats.values())
+
+    def awaits(self, number: int) -> bool:
+        """Whether a round is waited for: not a child round that was given up."""
+        return number in self._rounds or number == self._main_number
 
     def function(self, number: int) -> str:
         """The function that a round calls; nothing where no functions are called."""
@@ -296,8 +319,8 @@ class Progress:
             return Doing.NOT_CALLED
         return Doing.DONE if seat.called == self.round or self.ended is not None else Doing.WAITS
 
-    def unanswered(self, *, late: bool) -> list[tuple[Seat, str]]:
-        """The seats that a function asked and got no answer from, each with a sentence about it.
+    def unanswered(self, *, late: bool) -> list[Unanswered]:
+        """The seats that a function asked and got no answer from.
 
         Args:
             late: whether calls that were given up are among them: not where the run's end did that.
@@ -306,7 +329,11 @@ class Progress:
         if late:
             found += [(name, seat, "was late", count) for (name, seat), count in tuple(self.given_up.items())]
         return [
-            (seat, f"{name or 'a call'} {how} at {seat}{f', {count:,} times' if count > 1 else ''}")
+            Unanswered(
+                seat=seat,
+                sentence=f"{name or 'a call'} {how} at {seat}{f', {count:,} times' if count > 1 else ''}",
+                reason=self._reasons.get((name, seat), "") if how == "failed" else "",
+            )
             for name, seat, how, count in found
         ]
 

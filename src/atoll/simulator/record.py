@@ -261,6 +261,9 @@ class Recorder:
         """Write the event down, and the rounds that it closed and opened."""
         if job is not None:
             self._note(event, job)
+        if isinstance(event, JobBroke) and job is not None:
+            message = event.failure.message
+            self._watcher.broke(seat=job.seat, number=job.round_number, message=message)
         if isinstance(event, JobBroke) and job is not None and changes.run.status.ended:
             self.broken = self._open[job.round_number].round
         now = time.perf_counter()

@@ -44,6 +44,10 @@ class Watcher(Protocol):
         """The call has ended at this seat. `sent_bytes`: its message and its files."""
         ...
 
+    def broke(self, *, seat: Seat, number: int, message: str) -> None:
+        """Why a call failed, after its end: what everybody may know, without values of data."""
+        ...
+
     def progressed(self, *, seat: Seat, fraction: float | None, text: str) -> None:
         """A call says how far it is: from 0 to 1, or in words."""
         ...

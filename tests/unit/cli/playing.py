@@ -83,13 +83,16 @@ class Play:
         within: int = 0,
         seconds: float = 0.5,
         function: str = "moments",
+        reason: str = "",
     ) -> None:
-        """A whole round at all sites."""
+        """A whole round at all sites. In a reason, {} stands for the site's name."""
         number = self.ask(asker=asker, within=within, function=function)
         self.start(*self.sites, number=number)
         self.clock.now += seconds
         for site in self.sites:
             self.end(site, number=number, seconds=seconds, failed=site in failing)
+            if site in failing and reason:
+                self.view.broke(seat=site, number=number, message=reason.format(site))
         self.answer(number)
 
     def tell(self, name: str, fraction: float | None, text: str = "") -> None:

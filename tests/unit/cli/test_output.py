@@ -67,13 +67,13 @@ def body(value: Any, folder: Path) -> list[str]:
     return [line for line in lines[2:-2] if line]
 
 
-def heard(*failing: str, named: tuple[str, ...] = ISLANDS, rounds: int = 1) -> Progress:
+def heard(*failing: str, named: tuple[str, ...] = ISLANDS, rounds: int = 1, reason: str = "") -> Progress:
     clock = Clock()
     view = PlainView(Console(file=io.StringIO()), clock=clock, iterates=False)
     played = Play(view, clock, sites=seats(*named))
     played.central(named[0])
     for _ in range(rounds):
-        played.round(*failing, asker=named[0])
+        played.round(*failing, asker=named[0], reason=reason)
     played.central_ends(named[0])
     view.ended()
     assert view.progress is not None
@@ -219,6 +219,20 @@ def test_calls_that_the_function_went_on_without_are_named_with_their_log(tmp_pa
         f"moments failed at beta, 2 times. Its log: {tmp_path / 'logs' / 'beta.log'}",
         "moments failed at gamma, 2 times",
     ] == lines[-3:-1]
+
+
+def test_why_calls_failed_is_told_once_where_all_failed_alike(tmp_path: Path) -> None:
+    reason = "moments failed with KeyError, at mean.py:6 in moments. Its message stays at {}"
+    told = heard("beta", "gamma", reason=reason)
+
+    assert [
+        "moments failed at beta",
+        f"  {reason.format('beta')}",
+        "moments failed at gamma",
+    ] == shown(document(tmp_path, result=1), heard=told, width=200)[-4:-1]
+    assert [reason.format("beta"), reason.format("gamma")] == [
+        one.reason for one in told.unanswered(late=True)
+    ]
 
 
 def test_many_that_gave_no_answer_are_counted(tmp_path: Path) -> None:

@@ -141,6 +141,18 @@ def test_failures_have_a_line_each_until_there_are_many() -> None:
     assert "… and 2 more calls failed" == shown()[-2]
 
 
+def test_a_call_that_nobody_waits_for_any_more_ends_without_a_line() -> None:
+    played, _, lines = functions("alpha", "beta")
+    played.central()
+    number = played.ask(asker="alpha")
+    played.start("beta", number=number)
+    played.answer(number)
+    played.end("beta", number=number, failed=True)
+    played.central_ends(failed=True)
+
+    assert ["mean at alpha failed after 5.0 s"] == lines()[1:]
+
+
 def test_progress_is_said_where_the_last_line_is_old_enough() -> None:
     played, clock, shown = functions()
     played.central()

@@ -209,6 +209,12 @@ def test_a_failed_child_job_is_no_failed_round(tmp_path: Path) -> None:
         (event["seat"], event["type"]) for event in kept.lines("job broke")
     ]
     assert [True] == [shown["failed"] for _, shown in kept.watched.of("job_ended") if shown["seat"] == B]
+    # Why is told after the call's end, and while its round is known.
+    (told,) = kept.watched.of("broke")
+    assert (B, 1, True) == (told[1]["seat"], told[1]["number"], "enough" in told[1]["message"])
+    order = kept.watched.of("job_ended", "broke", "answered")
+    end = next(number for number, (_, shown) in enumerate(order) if shown.get("seat") == B)
+    assert end < order.index(told) < order.index(("answered", {"number": 1}))
 
 
 def test_what_is_refused_is_written_down_before_its_calls_report(tmp_path: Path) -> None:
