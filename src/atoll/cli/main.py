@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import Annotated, NoReturn
 
@@ -15,15 +16,16 @@ from atoll.cli.refusal import refuse
 
 app = typer.Typer(
     name="atoll",
-    no_args_is_help=True,
     add_completion=False,
     # Plain help: drawn boxes cut off what they have no room for, and take their time.
     rich_markup_mode=None,
     help="Analyse data where it lives: a small agreed computation travels, only the aggregate leaves.",
 )
 app.command("simulate")(simulate.command)
-app.command("check")(check.command)
+app.command("check", short_help="Say what a site would object to, without running anything.")(check.command)
 _VERBS = ("simulate", "check")
+#: A word that no option takes, and that is written as the value of an argument.
+_VALUE_TOO_MANY = re.compile(r"unexpected extra argument\S* \((\w+=[^\s)]+)")
 
 
 def _version(wanted: bool) -> None:
@@ -48,11 +50,15 @@ def run() -> NoReturn:
             # A terminal that knows no "…" shows a question mark, rather than ending the run.
             stream.reconfigure(errors="replace")
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
         named = [word for word in sys.argv[1:2] if word in _VERBS]
         hint = f"Try '{' '.join(['atoll', *named])} --help'."
-        refuse("Usage", f"{error.format_message()} {hint}", as_json="--json" in sys.argv)
+        message = error.format_message()
+        values = _VALUE_TOO_MANY.search(message)
+        if values and named == ["simulate"]:
+            hint = f"An argument of a function is given as --arg {values[1]}. {hint}"
+        refuse("Usage", f"{message} {hint}", as_json="--json" in sys.argv)
         status = UNUSABLE
     except (KeyboardInterrupt, typer.Abort):
         refuse("Interrupted", "the command was interrupted", as_json="--json" in sys.argv)

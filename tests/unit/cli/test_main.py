@@ -26,6 +26,10 @@ def atoll(*words: str) -> subprocess.CompletedProcess[str]:
         (["check", "a", "b"], "Try 'atoll check --help'."),
         (["simulate", "--dialect", "klingon"], "Try 'atoll simulate --help'."),
         (["simulate", "--arg"], "Try 'atoll simulate --help'."),
+        (
+            ["simulate", ".", "column=age"],
+            "An argument of a function is given as --arg column=age. Try 'atoll simulate --help'.",
+        ),
     ],
 )
 def test_a_wrong_word_is_answered_with_where_the_right_ones_are(words: list[str], hint: str) -> None:
@@ -37,13 +41,15 @@ def test_a_wrong_word_is_answered_with_where_the_right_ones_are(words: list[str]
     assert "Usage" == json.loads(done.stdout)["error"]["type"]
 
 
-def test_the_help_lists_the_verbs() -> None:
-    done = atoll("--help")
+@pytest.mark.parametrize("words", [["--help"], []])
+def test_the_help_lists_the_verbs(words: list[str]) -> None:
+    done = atoll(*words)
 
     assert 0 == done.returncode
     assert ["simulate", "check"] == [
         line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()
     ]
+    assert "..." not in done.stdout.partition("Commands:")[2]
 
 
 def test_the_version_is_told() -> None:
