@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from federated_averaging import federated_averaging
-from sklearn.linear_model import LogisticRegression
 
 from atoll.testing import federation
 
@@ -24,14 +23,10 @@ def test_with_one_step_a_round_it_is_gradient_descent_on_all_rows():
     np.testing.assert_allclose(three_sites["weights"], one_site["weights"], rtol=1e-10)
 
 
-def test_with_five_steps_a_round_it_tells_species_apart_as_a_pooled_model_does():
+def test_with_five_steps_a_round_it_tells_species_apart():
     """No island has all species, so that the sites pull the model apart between the rounds."""
-    x = (ROWS[FEATURES] - ROWS[FEATURES].mean()) / ROWS[FEATURES].std()
-    pooled = LogisticRegression().fit(x, ROWS["species"])
-
     model = federation(TABLES).run(federated_averaging, **ASKED)
 
     z = ((ROWS[FEATURES] - model["center"]) / model["scale"]).to_numpy()
     scores = np.column_stack([np.ones(len(z)), z]) @ model["weights"]
-    found = np.array(CLASSES)[scores.argmax(axis=1)]
-    assert (found == pooled.predict(x)).mean() > 0.98
+    assert (np.array(CLASSES)[scores.argmax(axis=1)] == ROWS["species"]).mean() > 0.98
