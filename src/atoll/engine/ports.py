@@ -262,12 +262,18 @@ class HubLink(Protocol):
         """A child round of a job of this seat, with what its jobs left.
 
         Raises:
+            StaleEvent: the job, or its run, has ended already.
             NotYours: the job is another seat's, or has not asked for such a round.
         """
         ...
 
     async def child_ended(self, run_id: RunId, job_id: JobId, number: int) -> None:
-        """Return when a child round of a job of this seat has ended."""
+        """Return when a child round of a job of this seat has ended.
+
+        Raises:
+            StaleEvent: the job, or its run, has ended already.
+            NotYours: the job is another seat's, or has not asked for such a round.
+        """
         ...
 
     async def give_up(self, event: RoundGivenUp) -> None:

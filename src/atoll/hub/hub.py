@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from atoll.engine.conductor import Choreographies, advance, begin
 from atoll.engine.ports import BlobStore, Changes, ChildState, OpenState, RunStore
-from atoll.model.errors import NotRepeatable, NotYours
+from atoll.model.errors import NotRepeatable, NotYours, StaleEvent
 from atoll.model.events import Event, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import Blob, Job, JobId, Message, Round, Run, RunId, RunStatus, Seat, Ticket
 
@@ -114,11 +114,14 @@ class Hub:
         """A child round of a job of this seat, with what its jobs have left.
 
         Raises:
+            StaleEvent: the job, or its run, has ended already.
             NotYours: the job is another seat's, or has not asked for such a round.
         """
-        state = await self._runs.open_state(run_id, job_id)
+        job = (await self._runs.open_state(run_id, job_id)).job
+        if job.seat == seat and job.status.ended:
+            raise StaleEvent(f"job {job_id} asked for round {number}, and is {job.status.value}")
         child = await self._runs.child_round(run_id, job_id, number)
-        if state.job.seat != seat or child is None:
+        if job.seat != seat or child is None:
             raise NotYours(f"job {job_id} has asked for no round {number}")
         return child
 
@@ -126,7 +129,7 @@ class Hub:
         """Wait until a child round has ended.
 
         Raises:
-            StaleEvent: nobody waits for this job any more.
+            StaleEvent: the job, or its run, has ended already.
             NotYours: the job is another seat's, or has not asked for such a round.
         """
         while True:

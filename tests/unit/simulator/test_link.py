@@ -10,13 +10,16 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.asking import asking_run
 from tests.federation import LOCAL0, REMOTE, RUN, Heard, make_run, openings, said, seats
+from tests.harbour import broken, done, given_up, request
 
 from atoll.dialects.coinstac import choreography
+from atoll.engine import calls
 from atoll.hub.hub import Hub
-from atoll.model.errors import StaleEvent
+from atoll.model.errors import NotYours, StaleEvent
 from atoll.model.events import JobBroke, JobClaimed, JobReported
-from atoll.model.work import Failure, RunStatus, Seat, Ticket
+from atoll.model.work import Failure, JobId, RunStatus, Seat, Ticket
 from atoll.simulator.link import LocalLink, SeededDice, Turnstile
 from atoll.stores.memory import MemoryBlobStore, MemoryRunStore
 
@@ -238,3 +241,220 @@ def test_dice_keep_every_item_and_repeat_themselves(seed: int, items: list[Seat]
 
     assert one == other
     assert sorted(items) == sorted(one)
+
+
+# --- Child rounds -----------------------------------------------------------------------------
+
+
+class Strait:
+    """As `Sea`, for a run that calls a function at some sites."""
+
+    def __init__(self, turnstile: Turnstile, *called: Seat) -> None:
+        self.run = asking_run(sites, called or (LOCAL0,))
+        self.heard = Heard()
+        self.turnstile = turnstile
+        self.hub = Hub(MemoryRunStore(), MemoryBlobStore(), {"functions": calls}, [turnstile, self.heard])
+        self.links = {seat: LocalLink(self.hub, seat, turnstile) for seat in sites}
+
+    async def begin(self) -> Strait:
+        """Let the run begin."""
+        await self.hub.submit(self.run, openings(self.run))
+        return self
+
+    async def claim(self, seat: Seat) -> Ticket:
+        """A seat's next job."""
+        ticket = await self.links[seat].claim()
+        assert ticket is not None
+        return ticket
+
+    async def ask(self, ticket: Ticket, *seats_: Seat, number: int = 0) -> int:
+        """A job asks sites, or all."""
+        event, messages = request(ticket, *seats_, number=number)
+        return await self.links[ticket.job.seat].ask(event, messages)
+
+    def report(self, ticket: Ticket) -> asyncio.Task[None]:
+        """A seat begins to say that its job is done."""
+        return asyncio.create_task(self.links[ticket.job.seat].report(done(ticket)))
+
+    def reported(self) -> list[JobId]:
+        """The jobs that have reported, in that order."""
+        return [job.id for event, job, _ in self.heard.events if isinstance(event, JobReported) and job]
+
+
+async def turns() -> None:
+    """Let the others have their turns."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_who_has_asked_reports_after_those_who_have_not() -> None:
+    """Whoever waited for it could not serve what it has asked for."""
+
+    async def work() -> list[JobId]:
+        strait = await Strait(Turnstile(Given(sites, sites)), *sites).begin()
+        first, second, third = [await strait.claim(seat) for seat in sites]
+        waiting = [strait.report(third), strait.report(second)]
+        await turns()
+        assert not any(task.done() for task in waiting)
+        await strait.ask(first, LOCAL1)
+        await asyncio.gather(*waiting)
+        child = await strait.claim(LOCAL1)
+        await strait.report(child)
+        await strait.report(first)
+        assert RunStatus.DONE is (await strait.hub.ended(RUN)).status
+        return strait.reported()
+
+    assert ["run.0.1", "run.0.2", "run.1.0", "run.0.0"] == asyncio.run(work())
+
+
+def test_those_who_have_asked_report_in_the_order_of_their_questions() -> None:
+    async def work() -> list[JobId]:
+        strait = await Strait(Turnstile(Given(sites, sites)), *sites).begin()
+        tickets = [await strait.claim(seat) for seat in sites]
+        await strait.ask(tickets[1], LOCAL0)
+        await strait.ask(tickets[0], LOCAL1)
+        # The same question again is none.
+        await strait.ask(tickets[1], LOCAL0)
+        for seat in (LOCAL0, LOCAL1):
+            await strait.report(await strait.claim(seat))
+        await asyncio.gather(*(strait.report(ticket) for ticket in tickets))
+        return strait.reported()[2:]
+
+    assert ["run.0.2", "run.0.1", "run.0.0"] == asyncio.run(work())
+
+
+def test_bad_news_of_a_child_round_waits_for_its_turn_as_any_other() -> None:
+    async def work() -> list[str]:
+        strait = await Strait(Turnstile(Given([LOCAL0], [LOCAL0], sites, sites))).begin()
+        await strait.ask(await strait.claim(LOCAL0))
+        first, second, third = [await strait.claim(seat) for seat in sites]
+        failing = asyncio.create_task(strait.links[LOCAL1].report(broken(second)))
+        other = strait.report(third)
+        await turns()
+        assert not failing.done()
+        await strait.report(first)
+        await asyncio.gather(failing, other)
+        return [
+            job.id
+            for event, job, _ in strait.heard.events
+            if isinstance(event, JobReported | JobBroke) and job
+        ]
+
+    assert ["run.1.0", "run.1.1", "run.1.2"] == asyncio.run(work())
+
+
+def test_who_gives_up_what_it_has_not_asked_for_changes_nobodys_turn() -> None:
+    async def work() -> None:
+        strait = await Strait(Turnstile(Given(sites, sites)), *sites).begin()
+        first, second, _ = [await strait.claim(seat) for seat in sites]
+        number = await strait.ask(first)
+        await strait.claim(LOCAL0)
+        child = await strait.claim(LOCAL1)
+        waiting = strait.report(child)
+        await turns()
+        assert not waiting.done()
+        for foreign in (0, number):
+            with pytest.raises(NotYours):
+                await strait.links[LOCAL1].give_up(given_up(second, foreign))
+        await turns()
+        assert not waiting.done()
+        waiting.cancel()
+
+    asyncio.run(work())
+
+
+def test_without_a_seed_reports_come_in_the_order_of_the_claims() -> None:
+    async def work() -> Sea:
+        sea = await Sea(Turnstile(Given(sites[::-1]), apart=False)).begin()
+        tickets = await sea.claim(*sites)
+        await asyncio.gather(*(sea.report(tickets[seat]) for seat in sites))
+        return sea
+
+    sea = asyncio.run(work())
+
+    assert list(sites[::-1]) == sea.order(JobClaimed) == sea.order(JobReported)
+
+
+def test_seats_are_woken_in_the_order_in_which_they_may_claim() -> None:
+    async def work() -> list[Seat]:
+        woken: list[Seat] = []
+        strait = Strait(Turnstile(Given([LOCAL0], [LOCAL0], [LOCAL2, LOCAL0, LOCAL1])))
+
+        async def listen(seat: Seat) -> None:
+            await strait.links[seat].listen()
+            woken.append(seat)
+
+        await strait.begin()
+        await strait.links[LOCAL0].listen()
+        ticket = await strait.claim(LOCAL0)
+        listening = [asyncio.create_task(listen(seat)) for seat in sites]
+        await turns()
+        await strait.ask(ticket)
+        await asyncio.gather(*listening)
+        return woken
+
+    assert [LOCAL2, LOCAL0, LOCAL1] == asyncio.run(work())
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_whatever_is_asked_given_up_and_left_open_nobody_waits_for_ever(seed: int) -> None:
+    """Jobs that each do a few things by chance, at seats that serve others while their job waits."""
+    chance = Random(seed)
+
+    async def work() -> Strait:
+        strait = await Strait(Turnstile(SeededDice(seed)), *chance.sample(sites, 2)).begin()
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def serve(seat: Seat) -> None:
+            while True:
+                while (ticket := await strait.links[seat].claim()) is not None:
+                    if await job(ticket):
+                        return
+                await strait.links[seat].listen()
+
+        def begin(seat: Seat) -> None:
+            tasks.add(asyncio.create_task(serve(seat)))
+
+        async def job(ticket: Ticket) -> bool:
+            """Whether somebody else serves the seat by now."""
+            link, relieved = strait.links[ticket.job.seat], False
+            try:
+                for number in range(chance.choice((0, 0, 1, 2)) if ticket.origin.count("/") < 3 else 0):
+                    event, messages = request(ticket, *chance.sample(sites, 2), number=number)
+                    asked = await link.ask(event, messages)
+                    if not relieved:
+                        relieved = True
+                        begin(ticket.job.seat)
+                    match chance.choice(("wait", "wait", "give up", "leave")):
+                        case "wait":
+                            await link.child_ended(RUN, ticket.job.id, asked)
+                            await link.release(RUN, ticket.job.id, asked)
+                        case "give up":
+                            for _ in range(chance.randrange(10)):
+                                await asyncio.sleep(0)
+                            await link.give_up(given_up(ticket, asked))
+                for _ in range(chance.randrange(5)):
+                    await asyncio.sleep(0)
+                fails = ticket.parent is not None and chance.random() < 0.2
+                await link.report(broken(ticket) if fails else done(ticket))
+            except StaleEvent:
+                pass
+            return relieved
+
+        for seat in sites:
+            begin(seat)
+        try:
+            async with asyncio.timeout(10):
+                await strait.hub.ended(RUN)
+        finally:
+            for task in tasks:
+                task.cancel()
+            endings = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {asyncio.CancelledError, type(None)} >= {type(ending) for ending in endings}
+        return strait
+
+    strait = asyncio.run(work())
+
+    assert RunStatus.DONE is strait.heard.events[-1][2].run.status
+    assert holds_nobody(strait.turnstile)
+    assert not any(strait.turnstile._unclaimed.values())
