@@ -15,7 +15,9 @@ from atoll.simulator.sources import digest_of
 #: Folders of a repository that hold no algorithm.
 _NOT_PACKAGES = frozenset({"test", "tests", "docs", "doc", "utils", "build", "dist", "examples", "scripts"})
 #: Python files of a folder that are not what it is for.
-_NOT_MODULES = frozenset({"setup.py", "conftest.py", "noxfile.py", "__main__.py"})
+_NO_MODULE = re.compile(r"(?:setup|conftest|noxfile|__main__|test_.*|.*_test)\.py")
+#: The modules that a line imports.
+_IMPORT = re.compile(r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+(\w[\w.]*)[ \t]+import\b)", re.MULTILINE)
 _PKG_NAME = re.compile(
     r"^[ \t]*(?:ENV|ARG)[ \t]+PKG_NAME[= \t]+[\"']?([\w.-]+)", re.IGNORECASE | re.MULTILINE
 )
@@ -76,7 +78,12 @@ def find_code(path: Path, package: str | None) -> Code:
     if path.is_file():
         if path.suffix != ".py":
             raise SpecInvalid(f"{path} is no Python file: expected one, a package, or a folder with either")
-        return Code(path=path, name=path.name, target=path.name)
+        # What it imports lies beside it, as where Python is given the file.
+        return (
+            _code(path, path.parent, "")
+            if _beside(path)
+            else Code(path=path, name=path.name, target=path.name)
+        )
     if (path / "__init__.py").is_file() and package in (None, path.name):
         return Code(path=path, name=path.name, target=path.name, masked=_hidden(path))
     return _in_folder(path, package)
@@ -87,7 +94,7 @@ def _in_folder(folder: Path, package: str | None) -> Code:
     named = _PKG_NAME.search(dockerfile)
     wanted = package or (named[1] if named else None)
     packages = [path for root in (folder, folder / "src") if root.is_dir() for path in _packages(root)]
-    modules = [path for path in sorted(folder.glob("*.py")) if path.name not in _NOT_MODULES]
+    modules = [path for path in sorted(folder.glob("*.py")) if not _NO_MODULE.fullmatch(path.name)]
     if wanted is not None:
         fitting = [path for path in (*packages, *modules) if wanted in (path.name, path.stem)]
         if not fitting:
@@ -99,8 +106,10 @@ def _in_folder(folder: Path, package: str | None) -> Code:
         return _code(fitting[0], folder, dockerfile)
     if len(packages) == 1:
         return _code(packages[0], folder, dockerfile)
-    if not packages and len(modules) == 1:
-        return _code(modules[0], folder, dockerfile)
+    parts = {name for module in modules for name in _beside(module)} if len(modules) > 1 else set()
+    whole = [module for module in modules if module.stem not in parts]
+    if not packages and len(whole) == 1:
+        return _code(whole[0], folder, dockerfile)
     if not packages and not modules:
         raise SpecInvalid(
             f"{folder} holds no algorithm: expected a compspec.json, a Python package or a Python file"
@@ -124,6 +133,24 @@ def _code(path: Path, folder: Path, dockerfile: str) -> Code:
         )
     )
     return Code(path=folder, name=None, target=path.name, masked=others, dockerfile=dockerfile)
+
+
+def _beside(module: Path) -> set[str]:
+    """The names of modules and packages in its folder that a module imports."""
+    with module.open("rb") as file:
+        text = file.read(_SOURCE_BYTES_MAX).decode("utf-8", errors="replace")
+    names = {
+        first[0]
+        for match in _IMPORT.finditer(text)
+        for name in (match[1] or match[2]).split(",")
+        if (first := re.match(r"\w+", name.strip()))
+    }
+    folder = module.parent
+    return {
+        name
+        for name in names - {module.stem}
+        if (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+    }
 
 
 def _packages(root: Path) -> list[Path]:

@@ -105,6 +105,35 @@ def test_of_several_modules_one_is_named_and_may_import_the_others(tmp_path: Pat
     assert ("a.csv",) == find_code(tmp_path, "mean").masked
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import shared",
+        "from shared import total",
+        "import os, shared as s",
+        "    from shared.deep import total",
+    ],
+)
+def test_a_module_brings_those_beside_it_that_it_imports(tmp_path: Path, line: str) -> None:
+    write(
+        tmp_path, "shared.py", "test_mean.py", "mean_test.py", "a.csv", **{"mean.py": f"import os\n{line}\n"}
+    )
+
+    expected = (tmp_path.name, None, "mean.py")
+    assert [expected, expected] == [found(tmp_path), found(tmp_path / "mean.py")]
+    assert ("a.csv",) == find_code(tmp_path / "mean.py", None).masked
+    # Which imports nothing from beside it.
+    assert ("shared.py", "shared.py", "shared.py") == found(tmp_path / "shared.py")
+
+
+def test_modules_that_import_each_other_or_nothing_are_several(tmp_path: Path) -> None:
+    write(tmp_path, **{"one.py": "import two", "two.py": "import one"})
+    assert refusal(tmp_path).startswith("holds several: one.py, two.py.")
+
+    write(tmp_path, **{"one.py": "# import two", "two.py": "import three, .. , .one\nfrom . import one"})
+    assert refusal(tmp_path).startswith("holds several: one.py, two.py.")
+
+
 def test_of_several_packages_one_is_named_also_by_the_dockerfile(tmp_path: Path) -> None:
     write(tmp_path, "one/__init__.py", "src/two/__init__.py", "three.py")
 
