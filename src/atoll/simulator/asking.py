@@ -49,6 +49,27 @@ def offers_of(asked: Arguments) -> tuple[dict[Seat, Offer], Path | None]:
     return offers, path
 
 
+def leading_out(asked: Arguments, offers: Mapping[Seat, Offer]) -> list[str]:
+    """A warning for each site whose data lie outside of the folder that says so itself.
+
+    A federation.yaml that nobody named came with the algorithm, and may show it any file.
+    """
+    if asked.federation is not None:
+        return []
+    around = (asked.path if asked.path.is_dir() else asked.path.parent).resolve()
+    warnings = []
+    for seat, offer in offers.items():
+        paths = [source.path for source in offer.databases.values() if source.path is not None]
+        there = [str(path) for path in paths if not path.is_relative_to(around)]
+        if there:
+            named = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+            warnings.append(
+                f"the {_FEDERATION} that lies in {around} shows {seat} files from elsewhere on this machine: {named}. "
+                "If that is meant, name it with --federation"
+            )
+    return warnings
+
+
 def wanted_databases(asked: Arguments, offers: Mapping[Seat, Offer]) -> tuple[Wanted, ...]:
     """The databases that were asked for, in order; empty where nobody named any.
 

@@ -18,10 +18,11 @@ from atoll.model.work import Algorithm, Message, MessageId, Run, RunId, Seat, St
 from atoll.node.desk import Installed
 from atoll.node.offer import Offer
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.asking import offers_of, seats_for, wanted_databases, with_options
+from atoll.simulator.asking import leading_out, offers_of, seats_for, wanted_databases, with_options
 from atoll.simulator.code import Code
 from atoll.simulator.glance import sdk
 from atoll.simulator.prepared import Prepared, PreparedStep
+from atoll.simulator.sources import kept_runs
 from atoll.simulator.world import Plan
 
 #: Styles of functions that combine what they ask others for.
@@ -44,7 +45,7 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
     wanted = wanted_databases(asked, offers)
     seats, role = seats_for(asked.at, central=function.style in _CENTRAL, sites=tuple(offers))
     check_call(function, asked.args, offers, federation=path)
-    doubts = _doubts(manifest, function, offers, path)
+    doubts = [*_doubts(manifest, function, offers, path), *leading_out(asked, offers)]
     if asked.strict and doubts:
         raise SpecInvalid(*doubts)
     labels = [each.label for each in wanted] if wanted else None
@@ -105,11 +106,11 @@ def install(
 
 
 def masked_with(code: Code, offers: Mapping[Seat, Offer], federation: Path | None) -> tuple[str, ...]:
-    """What of the code's folder is not the algorithm: with it the sites' databases, where they lie there."""
+    """What of the code's folder is not the algorithm: sites' databases and kept runs that lie there, too."""
     paths = [source.path for offer in offers.values() for source in offer.databases.values()]
     within = [
         path.resolve().relative_to(code.path).as_posix()
-        for path in (*paths, federation)
+        for path in (*paths, federation, *kept_runs(code.path))
         if path is not None and code.path in path.resolve().parents
     ]
     return tuple(sorted({*code.masked, *within}))

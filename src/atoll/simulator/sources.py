@@ -113,14 +113,14 @@ def masked(
     inner, outer = directory.resolve(), code.resolve()
     if inner == outer:
         parts |= {"input", "output", *seats}
-    paths = (inner, runs.resolve(), *(path.resolve() for path in inputspecs), *_kept_runs(outer))
+    paths = (inner, runs.resolve(), *(path.resolve() for path in inputspecs), *kept_runs(outer))
     hidden = [path for path in paths if outer in path.parents]
     parts |= {path.relative_to(outer).as_posix() for path in hidden}
     there = {part for part in parts if (outer / part).exists()}
     return tuple(sorted(part for part in there if not any(part.startswith(f"{other}/") for other in there)))
 
 
-def _kept_runs(code: Path) -> Iterator[Path]:
+def kept_runs(code: Path) -> Iterator[Path]:
     """The folders of earlier runs, which hold what every site has said."""
     for where, folders, files in os.walk(code):
         if {"calls.jsonl", "events.jsonl"} <= set(files):

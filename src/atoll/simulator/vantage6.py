@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,14 @@ from atoll.node.desk import Installed
 from atoll.node.offer import Offer
 from atoll.runtimes import environment
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.asking import Wanted, offers_of, seats_for, wanted_databases, with_options
+from atoll.simulator.asking import (
+    Wanted,
+    leading_out,
+    offers_of,
+    seats_for,
+    wanted_databases,
+    with_options,
+)
 from atoll.simulator.code import Code, find_code
 from atoll.simulator.functions import masked_with
 from atoll.simulator.image import Image, dockerfile_of, read_dockerfile, starts_itself
@@ -68,6 +76,9 @@ def prepare(asked: Arguments) -> Prepared:
     """
     offers, path = offers_of(asked)
     _check_labels(offers)
+    doubts = leading_out(asked, offers)
+    if asked.strict and doubts:
+        raise SpecInvalid(*doubts)
     wanted = wanted_databases(asked, offers)
     if starts_itself(asked.path):
         code, convention, function = _of_another_language(asked)
@@ -106,7 +117,7 @@ def prepare(asked: Arguments) -> Prepared:
     described = tuple(
         _described(step, name, code, path, digest, asked) for step, name in zip(steps, names, strict=True)
     )
-    return Prepared(plan=plan, steps=described, warnings=(), dialect="vantage6", read=_read)
+    return Prepared(plan=plan, steps=described, warnings=tuple(doubts), dialect="vantage6", read=_read)
 
 
 def _of_another_language(asked: Arguments) -> tuple[Code, Convention, _Called]:
@@ -284,4 +295,9 @@ def _check_labels(offers: Mapping[Seat, Offer]) -> None:
 
 def _read(body: Content) -> Any:
     """What a function returned; numbers that JSON has no word for are null."""
-    return json.loads(whole(body), parse_constant=lambda _: None)
+    return json.loads(whole(body), parse_constant=lambda _: None, parse_float=_finite)
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if isfinite(number) else None

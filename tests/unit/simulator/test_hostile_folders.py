@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atoll.model.errors import SpecInvalid
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.code import find_code
 from atoll.simulator.dialects import prepare
@@ -52,3 +53,51 @@ def test_of_a_dockerfile_without_end_only_the_beginning_is_read(tmp_path: Path) 
         file.truncate(2**40)
 
     assert read_dockerfile(dockerfile_of(tmp_path)).command == ("Rscript", "mean.R")
+
+
+# --- A federation.yaml that came with the algorithm -------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package with a federation.yaml of its own, which names a file of somebody else's."""
+    folder = tmp_path / "mean"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(FUNCTION)
+    (folder / "own.csv").write_text("age\n1\n")
+    (tmp_path / "diary.csv").write_text("day\n1\n")
+    sites = "sites: {alpha: {databases: {own: own.csv}}, beta: {databases: {a: ../diary.csv}}}"
+    (folder / "federation.yaml").write_text(sites)
+    return folder
+
+
+def test_it_shows_no_file_of_the_machine_without_a_warning(package: Path) -> None:
+    """Whoever runs an algorithm has not read what lies beside it."""
+    (warning,) = prepare(Arguments(path=package)).warnings
+
+    assert "beta" in warning
+    assert str(package.parent / "diary.csv") in warning
+    assert "alpha" not in warning
+
+
+def test_it_shows_no_file_of_the_machine_at_all_where_warnings_are_errors(package: Path) -> None:
+    with pytest.raises(SpecInvalid, match="elsewhere on this machine"):
+        prepare(Arguments(path=package, strict=True))
+
+
+def test_one_that_was_named_may_lead_anywhere(package: Path) -> None:
+    named = Arguments(path=package, federation=package / "federation.yaml", strict=True)
+
+    assert () == prepare(named).warnings
+
+
+def test_earlier_runs_that_lie_in_a_package_are_hidden(package: Path) -> None:
+    """They hold what every site has answered."""
+    run = package / "kept" / "first"
+    run.mkdir(parents=True)
+    (run / "events.jsonl").touch()
+    (run / "calls.jsonl").touch()
+
+    (installed,) = prepare(Arguments(path=package)).plan.installed.values()
+
+    assert "kept/first" in installed.masked
