@@ -414,3 +414,60 @@ def test_what_a_job_asked_for_and_did_not_wait_for_ends_with_it(tmp_path: Path) 
 
     assert [[site, 6] for site in sites] == federation_.run().result
     assert {"inner gamma", "deep alpha", "deep gamma"} == set(ends)
+
+
+# --- What is kept -----------------------------------------------------------------------------
+
+
+def kept(call: Call) -> dict[str, int]:
+    """How much the hub, the turnstile and the node remember of what was asked."""
+    link: Any = call.gate._link  # type: ignore[attr-defined]  # The real gate's.
+    hub, turnstile = link._hub, link._turnstile
+    (book,) = hub._runs._books.values()
+    return {
+        "messages": len(book.messages),
+        "jobs": sum(len(room.jobs) for room in book.rooms.values()),
+        "queued": sum(map(len, hub._runs._queues.values())),
+        "children": sum(map(len, book.children.values())) - len(book.children[call.gate.ticket.job.id]),
+        "waiting": len(hub._ends),
+        "told": sum(queue.qsize() for queue in hub._cancelled.values()),
+        "turns": len(turnstile._claims) + len(turnstile._reports) + len(turnstile._parents),
+        "unclaimed": sum(map(len, turnstile._unclaimed.values())),
+        "tasks": len(asyncio.all_tasks()),
+    }
+
+
+@pytest.mark.parametrize("question", ["plain", "nested", "fails", "late"])
+def test_what_is_remembered_does_not_grow_with_the_rounds_of_a_call(tmp_path: Path, question: str) -> None:
+    async def central(call: Call) -> Any:
+        sizes = []
+        for number in range(20):
+            await call.parts(question, deadline=0.002 if question == "late" else None)
+            if number in (3, 19):
+                sizes.append(kept(call))
+        return sizes
+
+    async def plain(_call: Call) -> Any:
+        return "x" * 1_000
+
+    async def ask_more(call: Call) -> Any:
+        return await call.ask("plain")
+
+    async def fails(_call: Call) -> Any:
+        raise Stop("enough")
+
+    async def late(call: Call) -> Any:
+        await call.ask("endless")
+
+    async def endless(_call: Call) -> Any:
+        await asyncio.Event().wait()
+
+    talked = federation(
+        tmp_path, central=central, plain=plain, nested=ask_more, fails=fails, late=late, endless=endless
+    ).run()
+
+    early, later = talked.result
+    assert early == later
+    # Of the last round alone there is something to read.
+    assert later["messages"] <= 1 + 3
+    assert later["jobs"] <= 1 + 3
