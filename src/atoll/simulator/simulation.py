@@ -7,12 +7,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from atoll import __version__
 from atoll.engine.running import Runtime
+from atoll.model.errors import JobFailed
 from atoll.model.work import Failure, Role, Run, RunStatus, Seat
 from atoll.node import guarded
 from atoll.simulator.arguments import Arguments
@@ -144,9 +145,7 @@ async def _run(
 def _report(
     prepared: Prepared, ended: Ended, folder: RunFolder, recorder: Recorder, seconds: float
 ) -> Report:
-    run = ended.run
-    done = run.status is RunStatus.DONE
-    settled = {seat: prepared.read(body) for seat, body in ended.settled.items()} if done else {}
+    run, settled = _read_settled(prepared, ended)
     result, results = _results(run, settled)
     return Report(
         run=folder.path.name,
@@ -162,6 +161,21 @@ def _report(
         output=folder.path,
         warnings=tuple(recorder.warnings),
     )
+
+
+def _read_settled(prepared: Prepared, ended: Ended) -> tuple[Run, dict[Seat, Any]]:
+    """What each seat left; a run whose results can't be read has failed where they were made."""
+    settled: dict[Seat, Any] = {}
+    if ended.run.status is not RunStatus.DONE:
+        return ended.run, settled
+    for seat, body in ended.settled.items():
+        try:
+            settled[seat] = prepared.read(body)
+        except JobFailed as error:
+            message = f"what it returned can't be shown: {error}"
+            failure = Failure(type=type(error).__name__, message=message, site=seat)
+            return replace(ended.run, status=RunStatus.FAILED, failure=failure), {}
+    return ended.run, settled
 
 
 def _results(run: Run, settled: Mapping[Seat, Any]) -> tuple[Any, dict[str, Any]]:
