@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 _HEAD = "Traceback (most recent call last):"
-_FRAME = re.compile(r'  File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>\S{1,100}))?')
+_FRAME = re.compile(r'  File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>[\w.<>]{1,100})$)?')
 _TYPE = re.compile(r"(?:\w+\.)*(?P<type>[^\W\d]\w{0,99})(?::.*)?")
 _SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
+#: A file's name that holds nothing but a name: code that is made while it runs may have any text for one.
+_PLAIN = re.compile(r"[\w.+<>/-]{1,200}")
 #: Places in the code that are shown: the innermost.
 _FRAMES_MAX = 3
 _LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python")
@@ -58,6 +60,8 @@ class Frame:
         if name is None:
             name = re.split("|".join(_LIBRARIES), self.file)[-1] if self.installed else self.file
             name = "/".join(name.removeprefix("/computation/").split("/")[-3:])
+        if not _PLAIN.fullmatch(name):
+            name = "a file"
         return f"{name}:{self.line}{self.function and f' in {self.function}'}"
 
 
