@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +11,7 @@ import pytest
 from tests.federation import FunctionRuntime, Heard, installed, make_desk, make_ticket
 
 from atoll.engine.limits import CALLS_WAITING_MAX, REFUSALS_MAX, CallLimits
-from atoll.engine.ports import HubLink
+from atoll.engine.ports import Folder, HubLink
 from atoll.model.errors import LimitReached
 from atoll.node.chair import Chair
 from atoll.node.gateway.gate import JobGate
@@ -50,3 +51,22 @@ def test_a_seat_has_only_so_many_calls_that_wait(tmp_path: Path) -> None:
     asyncio.run(fill())
 
     assert CALLS_WAITING_MAX == len(runtime.launches)
+
+
+def test_a_file_that_has_only_a_size_is_not_read(tmp_path: Path) -> None:
+    """It takes nothing to make one of a terabyte."""
+    chair = Chair(desk=make_desk(tmp_path), key=None, number=1)
+    folder = chair.folder(Folder.JOB)
+    folder.mkdir(parents=True)
+    with (folder / "output").open("wb") as file:
+        file.truncate(2**40)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(LimitReached, match="output"):
+            chair.read(Folder.JOB, "output")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 10_000_000
