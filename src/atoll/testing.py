@@ -68,6 +68,11 @@ def federation(data: Sequence[Data] | Mapping[str, Data], *, seed: int | None = 
     Raises:
         SpecInvalid: there is no site, or an entry is something else.
     """
+    if isinstance(data, str | PathLike) or hasattr(data, "columns"):
+        raise SpecInvalid(
+            f"this is one site's data ({type(data).__name__}): expected a list with an entry for each site, such "
+            "as [frame[:40], frame[40:]], or a mapping from the sites' names"
+        )
     named = data if isinstance(data, Mapping) else {f"local{n}": entry for n, entry in enumerate(data)}
     if not named:
         raise SpecInvalid("a federation needs at least one site")
