@@ -267,7 +267,11 @@ def raise_failed(parts: Parts, function: str) -> None:
 
 def _failed(parts: Parts) -> str:
     named = ["%s (%s)" % (site, failure.type) for site, failure in parts.failures.items()]
-    return ". Failed: %s" % (", ".join(named),) if named else ""
+    if not named:
+        return ""
+    # Sites mostly fail alike, and one reason is what an author looks for first.
+    why = next((failure.message for failure in parts.failures.values() if failure.message), None)
+    return ". Failed: %s%s" % (", ".join(named), ". The first: %s" % (why,) if why else "")
 
 
 def _divided(value: Any, count: int) -> Any:
