@@ -72,8 +72,9 @@ def show(
     done = document["status"] == "done"
     if done and with_result:
         _show_result(step, document, folder, target)
-    told: set[str] = set()
+    told = _Told()
     if not done:
+        told.error = document["error"]["message"]
         _show_error(document["error"], _where(document), target)
         if _has_functions(document) and document["error"].get("log"):
             _show_exceptions(Path(document["error"]["log"]), told, target)
@@ -95,19 +96,34 @@ def _show_error(error: Mapping[str, Any], where: str, target: Console) -> None:
         target.print(_line("", f"The full log: {error['log']}"))
 
 
-def _show_exceptions(log: Path, told: set[str], target: Console) -> None:
+class _Told:
+    """What a person has been told of why calls failed: once is enough."""
+
+    def __init__(self) -> None:
+        self.error = ""
+        self._words: set[str] = set()
+
+    def is_new(self, words: str, seat: str = "") -> bool:
+        """Whether it is, and now no longer. Sites that fail alike differ in their names."""
+        alike = words.replace(seat, "") if seat else words
+        known = alike in self._words or words in self.error
+        self._words.add(alike)
+        return not known
+
+
+def _show_exceptions(log: Path, told: _Told, target: Console) -> None:
     """What a log says was raised, each exception once: to a person at a terminal.
 
     Its words may hold data. A file or a program that reads along gets the log's place alone.
     """
     for words in exceptions(log) if target.is_terminal else ():
-        if words not in told:
-            told.add(words)
+        # The library's own words are in the error already.
+        if not words.startswith("atoll_algorithm.errors.") and told.is_new(words):
             target.print(_line("", f"  {words}"))
 
 
 def _show_unanswered(
-    heard: Progress | None, folder: Path, target: Console, *, done: bool, told: set[str]
+    heard: Progress | None, folder: Path, target: Console, *, done: bool, told: _Told
 ) -> None:
     """Calls that functions asked for and got no answer to: where a run is done, it went on without."""
     unanswered = heard.unanswered(late=done) if heard is not None else []
@@ -115,10 +131,7 @@ def _show_unanswered(
         log = folder / "logs" / f"{one.seat}.log"
         where = f". Its log: {log}" if log.exists() else ""
         target.print(_line("yellow", f"{one.sentence}{where}"))
-        # Where all sites fail alike, and but for their names, once is enough.
-        alike = one.reason.replace(one.seat, "")
-        if one.reason and alike not in told:
-            told.add(alike)
+        if one.reason and told.is_new(one.reason, one.seat):
             target.print(_line("", f"  {one.reason}"))
         _show_exceptions(log, told, target)
     if len(unanswered) > _UNANSWERED_SHOWN_MAX:

@@ -235,6 +235,23 @@ def test_why_calls_failed_is_told_once_where_all_failed_alike(tmp_path: Path) ->
     ]
 
 
+def test_what_the_error_says_is_not_told_again(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "alpha.log"
+    log.write_text("Traceback (most recent call last):\n  File\natoll_algorithm.errors.TooFewSites: 1 of 3\n")
+    reason = "moments failed with KeyError. Its message stays at {}"
+    ended = failed(tmp_path, f"mean failed: TooFewSites: 1 of 3. The first: {reason.format('beta')}")
+    ended["error"]["log"] = str(log)
+    target = Console(file=io.StringIO(), width=200, record=True, force_terminal=True)
+    show(step(), ended, target, with_result=True, heard=heard("beta", "gamma", reason=reason))
+
+    assert [
+        f"The full log: {log}",
+        "moments failed at beta",
+        "moments failed at gamma",
+    ] == [line.rstrip() for line in target.export_text().splitlines()][2:5]
+
+
 def test_many_that_gave_no_answer_are_counted(tmp_path: Path) -> None:
     names = tuple(f"site{number}" for number in range(15))
     lines = shown(document(tmp_path, result=1), heard=heard(*names[1:], named=names), width=200)
