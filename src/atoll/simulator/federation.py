@@ -43,6 +43,8 @@ _MERGE = "tag:yaml.org,2002:merge"
 _NAME = re.compile(r"[^\W_](?:[\w .-]*[\w-])?\Z")
 #: What file systems allow, less what is added to it.
 _NAME_BYTES_MAX = 200
+#: What a thousand sites say of themselves is a tenth of it.
+_VALUES_MAX = 1_000_000
 #: Seats that Atoll itself has names for.
 _TAKEN = frozenset({"remote", "submitter"})
 
@@ -66,11 +68,26 @@ def read_federation(path: Path) -> dict[Seat, Offer]:
         raise SpecInvalid(f"{path} can't be read: {error}. Put such a value in quotes") from None
     except RecursionError:
         raise SpecInvalid(f"{path} can't be read: it is nested too deeply") from None
+    if _has_too_much(document):
+        raise SpecInvalid(f"{path} holds more than {_VALUES_MAX} values: expected sites and their databases")
     faults: list[str] = []
     offers = _sites(document, path, faults)
     if faults:
         raise SpecInvalid(*faults)
     return offers
+
+
+def _has_too_much(document: Any) -> bool:
+    """Whether a document is very large once what is shared in it is written out, as JSON writes it."""
+    waiting, count = [document], 0
+    while waiting and count <= _VALUES_MAX:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple | set):
+            waiting.extend(value)
+    return count > _VALUES_MAX
 
 
 class _OnlyOnce(yaml.SafeLoader):
@@ -81,6 +98,11 @@ class _OnlyOnce(yaml.SafeLoader):
         for key, _ in node.value:
             if key.tag == _MERGE:
                 continue
+            # Lists that hold each other ten times over would take for ever to be written out.
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    "while constructing a mapping", node.start_mark, "a key is no text", key.start_mark
+                )
             name = repr(self.construct_object(key, deep=True))
             if name in seen:
                 where = key.start_mark

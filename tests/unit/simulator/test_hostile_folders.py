@@ -11,6 +11,7 @@ from atoll.model.errors import SpecInvalid
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.code import find_code
 from atoll.simulator.dialects import prepare
+from atoll.simulator.federation import read_federation
 from atoll.simulator.image import dockerfile_of, read_dockerfile
 
 #: Processor seconds. What is read in proportion to its length takes hundredths, what isn't takes minutes.
@@ -101,3 +102,32 @@ def test_earlier_runs_that_lie_in_a_package_are_hidden(package: Path) -> None:
     (installed,) = prepare(Arguments(path=package)).plan.installed.values()
 
     assert "kept/first" in installed.masked
+
+
+# --- A small federation.yaml that is large once it is written out -----------------------------
+
+SHARED = "[&a [x, x, x, x], " + ", ".join(
+    f"&{name} [*{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}]"
+    for of, name in zip("abcdefghi", "bcdefghij", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"sites: {{alpha: {{databases: {{own: {{uri: own.csv, query: {SHARED}]}}}}}}}}",
+        f"? {SHARED}]\n: 1\nsites: {{alpha: }}",
+        "sites: {alpha: {databases: {own: {uri: own.csv, query: &a [*a]}}}}",
+    ],
+    ids=["value", "key", "itself"],
+)
+def test_what_is_shared_a_billion_times_is_refused(text: str, tmp_path: Path) -> None:
+    """It would be written out where an algorithm is told of its databases."""
+    (tmp_path / "own.csv").touch()
+    (tmp_path / "federation.yaml").write_text(text)
+    started = time.process_time()
+
+    with pytest.raises(SpecInvalid, match=r"federation\.yaml"):
+        read_federation(tmp_path / "federation.yaml")
+
+    assert time.process_time() - started < SECONDS_MAX
