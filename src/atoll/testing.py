@@ -131,7 +131,8 @@ class Federation:
         if ended.run.status is not RunStatus.DONE:
             assert ended.run.failure is not None
             raise _failed(ended.run.failure) from runtime.error
-        values = {str(seat): unpack(whole(content)) for seat, content in ended.settled.items()}
+        make = runtime.make
+        values = {str(seat): unpack(whole(content), make) for seat, content in ended.settled.items()}
         return values[seats[0]] if role is Role.AGGREGATOR and len(seats) == 1 else values
 
     def _plan(self, name: str, seats: tuple[Seat, ...], role: Role, body: bytes) -> Plan:

@@ -55,7 +55,15 @@ class JobFailed(AtollError):
 
 
 class AlgorithmFailed(JobFailed):
-    """The algorithm's own process failed: an exit status, a signal, an exception."""
+    """The algorithm's own process failed: an exit status, a signal, an exception.
+
+    Attributes:
+        raised: the class name of what a function raised, where it was a function.
+    """
+
+    def __init__(self, message: str, *, raised: str | None = None) -> None:
+        super().__init__(message)
+        self.raised = raised
 
 
 class ReplyInvalid(JobFailed):

@@ -187,6 +187,8 @@ class Failure:
     type: str
     message: str
     site: Seat | None = None
+    #: The class name of what a function raised, where that is why.
+    raised: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

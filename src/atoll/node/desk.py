@@ -46,6 +46,8 @@ class Installed:
     speaks_http: bool = False
     #: Whether what calls print is for their log, since they answer in a file.
     prints: bool = False
+    #: Whether its processes start with what the site sets for algorithms. Else the convention sees to it.
+    inherits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +228,7 @@ class Desk:
             mounts=tuple(mounts),
             temporary=self.folders[Folder.TEMPORARY],
             log=self.log,
+            environment=self.offer.environment if installed.inherits else {},
             limits=limits,
             modules=installed.modules,
             libraries=installed.libraries,

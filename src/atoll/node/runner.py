@@ -18,7 +18,7 @@ from typing import Protocol
 from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Folder, HubLink
 from atoll.engine.running import Runtime, whole
-from atoll.model.errors import AtollError, JobFailed
+from atoll.model.errors import AlgorithmFailed, AtollError, JobFailed
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import Blob, Content, Failure, Message, MessageId, Outcome, RunId, Ticket, Work
 from atoll.node.chair import Chair
@@ -85,7 +85,8 @@ class Runner:
             outcome = await self._outcome(ticket, shift)
             message = outcome.message
         except AtollError as error:
-            failure = Failure(type=type(error).__name__, message=str(error), site=job.seat)
+            raised = error.raised if isinstance(error, AlgorithmFailed) else None
+            failure = Failure(type=type(error).__name__, message=str(error), site=job.seat, raised=raised)
             return JobBroke(run_id=job.run_id, job_id=job.id, failure=failure)
         except Exception as error:  # A node outlives its mistakes: the run is told, and where to look.
             log = self._desk(job.run_id).log

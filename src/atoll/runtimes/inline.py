@@ -42,6 +42,12 @@ class InlineRuntime:
         self._given = Loaded(functions) if functions else None
 
     @property
+    def make(self) -> Callable[[str, dict[str, Any]], Any] | None:
+        """Makes the dataclasses of the given functions' modules, for who reads what they returned."""
+        algorithm = None if self._given is None else self._given.algorithm
+        return None if algorithm is None else algorithm.make
+
+    @property
     def error(self) -> BaseException | None:
         """What one of the given functions raised last, for whoever gave them."""
         return None if self._given is None else self._given.error

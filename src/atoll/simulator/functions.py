@@ -102,6 +102,7 @@ def install(
         masked=masked_with(code, offers, federation),
         modules=(sdk(),),
         libraries=manifest.libraries,
+        inherits=True,
     )
 
 

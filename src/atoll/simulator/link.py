@@ -43,7 +43,9 @@ class _Lane:
 
     def leave(self, seat: Seat) -> None:
         """Let the next one pass."""
-        if seat in self._turns:
+        if self._turns and self._turns[0] == seat:
+            self._turns.popleft()
+        elif seat in self._turns:
             self._turns.remove(seat)
         following = self._waiting.pop(self._turns[0], None) if self._turns else None
         if following is not None and not following.done():
@@ -214,8 +216,8 @@ class LocalLink:
             ticket = await self._hub.claim(self._seat)
             self._turnstile.leave_claim(number, self._seat)
             if ticket is not None:
-                # Of another round, where this one has ended meanwhile.
-                self._turnstile.leave_claim(ticket.job.round_number, self._seat)
+                if ticket.job.round_number != number:  # which has ended meanwhile
+                    self._turnstile.leave_claim(ticket.job.round_number, self._seat)
                 return ticket
         return None
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from atoll.dialects.functions.body import Call, read_call
 from atoll.dialects.functions.container import header_bytes
 from atoll.dialects.functions.door import Door
-from atoll.dialects.functions.failed import told_of
+from atoll.dialects.functions.failed import raised, told_of
 from atoll.engine.gate import Gate
 from atoll.engine.ports import Answer, Desk, Folder, Place
 from atoll.engine.running import Reply, Request, Style
@@ -82,7 +82,8 @@ class Convention:
             raise AlgorithmFailed(_ended(self.target, reply, desk.seat))
         said = reply.head
         if said.get("say") == "failed":
-            raise AlgorithmFailed(told_of(said, _function_of(ticket), desk.seat))
+            told = told_of(said, _function_of(ticket), desk.seat)
+            raise AlgorithmFailed(told, raised=raised(said))
         if said.get("say") != "returned":
             raise ReplyInvalid(
                 'a function\'s process answered with something else than "returned" or "failed". Is its '

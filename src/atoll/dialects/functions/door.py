@@ -142,7 +142,7 @@ def _part(part: Part) -> Frame:
         return _frame({**head, "status": "done"}, part.body)
     if part.status is JobStatus.FAILED:
         assert part.failure is not None  # What failed says why.
-        told = {"type": part.failure.type, "message": part.failure.message}
+        told = {"type": part.failure.raised or part.failure.type, "message": part.failure.message}
         return _frame({**head, "status": "failed", "failure": told})
     return _frame(head)
 

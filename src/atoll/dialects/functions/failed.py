@@ -32,8 +32,7 @@ def told_of(said: Mapping[str, Any], function: str, seat: Seat) -> str:
         function: that was called.
         seat: where.
     """
-    kind = said.get("type")
-    kind = kind if isinstance(kind, str) and _NAME.fullmatch(kind) else "an exception"
+    kind = raised(said) or "an exception"
     frames = list(_frames(said.get("frames")))
     where = f", at {' > '.join(frames)}" if frames else ""
     message = said.get("message")
@@ -43,6 +42,16 @@ def told_of(said: Mapping[str, Any], function: str, seat: Seat) -> str:
             words = f"{words[:MESSAGE_CHARACTERS_MAX]}…"
         return f"{function} failed{where}: {kind}: {words}"
     return f"{function} failed with {kind}{where}. Its message may hold data, and stays at {seat}, in its log"
+
+
+def raised(said: Mapping[str, Any]) -> str | None:
+    """The class name of what a function raised; None where it is no name.
+
+    Args:
+        said: the frame's head.
+    """
+    kind = said.get("type")
+    return kind if isinstance(kind, str) and _NAME.fullmatch(kind) else None
 
 
 def _frames(frames: Any) -> Iterator[str]:
