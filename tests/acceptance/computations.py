@@ -103,9 +103,21 @@ class Heard:
     def begun(self, **_: Any) -> None:
         """Nothing to remember."""
 
-    def job_started(self, *, seat: Seat, role: Role, step: int, iteration: int) -> None:
+    def asked(self, **_: Any) -> None:
+        """Nothing to remember."""
+
+    def answered(self, **_: Any) -> None:
+        """Nothing to remember."""
+
+    def broke(self, **_: Any) -> None:
+        """Nothing to remember."""
+
+    def progressed(self, **_: Any) -> None:
+        """Nothing to remember."""
+
+    def job_started(self, *, seat: Seat, role: Role, step: int, iteration: int, number: int) -> None:
         """Remember who was called."""
-        del role, step
+        del role, step, number
         self.calls.append((seat, iteration))
 
     def job_ended(self, **_: Any) -> None:
