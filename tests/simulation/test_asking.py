@@ -283,8 +283,9 @@ def test_a_site_that_fails_is_told_to_who_asked_and_serves_again(tmp_path: Path)
 
     talked = federation(tmp_path, central=central, fails=fails, dies=dies).run()
 
-    done, failed = ["done", None], ["failed", "AlgorithmFailed"]
-    assert [[done, failed, done], [done, failed, done], 3] == talked.result
+    # What a function raised is told by its own name.
+    done, failed, died = ["done", None], ["failed", "Stop"], ["failed", "AlgorithmFailed"]
+    assert [[done, failed, done], [done, died, done], 3] == talked.result
     # The session that was lost is replaced by another.
     assert 2 == sum(launch.seat == B for launch in talked.runtime.launches)
 
