@@ -165,17 +165,19 @@ class Desk:
     async def _remove(self, chair: Chair) -> None:
         if chair in self.chairs:
             self.chairs.remove(chair)
-            await chair.close()
+            await self._end(chair)
 
     async def close(self) -> None:
         """End the sessions."""
-        chairs, self.chairs = self.chairs, []
-        for number, chair in enumerate(chairs):
-            try:
-                if number == 0:
-                    await chair.settle(Folder.OUTPUT)
-            finally:
-                await chair.close()
+        while self.chairs:
+            await self._end(self.chairs.pop())
+
+    async def _end(self, chair: Chair) -> None:
+        try:
+            # Only a session knows what the links stand for that are left in the output folder.
+            await chair.settle(Folder.OUTPUT)
+        finally:
+            await chair.close()
 
     def make(self, folder: Folder) -> Path:
         """A folder of this seat, made when it is first needed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -526,6 +527,24 @@ def test_a_mistake_of_the_node_is_told_without_a_word_of_the_data_and_written_do
         "the node failed with ZeroDivisionError; the traceback is in local0.log at this site",
     )
     assert "ZeroDivisionError: patient 7" in seating.desk.log.read_text()
+
+
+def test_what_a_call_left_before_it_failed_is_made_of_files_too(tmp_path: Path) -> None:
+    """Its session goes with it, and with that the paths that its links name."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "a").write_text("own a")
+
+    def function(_request: Any, room: Room) -> dict[str, Any]:
+        (room.output / "kept").symlink_to(os.readlink(room.base / "a"))
+        raise ZeroDivisionError
+
+    seating = Seating(tmp_path, function, data=look_at(site))
+
+    seating.work(opening())
+
+    kept = seating.desk.folders[Folder.OUTPUT] / "kept"
+    assert ([LOCAL0], False, "own a") == (seating.runtime.closed, kept.is_symlink(), kept.read_text())
 
 
 def test_a_run_that_ends_ends_its_session_and_may_end_again(tmp_path: Path) -> None:
