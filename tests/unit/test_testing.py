@@ -109,3 +109,12 @@ def test_what_is_no_data_is_refused(data: list[object], words: str) -> None:
 def test_a_function_without_a_decorator_is_refused() -> None:
     with pytest.raises(SpecInvalid, match="a decorator of atoll_algorithm"):
         federation([FRAME]).run(len)
+
+
+def test_the_cause_of_a_failed_site_is_what_was_raised_there() -> None:
+    with pytest.raises(RunFailed) as caught:
+        federation([FRAME]).run(mean, column="size")
+
+    failed_site = caught.value.__cause__
+    assert failed_site is not None
+    assert isinstance(failed_site.__cause__, KeyError)

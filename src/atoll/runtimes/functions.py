@@ -31,6 +31,9 @@ from atoll.runtimes.streams import too_large
 #: How long synchronous calls may keep the event loop waiting between two of them.
 _PAUSE_SECONDS = 0.02
 
+#: What the SDK raises where sites have failed.
+_OF_SITES = frozenset({"SiteFailed", "TooFewSites"})
+
 _Frame = tuple[Head, Content]
 #: A frame as the SDK takes it.
 _Read = tuple[dict[str, Any], Any]
@@ -79,6 +82,9 @@ class Loaded:
         return self._told.pop(seat, "") or self.broken_text[-LOG_TAIL_BYTES:]
 
     def _report(self, seat: str, error: BaseException) -> None:
+        # What a central function says of a site that failed here came from this.
+        if error.__cause__ is None and type(error).__name__ in _OF_SITES:
+            error.__cause__ = self.error
         self.error = error
         text = "".join(traceback.format_exception(error))
         self._told[seat] = text[-LOG_TAIL_BYTES:]

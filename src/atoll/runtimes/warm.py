@@ -75,6 +75,8 @@ class Call:
         self.pid: int | None = None
         #: Its exit status, or minus the signal that ended it; `ParentLost` where nobody knows.
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # Who has stopped waiting for it needs no word of how it ended.
+        self.ended.add_done_callback(_heard)
 
     def kill(self) -> None:
         """End it with everything that it started. `ended` is set when that has happened."""
@@ -146,6 +148,7 @@ class Parent:
         self._count += 1
         number = self._count
         answer = self._cells[number] = self._loop.create_future()
+        answer.add_done_callback(_heard)
         description = _file_of(task)
         try:
             self._send({"do": "cell", "id": number}, [description])
@@ -318,6 +321,11 @@ class Pool:
         finally:
             os.close(errors)
         return None
+
+
+def _heard(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 async def _end(child: Child, line: socket.socket) -> None:

@@ -72,7 +72,9 @@ class Vetted:
         return sum(one.rule.level is level for one in self.findings)
 
     def is_objectionable(self, *, strict: bool) -> bool:
-        """Whether a site has something to object to."""
+        """Whether a site has something to object to: also where nothing could be read."""
+        if not self.files_read:
+            return True
         return bool(self.findings) if strict else self.count(Level.OBJECTION) > 0
 
     def document(self, *, strict: bool) -> dict[str, Any]:

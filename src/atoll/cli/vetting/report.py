@@ -58,6 +58,8 @@ def _headline(vetted: Vetted) -> str:
 
 
 def _verdict(vetted: Vetted, *, strict: bool) -> str:
+    if not vetted.files_read:
+        return "Nothing of it could be read, and so nobody can say what it does: read it yourself."
     if not vetted.findings:
         return "Nothing to object to."
     objections, remarks = vetted.count(Level.OBJECTION), vetted.count(Level.REMARK)
