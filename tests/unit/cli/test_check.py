@@ -647,8 +647,25 @@ def test_what_an_algorithm_says_can_not_move_the_cursor(capsys: pytest.CaptureFi
 
 
 def test_remarks_alone_are_drawn_with_their_verdict() -> None:
+    _write(
+        "mean.py",
+        """
+        from atoll_algorithm import Table, partial
+        @partial
+        def count(data: Table) -> int:
+            return len(data)
+    """,
+    )
+
+    assert "No objections, 1 remark." == _drawn("mean.py").splitlines()[-1]
+    assert (
+        "No objections, 1 remark: with --strict they count."
+        == _drawn("mean.py", strict=True).splitlines()[-1]
+    )
+
+
+def test_what_could_not_be_read_is_not_accepted() -> None:
     _write("r/Dockerfile", 'CMD ["node", "main.js"]\n')
     _write("r/main.js", "")
 
-    assert "No objections, 1 remark." == _drawn("r").splitlines()[-1]
-    assert "No objections, 1 remark: with --strict they count." == _drawn("r", strict=True).splitlines()[-1]
+    assert "Nothing of it could be read" in _drawn("r").splitlines()[-1]
