@@ -372,6 +372,22 @@ def test_a_name_that_leads_out_of_the_workbench_is_refused_and_nothing_is_kept(
     at(tmp_path, work)
 
 
+@pytest.mark.parametrize("left", ["nothing", "a folder", "an empty folder"])
+def test_what_is_no_file_is_not_kept(tmp_path: Path, left: str) -> None:
+    async def work(seating: Seating) -> None:
+        chair = await seating.sit()
+        if left == "a folder":
+            chair.write(Folder.JOB, "output/part", b"x")
+        elif left == "an empty folder":
+            (chair.folder(Folder.JOB) / "output").mkdir()
+        with pytest.raises(FileNotFoundError):
+            chair.keep("df.parquet", "output")
+        assert [] == list(seating.desk.folders[Folder.WORKBENCH].iterdir())
+        assert [] == [path for path in seating.desk.folders[Folder.OUTPUT].rglob("*") if path.is_file()]
+
+    at(tmp_path, work)
+
+
 def test_a_link_is_not_kept(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
 
