@@ -40,23 +40,28 @@ def _run(sites: int, times: int) -> _Ran:
 
 def take(workshop: Workshop) -> Sequence[Figure]:
     figures = []
+    per_site: dict[int, list[float]] = {}
     for sites, (times, target) in _ROUNDS.items():
         loop = floors.rounds_of_calls(sites)
         floor = Floor(what=loop.what, value=1000 * loop.value)
         runs = workshop.repeat(partial(_run, sites, times), times=7, quick=2)
         # The first round finds the functions and starts the sites' sessions.
+        values = [run.milliseconds(1, times) for run in runs]
+        per_site[sites] = [value / sites for value in values]
         figures.append(
             Figure(
                 what=f"round of {sites:,} sites",
                 unit="ms",
-                values=[run.milliseconds(1, times) for run in runs],
+                values=values,
                 target=target,
                 floor=floor,
                 cpu_seconds=[run.cost.cpu_seconds for run in runs],
             )
         )
         figures += _beside(workshop, sites, floor)
-    return figures
+    few, *_, many = per_site.values()
+    ratios = [value / statistics.median(few) for value in many]
+    return [*figures, Figure(what="per site, 1,000 sites to 10 sites", unit="×", values=ratios, target=1.5)]
 
 
 def _beside(workshop: Workshop, sites: int, floor: Floor) -> Sequence[Figure]:
