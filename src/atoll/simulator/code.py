@@ -38,8 +38,6 @@ class Code:
     target: str
     #: Parts of the folder that the algorithm must not see.
     masked: tuple[str, ...] = ()
-    #: The repository's Dockerfile, as text.
-    dockerfile: str = ""
 
     @property
     def package(self) -> str:
@@ -80,9 +78,7 @@ def find_code(path: Path, package: str | None) -> Code:
             raise SpecInvalid(f"{path} is no Python file: expected one, a package, or a folder with either")
         # What it imports lies beside it, as where Python is given the file.
         return (
-            _code(path, path.parent, "")
-            if _beside(path)
-            else Code(path=path, name=path.name, target=path.name)
+            _code(path, path.parent) if _beside(path) else Code(path=path, name=path.name, target=path.name)
         )
     if (path / "__init__.py").is_file() and package in (None, path.name):
         return Code(path=path, name=path.name, target=path.name, masked=_hidden(path))
@@ -90,8 +86,7 @@ def find_code(path: Path, package: str | None) -> Code:
 
 
 def _in_folder(folder: Path, package: str | None) -> Code:
-    dockerfile = dockerfile_of(folder)
-    named = _PKG_NAME.search(dockerfile)
+    named = _PKG_NAME.search(dockerfile_of(folder))
     wanted = package or (named[1] if named else None)
     packages = [path for root in (folder, folder / "src") if root.is_dir() for path in _packages(root)]
     modules = [path for path in sorted(folder.glob("*.py")) if not _NO_MODULE.fullmatch(path.name)]
@@ -103,13 +98,13 @@ def _in_folder(folder: Path, package: str | None) -> Code:
                 f"{folder} has no package {wanted!r} (it has {there}): name the one that holds the functions "
                 "with --package"
             )
-        return _code(fitting[0], folder, dockerfile)
+        return _code(fitting[0], folder)
     if len(packages) == 1:
-        return _code(packages[0], folder, dockerfile)
+        return _code(packages[0], folder)
     parts = {name for module in modules for name in _beside(module)} if len(modules) > 1 else set()
     whole = [module for module in modules if module.stem not in parts]
     if not packages and len(whole) == 1:
-        return _code(whole[0], folder, dockerfile)
+        return _code(whole[0], folder)
     if not packages and not modules:
         raise SpecInvalid(
             f"{folder} holds no algorithm: expected a compspec.json, a Python package or a Python file"
@@ -120,9 +115,9 @@ def _in_folder(folder: Path, package: str | None) -> Code:
     )
 
 
-def _code(path: Path, folder: Path, dockerfile: str) -> Code:
+def _code(path: Path, folder: Path) -> Code:
     if path.is_dir():
-        return Code(path=path, name=path.name, target=path.name, masked=_hidden(path), dockerfile=dockerfile)
+        return Code(path=path, name=path.name, target=path.name, masked=_hidden(path))
     # The module may import those beside it; what is not Python there may be data.
     others = tuple(
         sorted(
@@ -132,7 +127,7 @@ def _code(path: Path, folder: Path, dockerfile: str) -> Code:
             and not ((entry / "__init__.py").is_file() and entry.name not in _NOT_PACKAGES)
         )
     )
-    return Code(path=folder, name=None, target=path.name, masked=others, dockerfile=dockerfile)
+    return Code(path=folder, name=None, target=path.name, masked=others)
 
 
 def _beside(module: Path) -> set[str]:

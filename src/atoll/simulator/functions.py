@@ -14,7 +14,7 @@ from atoll.dialects.functions.body import call_body, plain
 from atoll.dialects.functions.convention import Convention
 from atoll.dialects.functions.manifest import Function, Manifest, read_manifest
 from atoll.model.errors import SpecInvalid
-from atoll.model.work import Algorithm, Message, MessageId, Run, RunId, Seat, Step
+from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.node.desk import Installed
 from atoll.node.offer import Offer
 from atoll.simulator.arguments import Arguments
@@ -84,7 +84,7 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
         inputs_path=path,
         digests={"code": digest},
         serves=True,
-        aggregated=len(seats) == 1 and role.value == "aggregator",
+        aggregated=len(seats) == 1 and role is Role.AGGREGATOR,
         function=function.name,
         inputs=dict(asked.args),
     )

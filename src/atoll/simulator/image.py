@@ -11,17 +11,16 @@ from pathlib import Path
 
 #: Where an algorithm's folder appears.
 _CODE = "/computation"
-_INSTRUCTION = re.compile(r"\s*(CMD|ENTRYPOINT|WORKDIR|COPY|ADD|ENV)\s+(\S.*)", re.IGNORECASE)
+_INSTRUCTION = re.compile(r"\s*(CMD|ENTRYPOINT|WORKDIR|COPY|ADD)\s+(\S.*)", re.IGNORECASE)
 #: Characters of a Dockerfile that are read.
 _CHARACTERS_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """What is started, and what is set, in an image."""
+    """What is started in an image."""
 
     command: tuple[str, ...]
-    environment: dict[str, str]
 
     @property
     def program(self) -> str:
@@ -47,7 +46,6 @@ def dockerfile_of(folder: Path) -> str:
 def read_dockerfile(text: str) -> Image:
     """The command of an image, with its paths as they are where its folder is ``/computation``."""
     words: dict[str, tuple[str, ...]] = {"CMD": (), "ENTRYPOINT": ()}
-    environment: dict[str, str] = {}
     folder, copied = "/", ""
     for line in text.replace("\\\n", " ").splitlines():
         if not (match := _INSTRUCTION.match(line)):
@@ -59,12 +57,10 @@ def read_dockerfile(text: str) -> Image:
             parts = [part for part in _words(rest) if not part.startswith("--")]
             if len(parts) > 1 and parts[0] in (".", "./"):
                 copied = posixpath.normpath(posixpath.join(folder, parts[-1]))
-        elif instruction == "ENV":
-            environment.update(_variables(rest))
         else:
             words[instruction] = _words(rest)
     command = (*words["ENTRYPOINT"], *words["CMD"])
-    return Image(command=tuple(_here(word, copied) for word in command), environment=environment)
+    return Image(command=tuple(_here(word, copied) for word in command))
 
 
 def _here(word: str, copied: str) -> str:
@@ -82,11 +78,3 @@ def _words(rest: str) -> tuple[str, ...]:
         except ValueError:
             return ()
     return tuple(words) if isinstance(words, list) and all(isinstance(word, str) for word in words) else ()
-
-
-def _variables(rest: str) -> dict[str, str]:
-    if "=" not in rest.partition(" ")[0]:
-        name, _, value = rest.partition(" ")
-        return {name: value.strip()}
-    pairs = (word.partition("=") for word in _words(rest))
-    return {name: value for name, _, value in pairs}

@@ -142,7 +142,6 @@ def test_of_several_packages_one_is_named_also_by_the_dockerfile(tmp_path: Path)
     assert ("one", "one", "one") == found(tmp_path)
     # Who names one wins.
     assert ("two", "two", "two") == found(tmp_path, "two")
-    assert find_code(tmp_path, None).dockerfile.startswith("FROM x")
 
 
 @pytest.mark.parametrize(
