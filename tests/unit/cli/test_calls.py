@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 
 import pytest
 from rich.console import Console
@@ -11,7 +10,6 @@ from tests.unit.cli.playing import Clock, Play, seats
 
 from atoll.cli.calls import ROUNDS_KEPT, SEATS_KEPT, Asking, Part
 from atoll.cli.escape import fitted
-from atoll.cli.live import REFRESH_SECONDS
 from atoll.cli.live_picture import draw
 from atoll.cli.plain import PlainView
 from atoll.cli.progress import Doing, Progress, said
@@ -409,21 +407,7 @@ def test_a_main_round_forgets_what_the_one_before_asked() -> None:
     assert {} == progress.askers
 
 
-def test_a_callback_costs_less_than_twenty_microseconds_at_a_thousand_sites() -> None:
-    names = [f"site{number}" for number in range(1_000)]
-    played, progress, _ = play(*names)
-    played.central("site0")
-    best = 1.0
-    for _ in range(5):
-        before = time.perf_counter()
-        played.round(asker="site0")
-        best = min(best, (time.perf_counter() - before) / 2_000)
-
-    assert 5_000 == progress.call_count
-    assert best < 20e-6
-
-
-def test_a_picture_of_a_deep_tree_takes_less_than_a_refresh() -> None:
+def test_a_picture_of_a_deep_tree_is_no_taller_than_the_screen() -> None:
     """Twenty branches at each of five levels: no more is laid out than fits."""
     names = [f"site{number}" for number in range(20)]
     played, progress, clock = play(*names)
@@ -434,13 +418,9 @@ def test_a_picture_of_a_deep_tree_takes_less_than_a_refresh() -> None:
         for number in asked_now[:3]:
             played.start(*names, number=number)
         level = asked_now
-    best = 1.0
-    for _ in range(3):
-        before = time.perf_counter()
-        shown = lines(progress, clock, height=60)
-        best = min(best, time.perf_counter() - before)
 
-    assert best < REFRESH_SECONDS
+    shown = lines(progress, clock, height=60)
+
     assert len(shown) <= 60
     assert " … and more" == shown[-1]
 
