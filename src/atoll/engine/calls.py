@@ -22,7 +22,9 @@ def opening(run: Run, step: int) -> Orders:
     asked = run.steps[step]
     seats = run.sites if asked.seats is None else asked.seats
     orders = tuple(
-        Order(seat=seat, inbox=(asked.opening_for(position),)) for position, seat in enumerate(seats)
+        Order(seat=seat, inbox=(asked.opening_for(position),))
+        for position, seat in enumerate(seats)
+        if seat not in run.dropped
     )
     return Orders(step=step, iteration=1, role=asked.role, work=Work.CALL, orders=orders)
 

@@ -46,6 +46,10 @@ FOLDERS_DEEP_MAX = 64
 #: fill every machine of a federation.
 CHILD_DEPTH_MAX = 8
 
+#: Times that a job is claimed before its run fails, where nodes are lost with it. An algorithm that
+#: takes its node down must not take it down for ever.
+ATTEMPTS_MAX = 5
+
 #: Child rounds that one job may ask for. Ten times the iterations of a step: a function that is
 #: its own loop asks for one or two in each.
 CHILD_ROUNDS_MAX = 100_000
@@ -76,6 +80,10 @@ HTTP_BODY_BYTES_MAX = 1_200_000_000
 
 #: Bytes of the end of a log that an error quotes.
 LOG_TAIL_BYTES = 4_000
+
+#: Cancelled jobs that a node is told of which doesn't ask: it hears of older ones when it next says
+#: what it works at.
+CANCELLATIONS_KEPT_MAX = 1_000
 
 #: Warnings that a run keeps and shows. An algorithm may be refused a million questions, each of
 #: which is another sentence.

@@ -7,6 +7,7 @@ suite in ``tests/contract`` that runs over all of them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
@@ -228,14 +229,14 @@ class Convention(Protocol):
 
 
 class HubLink(Protocol):
-    """The hub as one seat's node sees it. The only way out of a node."""
+    """The hub as one node sees it. The only way out of a node."""
 
     async def listen(self) -> None:
         """Return when there may be a job to claim."""
         ...
 
     async def claim(self) -> Ticket | None:
-        """Take the next job of this seat, or None where there is none."""
+        """Take the next job of this node, or None where there is none."""
         ...
 
     async def report(self, event: JobReported | JobBroke) -> None:
@@ -372,6 +373,14 @@ class Changes:
 class RunStore(Protocol):
     """Runs, their open rounds and jobs, and messages."""
 
+    def writing(self) -> AbstractAsyncContextManager[None]:
+        """What is done within happens together or not at all, and nobody else writes to the same run.
+
+        What is read of a run within is what is there when it ends: others wait, in this process
+        and in others.
+        """
+        ...
+
     async def add(self, run: Run, messages: Sequence[Message]) -> None:
         """Keep a new run and the messages that open it."""
         ...
@@ -408,8 +417,8 @@ class RunStore(Protocol):
         """
         ...
 
-    async def next_job(self, seat: Seat) -> Job | None:
-        """The oldest queued job of a seat. Costs nothing for the jobs of other seats."""
+    async def next_job(self, node: str) -> Job | None:
+        """The oldest queued job that a node is to do. Costs nothing for the jobs of other nodes."""
         ...
 
     async def messages(self, run_id: RunId, ids: Sequence[MessageId]) -> Sequence[Message]:

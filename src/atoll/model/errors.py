@@ -13,9 +13,28 @@
     - BlobMismatch        what arrived is not what was announced
     - InputMissing        a value, a database or a dataframe that a call needs is not there
     - NotRepeatable       a job that was tried again asked for something else
+    - JobRefused          a site's own rules don't allow the job
+    - NodeLost            the node that worked at the job was not heard of again, too often
+  * RunStoppedEarly       a run was ended from outside
+    - Cancelled           somebody ended it
+    - DeadlinePassed      it has had the time that it was given
+    - NotEnoughSites      fewer sites are left than its result needs
   * RunFailed             a run has ended as failed, told to who waited for it
+  * WaitTimeout           a run has not ended within the time that somebody waits for it
   * StaleEvent            the event is about a job that has ended already
   * NotYours              a seat spoke about what is not its own
+  * HubUnreachable        no hub answers at the address, or what answers is none
+  * Refused               the hub doesn't do what it was asked for (exit status 1)
+    - NotLoggedIn         nobody is known by this token, name or password; or not any more
+    - NotAllowed          who asks may not do this
+    - NotThere            there is no such thing, or not for who asks
+    - Taken               it is there already, or something else stands in the way
+    - Malformed           what was sent is not what is expected, or can't be used
+    - TooLarge            what was sent is larger than the hub takes
+    - TooMany             too many requests in too little time; later is better
+    - QuotaReached        the collaboration has used what it may
+    - EventsGone          the events after this cursor are kept no longer: fetch anew
+    - VersionMismatch     node or client and hub are too far apart to understand each other
 
 A message says what happened, to what, what was expected, and what to do. It never holds
 a secret or a value of a site's data.
@@ -90,6 +109,30 @@ class NotRepeatable(JobFailed):
     """A job that was tried again asked for something else than at its first try."""
 
 
+class JobRefused(JobFailed):
+    """A site's own rules don't allow the job. The sentence says which, and what is expected."""
+
+
+class NodeLost(JobFailed):
+    """The node that worked at a job was not heard of again, so often that it isn't tried once more."""
+
+
+class RunStoppedEarly(AtollError):
+    """A run was ended from outside, and not by a job of its own."""
+
+
+class Cancelled(RunStoppedEarly):
+    """Somebody ended the run."""
+
+
+class DeadlinePassed(RunStoppedEarly):
+    """A run has had the time that it was given."""
+
+
+class NotEnoughSites(RunStoppedEarly):
+    """Fewer sites are left than a run's result needs."""
+
+
 class RunFailed(AtollError):
     """A run has failed.
 
@@ -106,9 +149,69 @@ class RunFailed(AtollError):
         self.site = site
 
 
+class WaitTimeout(AtollError):
+    """A run has not ended within the time that somebody waits for it. It goes on."""
+
+
 class StaleEvent(AtollError):
     """The event is about a job that has ended already. Nobody waits for it."""
 
 
 class NotYours(AtollError):
     """A seat spoke about a job that is another seat's, or said what it can't say of its own."""
+
+
+class HubUnreachable(AtollError):
+    """No hub answers at the address, or what answers there is none."""
+
+
+class Refused(AtollError):
+    """The hub doesn't do what it was asked for. Nothing was changed."""
+
+
+class NotLoggedIn(Refused):
+    """Nobody is known by this token, or by this name and password; or not any more."""
+
+
+class NotAllowed(Refused):
+    """Who asks may not do this."""
+
+
+class NotThere(Refused):
+    """There is no such thing, or not for who asks: the two look the same."""
+
+
+class Taken(Refused):
+    """It is there already, or something else stands in the way."""
+
+
+class Malformed(Refused):
+    """What was sent is not what is expected, or can't be used."""
+
+
+class TooLarge(Refused):
+    """What was sent is larger than the hub takes."""
+
+
+class TooMany(Refused):
+    """Too many requests in too little time.
+
+    Attributes:
+        seconds: after how many it is worth trying again.
+    """
+
+    def __init__(self, message: str, *, seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class QuotaReached(Refused):
+    """The collaboration has used what it may."""
+
+
+class EventsGone(Refused):
+    """The events after this cursor are kept no longer. Fetch the state anew, and go on from its cursor."""
+
+
+class VersionMismatch(Refused):
+    """Node or client and hub are too far apart to understand each other."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 
 from atoll.model.work import Failure, JobId, Order, Outcome, RunId
 
@@ -21,6 +22,8 @@ class JobReported:
 
     run_id: RunId
     job_id: JobId
+    #: Which claim of the job it is of; None where a job can be claimed only once.
+    attempt: int | None = field(default=None, compare=False)
     outcome: Outcome
 
 
@@ -30,6 +33,8 @@ class JobBroke:
 
     run_id: RunId
     job_id: JobId
+    #: Which claim of the job it is of; None where a job can be claimed only once.
+    attempt: int | None = field(default=None, compare=False)
     failure: Failure
 
 
@@ -39,6 +44,8 @@ class RoundRequested:
 
     run_id: RunId
     job_id: JobId
+    #: Which claim of the job it is of; None where a job can be claimed only once.
+    attempt: int | None = field(default=None, compare=False)
     #: Which of the job's requests this is, from 0. The same request may come twice.
     number: int
     #: What is asked, without what chance decides: the same at every repetition.
@@ -54,7 +61,46 @@ class RoundGivenUp:
 
     run_id: RunId
     job_id: JobId
+    #: Which claim of the job it is of; None where a job can be claimed only once.
+    attempt: int | None = field(default=None, compare=False)
     round_number: int
 
 
-Event = JobClaimed | JobReported | JobBroke | RoundRequested | RoundGivenUp
+class Decision(Enum):
+    """What somebody has decided about a job that can't go on, or that is waited for too long."""
+
+    RETRY = "retry"  #: it is tried again
+    DROP = "drop"  #: the run goes on without its site
+    FAIL = "fail"  #: the run fails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLost:
+    """Nobody works at the job any more: its node has not been heard of for too long, or says so."""
+
+    run_id: RunId
+    job_id: JobId
+    #: The claim that is lost.
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDecided:
+    """Somebody has decided about a job of a main round."""
+
+    run_id: RunId
+    job_id: JobId
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStopped:
+    """The run ends before its time: it was cancelled, or has had its time."""
+
+    run_id: RunId
+    failure: Failure
+
+
+#: What happens to a job.
+JobEvent = JobClaimed | JobReported | JobBroke | JobLost | JobDecided | RoundRequested | RoundGivenUp
+Event = JobEvent | RunStopped

@@ -54,12 +54,14 @@ class JobStatus(Enum):
     ::
 
         QUEUED --claimed--> ACTIVE --reported--> DONE
-           |                  |\\----reported---> FAILED
+           |  ^               |\\----reported---> FAILED <--decided--+
+           |  +----lost-------+ \\---broke, and somebody is asked-> HELD --decided--> QUEUED
            \\------------------+---run failed---> CANCELLED
     """
 
     QUEUED = "queued"
     ACTIVE = "active"
+    HELD = "held"  #: it broke, and somebody is asked what is to be done
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -67,7 +69,7 @@ class JobStatus(Enum):
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen."""
-        return self not in (JobStatus.QUEUED, JobStatus.ACTIVE)
+        return self not in (JobStatus.QUEUED, JobStatus.ACTIVE, JobStatus.HELD)
 
 
 class Role(Enum):
@@ -75,6 +77,14 @@ class Role(Enum):
 
     SITE = "site"  #: holds data
     AGGREGATOR = "aggregator"  #: combines what the sites sent
+
+
+class Loss(Enum):
+    """What a site that doesn't do its part means to a run."""
+
+    FAIL = "fail"  #: the run fails
+    DROP = "drop"  #: the run goes on without the site, as long as enough are left
+    ASK = "ask"  #: whoever may decides: to try again, to go on without it, or to fail
 
 
 class Work(Enum):
@@ -232,6 +242,15 @@ class Run:
     aggregator: Seat | None
     #: How often a step may call its sites before the run fails.
     iterations_max: int
+    #: The node that serves the aggregator's seat; None where it is one of the seat's own name.
+    aggregator_node: str | None = None
+    #: Sites without which there is no result; 0: all of them.
+    min_sites: int = 0
+    #: What it means that a site's own rules refuse a job, and that a job fails there otherwise.
+    on_refusal: Loss = Loss.FAIL
+    on_failure: Loss = Loss.FAIL
+    #: Sites that the run goes on without.
+    dropped: tuple[Seat, ...] = ()
     status: RunStatus = RunStatus.ACTIVE
     #: Rounds opened so far, of every kind.
     round_count: int = 0
@@ -246,6 +265,8 @@ class Run:
             raise ValueError("a run needs at least one site and one step")
         if len(set(self.sites)) != len(self.sites) or self.aggregator in self.sites:
             raise ValueError(f"the seats of run {self.id} are not distinct")
+        if not 0 <= self.min_sites <= len(self.sites):
+            raise ValueError(f"run {self.id} needs {self.min_sites} sites and has {len(self.sites)}")
         for step in self.steps:
             called = self.sites if step.seats is None else step.seats
             if not called or not set(called) <= set(self.sites) or len(set(called)) != len(called):
@@ -256,6 +277,20 @@ class Run:
                 raise ValueError(f"{len(step.openings)} opening messages for {len(called)} sites")
             if step.aggregated and self.aggregator is None:
                 raise ValueError(f"step {step.algorithm.name} needs an aggregator and the run has none")
+
+    @property
+    def present(self) -> tuple[Seat, ...]:
+        """The sites that still take part, in their order."""
+        return tuple(site for site in self.sites if site not in self.dropped) if self.dropped else self.sites
+
+    @property
+    def sites_needed(self) -> int:
+        """How many sites must be left."""
+        return self.min_sites or len(self.sites)
+
+    def node_of(self, seat: Seat) -> str:
+        """The name of the node that serves a seat."""
+        return self.aggregator_node or seat if seat == self.aggregator else seat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,9 +362,18 @@ class Job:
     session: str | None = None
     #: Child rounds that it has asked for.
     asked: int = 0
+    #: The node that serves its seat; None where that is one of the seat's own name.
+    node: str | None = None
+    #: How often it was claimed. Who reports with an earlier number is a ghost.
+    attempt: int = 0
     status: JobStatus = JobStatus.QUEUED
     outcome: Outcome | None = None
     failure: Failure | None = None
+
+    @property
+    def served_by(self) -> str:
+        """The name of the node that is to do it."""
+        return self.node or self.seat
 
     def moved(self, status: JobStatus, outcome: Outcome | None = None, failure: Failure | None = None) -> Job:
         """This job in another state."""
@@ -344,6 +388,8 @@ class Job:
             ordinal=self.ordinal,
             session=self.session,
             asked=self.asked,
+            node=self.node,
+            attempt=self.attempt + 1 if status is JobStatus.ACTIVE else self.attempt,
             status=status,
             outcome=outcome,
             failure=failure,

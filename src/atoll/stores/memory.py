@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from atoll.engine.limits import CHUNK_BYTES
@@ -135,7 +137,14 @@ class MemoryRunStore:
 
     def __init__(self) -> None:
         self._books: dict[RunId, _Book] = {}
-        self._queues: dict[Seat, deque[Job]] = {}
+        self._queues: dict[str, deque[Job]] = {}
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        # What is refused is refused before anything is written.
+        async with self._lock:
+            yield
 
     async def add(self, run: Run, messages: Sequence[Message]) -> None:
         self._books[run.id] = _Book(run, messages)
@@ -194,8 +203,8 @@ class MemoryRunStore:
             self._cancel(book, book.rooms[changes.cancel_round], cancelled)
         return cancelled
 
-    async def next_job(self, seat: Seat) -> Job | None:
-        queue = self._queues.get(seat)
+    async def next_job(self, node: str) -> Job | None:
+        queue = self._queues.get(node)
         return queue[0] if queue else None
 
     async def messages(self, run_id: RunId, ids: Sequence[MessageId]) -> Sequence[Message]:
@@ -211,13 +220,13 @@ class MemoryRunStore:
             return  # The last job of a round that has just been dropped.
         before = room.jobs.get(job.id)
         if before is not None and before.status is JobStatus.QUEUED:
-            queue = self._queues[job.seat]
+            queue = self._queues[job.served_by]
             if queue[0] is before:
                 queue.popleft()
             else:
                 queue.remove(before)
         if job.status is JobStatus.QUEUED:
-            self._queues.setdefault(job.seat, deque()).append(job)
+            self._queues.setdefault(job.served_by, deque()).append(job)
         room.jobs[job.id] = job
 
     def _cancel(self, book: _Book, room: _Room, cancelled: list[Job]) -> None:

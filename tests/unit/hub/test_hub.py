@@ -290,7 +290,7 @@ def test_whoever_waits_for_a_round_is_woken_and_then_forgotten() -> None:
         waiting = [asyncio.create_task(hub.child_ended(LOCAL0, RUN, parent.job.id, number)) for _ in range(3)]
         given_up = asyncio.create_task(hub.child_ended(LOCAL0, RUN, parent.job.id, number))
         await asyncio.sleep(0)
-        during = len(hub._ends)
+        during = len(hub.bells._rounds)
         given_up.cancel()
         ticket = await hub.claim(Seat("local1"))
         assert ticket is not None
@@ -299,7 +299,7 @@ def test_whoever_waits_for_a_round_is_woken_and_then_forgotten() -> None:
         # Nothing was waited for: the round had ended.
         await hub.child_ended(LOCAL0, RUN, parent.job.id, number)
         await asyncio.gather(given_up, return_exceptions=True)
-        return during, len(hub._ends)
+        return during, len(hub.bells._rounds)
 
     assert (1, 0) == asyncio.run(work())
 
@@ -315,7 +315,7 @@ def test_who_stops_waiting_leaves_nothing_behind() -> None:
         del waiting
         await asyncio.sleep(0)
         gc.collect()  # the traceback of its end knew what it had waited for
-        return len(hub._ends)
+        return len(hub.bells._rounds)
 
     assert 0 == asyncio.run(work())
 

@@ -21,6 +21,7 @@ def opening(run: Run, step: int) -> Orders:
     orders = tuple(
         Order(seat=site, inbox=(run.steps[step].opening_for(position),))
         for position, site in enumerate(run.sites)
+        if site not in run.dropped
     )
     return Orders(step=step, iteration=1, role=Role.SITE, work=Work.CALL, orders=orders)
 
@@ -54,7 +55,7 @@ def _from_aggregator(run: Run, ended: Round, job: Job) -> Following:
         iteration=ended.iteration if final else ended.iteration + 1,
         role=Role.SITE,
         work=Work.DELIVER if final else Work.CALL,
-        orders=tuple(Order(seat=site, inbox=(message,)) for site in run.sites),
+        orders=tuple(Order(seat=site, inbox=(message,)) for site in run.present),
     )
     return Following(orders=orders, settled=((job.seat, message),) if final else ())
 

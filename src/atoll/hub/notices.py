@@ -1,0 +1,131 @@
+"""What a change means to whoever waits: nodes for work, jobs for what they asked, people for an end.
+
+A hub rings its own bells, and tells its replicas to ring theirs. A notice only says where to
+look: who missed one looks a little later, and nothing is lost by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from atoll.engine.limits import CANCELLATIONS_KEPT_MAX
+from atoll.engine.ports import Changes
+from atoll.model.work import Job, JobId, JobStatus, RunId
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Where there is something new."""
+
+    run_id: RunId
+    #: Nodes that have got a job.
+    work: tuple[str, ...] = ()
+    #: Child rounds that have ended.
+    rounds: tuple[int, ...] = ()
+    #: Whether child rounds may have ended without being listed.
+    all_rounds: bool = False
+    #: Whether the run has ended.
+    ended: bool = False
+    #: Nodes, and a claimed job of each that nobody waits for any more.
+    cancelled: tuple[tuple[str, JobId], ...] = ()
+
+
+def notice_of(changes: Changes, cancelled: tuple[Job, ...]) -> Notice:
+    """What stored changes mean to whoever waits."""
+    ended = changes.run.status.ended
+    return Notice(
+        run_id=changes.run.id,
+        work=() if ended else tuple(job.served_by for job in changes.jobs if job.status is JobStatus.QUEUED),
+        rounds=tuple(
+            round_.number for round_ in changes.rounds if round_.parent is not None and round_.ended
+        ),
+        all_rounds=ended or changes.cancel_round is not None or changes.cancel_below is not None,
+        ended=ended,
+        cancelled=tuple((job.served_by, job.id) for job in cancelled),
+    )
+
+
+class Bells:
+    """Who waits in this process, and for what."""
+
+    def __init__(self) -> None:
+        self._work: dict[str, asyncio.Event] = {}
+        #: For as long as somebody waits.
+        self._rounds: WeakValueDictionary[tuple[RunId, int], asyncio.Event] = WeakValueDictionary()
+        self._runs: WeakValueDictionary[RunId, asyncio.Event] = WeakValueDictionary()
+        self._changes: WeakValueDictionary[RunId, asyncio.Event] = WeakValueDictionary()
+        self._cancelled: dict[str, _Told] = {}
+
+    def ring(self, notice: Notice) -> None:
+        """Wake who waits for what this notice says."""
+        for node in notice.work:
+            self.work(node).set()
+        for number in notice.rounds:
+            self._wake_round(notice.run_id, number)
+        if notice.all_rounds:
+            for of, number in list(self._rounds):
+                if of == notice.run_id:
+                    self._wake_round(of, number)
+        for node, job_id in notice.cancelled:
+            self.cancelled(node).tell(job_id)
+        if (changed := self._changes.pop(notice.run_id, None)) is not None:
+            changed.set()
+        if notice.ended and (end := self._runs.pop(notice.run_id, None)) is not None:
+            end.set()
+
+    def work(self, node: str) -> asyncio.Event:
+        """Is set when there may be a job for a node; who waits for it clears it."""
+        return self._work.setdefault(node, asyncio.Event())
+
+    def round(self, run_id: RunId, number: int) -> asyncio.Event:
+        """Is set when a child round may have ended. Take it before you look."""
+        return _kept(self._rounds, (run_id, number))
+
+    def run(self, run_id: RunId) -> asyncio.Event:
+        """Is set when a run has ended. Take it before you look."""
+        return _kept(self._runs, run_id)
+
+    def change(self, run_id: RunId) -> asyncio.Event:
+        """Is set when something has changed in a run. Take it before you look."""
+        return _kept(self._changes, run_id)
+
+    def cancelled(self, node: str) -> _Told:
+        """The claimed jobs of a node that nobody waits for."""
+        return self._cancelled.setdefault(node, _Told())
+
+    def _wake_round(self, run_id: RunId, number: int) -> None:
+        if (end := self._rounds.pop((run_id, number), None)) is not None:
+            end.set()
+
+
+class _Told:
+    """Jobs that a node is told of once; of those that it never asks about, the latest."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[JobId] = deque(maxlen=CANCELLATIONS_KEPT_MAX)
+        self._some = asyncio.Event()
+
+    def tell(self, job_id: JobId) -> None:
+        """Add one."""
+        self._jobs.append(job_id)
+        self._some.set()
+
+    async def next(self) -> JobId:
+        """Wait for one."""
+        while not self._jobs:
+            self._some.clear()
+            await self._some.wait()
+        return self._jobs.popleft()
+
+
+def _kept(events: WeakValueDictionary[K, asyncio.Event], key: K) -> asyncio.Event:
+    event = events.get(key)
+    if event is None:
+        event = events[key] = asyncio.Event()
+    return event

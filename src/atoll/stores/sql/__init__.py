@@ -1,0 +1,1 @@
+"""What a hub keeps in a database: SQLite in a file, or PostgreSQL."""

@@ -1,0 +1,218 @@
+"""One database, SQLite or PostgreSQL, and its transactions.
+
+SQLite is a file of this machine: a statement takes microseconds, and is executed where it stands.
+PostgreSQL is asked over a network, and the event loop goes on meanwhile. What uses a database sees
+no difference.
+
+A transaction that writes holds SQLite's only writer's place; on PostgreSQL it locks the rows that it
+reads with ``with_for_update``, which SQLite has no need of and leaves out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import sqlalchemy
+from sqlalchemy import Engine, Executable, Row, event, make_url
+from sqlalchemy.pool import QueuePool
+
+from atoll.model.errors import Unusable
+
+#: Seconds that a writer waits for another process which writes to the same file.
+_BUSY_SECONDS = 10.0
+#: Connections that a hub holds to PostgreSQL. Its server allows a hundred by default.
+_CONNECTIONS_MAX = 16
+
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement gave."""
+
+    rows: Sequence[Row[Any]]
+    #: Rows that it changed.
+    count: int
+
+    @property
+    def first(self) -> Row[Any] | None:
+        """The first row, if there is one."""
+        return self.rows[0] if self.rows else None
+
+
+class Connection(Protocol):
+    """An open transaction."""
+
+    async def execute(self, statement: Executable, parameters: Parameters = None) -> Answer:
+        """Execute one statement; with a list of parameters, once for each."""
+        ...
+
+
+class _Here:
+    """A connection to a file."""
+
+    def __init__(self, connection: sqlalchemy.Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, statement: Executable, parameters: Parameters = None) -> Answer:
+        result = self._connection.execute(statement, parameters)
+        return Answer(result.all() if result.returns_rows else (), result.rowcount)
+
+
+class _There:
+    """A connection to a server."""
+
+    def __init__(self, connection: Any) -> None:  # an `AsyncConnection`, which needs an extra
+        self._connection = connection
+
+    async def execute(self, statement: Executable, parameters: Parameters = None) -> Answer:
+        result = await self._connection.execute(statement, parameters)
+        return Answer(result.all() if result.returns_rows else (), result.rowcount)
+
+
+class Database:
+    """A hub's database.
+
+    Args:
+        url: ``sqlite:///PATH`` or ``postgresql://…``.
+
+    Raises:
+        Unusable: the address is of another kind.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        self._file: Engine | None = None
+        #: An `AsyncEngine`, which only who has a server imports.
+        self._server: Any = None
+        self._writing = asyncio.Lock()
+        self._current: ContextVar[Connection | None] = ContextVar("connection", default=None)
+        self._is_writing: ContextVar[bool] = ContextVar("is_writing", default=False)
+        kind = parsed.get_backend_name()
+        if kind == "sqlite" and parsed.database:
+            self._file = _open_file(Path(parsed.database))
+        elif kind == "postgresql":
+            # Imported here: it needs greenlet, which comes with the extra `postgres`.
+            from sqlalchemy.ext.asyncio import create_async_engine
+
+            self._server = create_async_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_size=_CONNECTIONS_MAX,
+                max_overflow=0,
+                pool_pre_ping=True,
+                json_serializer=_json,
+                json_deserializer=msgspec.json.decode,
+            )
+        else:
+            raise Unusable(
+                f"the database {parsed.render_as_string(hide_password=True)!r} is of no known kind: expected "
+                "sqlite:///PATH or postgresql://USER@HOST/NAME"
+            )
+
+    @property
+    def is_server(self) -> bool:
+        """Whether several hubs may use it at a time."""
+        return self._server is not None
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        """A transaction that may write. Within another that writes it is a part of that one."""
+        outer = self._current.get()
+        if outer is not None and self._is_writing.get():
+            yield outer
+            return
+        marked = self._is_writing.set(True)
+        try:
+            async with self._transaction(writes=True) as connection:
+                kept = self._current.set(connection)
+                try:
+                    yield connection
+                finally:
+                    self._current.reset(kept)
+        finally:
+            self._is_writing.reset(marked)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """A transaction that only reads. Within another it is a part of that one."""
+        outer = self._current.get()
+        if outer is not None:
+            yield outer
+            return
+        async with self._transaction(writes=False) as connection:
+            kept = self._current.set(connection)
+            try:
+                yield connection
+            finally:
+                self._current.reset(kept)
+
+    @asynccontextmanager
+    async def _transaction(self, *, writes: bool) -> AsyncIterator[Connection]:
+        if self._server is not None:
+            async with self._server.connect() as there, there.begin():
+                yield _There(there)
+            return
+        assert self._file is not None
+        if not writes:
+            with self._file.connect() as here, here.begin():
+                yield _Here(here)
+            return
+        async with self._writing:
+            with self._file.connect().execution_options(atoll_writes=True) as here, here.begin():
+                yield _Here(here)
+
+    async def make(self, tables: sqlalchemy.MetaData) -> None:
+        """Make tables that are not there, as they are now: for tests. A hub's are made by migrations."""
+        if self._server is not None:
+            async with self._server.begin() as there:
+                await there.run_sync(tables.create_all)
+        else:
+            assert self._file is not None
+            with self._file.connect().execution_options(atoll_writes=True) as here, here.begin():
+                tables.create_all(here)
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        if self._server is not None:
+            await self._server.dispose()
+        if self._file is not None:
+            self._file.dispose()
+
+
+def _open_file(path: Path) -> Engine:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        path.touch(mode=0o600)
+    engine = sqlalchemy.create_engine(
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        json_serializer=_json,
+        json_deserializer=msgspec.json.decode,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(raw: Any, _: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+            raw.execute(f"PRAGMA {pragma}").close()
+        # Atoll says itself where a transaction begins.
+        raw.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: sqlalchemy.Connection) -> None:
+        # Who will write says so at once: a reader that becomes a writer may be refused half-way.
+        writes = connection.get_execution_options().get("atoll_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
