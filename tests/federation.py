@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.installed import Installed
 from atoll.dialects.coinstac.convention import Convention, opening_body
 from atoll.engine.ports import Changes, ChildState
 from atoll.engine.running import Doorway, Launch, Reply, Request, Session, Style, whole
@@ -36,7 +37,7 @@ from atoll.model.work import (
     Ticket,
     Work,
 )
-from atoll.node.desk import Desk, Installed, SiteData
+from atoll.node.desk import Desk, SiteData
 from atoll.node.offer import Offer
 from atoll.node.shift import Shift
 from atoll.runtimes.inline import InlineRuntime
@@ -277,11 +278,11 @@ class NoHub:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def put_blob(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
+    async def put_blob(self, run_id: RunId, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
         """Nothing is sent."""
         raise NotImplementedError
 
-    def get_blob(self, blob: Blob) -> AsyncIterator[bytes]:
+    def get_blob(self, run_id: RunId, blob: Blob) -> AsyncIterator[bytes]:
         """Nothing is received."""
         raise NotImplementedError
 

@@ -186,8 +186,8 @@ def test_what_one_seat_puts_another_gets_in_chunks(docking: Docking, size: int) 
     blob = blob_of(content[:size])
 
     async def visit(harbour: Harbour) -> list[bytes]:
-        await harbour.links[LOCAL0].put_blob(blob, in_chunks(content[:size]))
-        return [chunk async for chunk in harbour.links[REMOTE].get_blob(blob)]
+        await harbour.links[LOCAL0].put_blob(RUN, blob, in_chunks(content[:size]))
+        return [chunk async for chunk in harbour.links[REMOTE].get_blob(RUN, blob)]
 
     chunks = at(docking, make_run(1), visit)
 
@@ -199,9 +199,9 @@ def test_content_that_is_not_as_announced_is_refused_and_not_kept(docking: Docki
     async def visit(harbour: Harbour) -> None:
         link = harbour.links[LOCAL0]
         with pytest.raises(BlobMismatch):
-            await link.put_blob(blob_of(b"announced"), in_chunks(b"something"))
+            await link.put_blob(RUN, blob_of(b"announced"), in_chunks(b"something"))
 
         with pytest.raises(BlobMismatch):
-            await joined(link.get_blob(blob_of(b"announced")))
+            await joined(link.get_blob(RUN, blob_of(b"announced")))
 
     at(docking, make_run(1), visit)

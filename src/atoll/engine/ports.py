@@ -289,16 +289,16 @@ class HubLink(Protocol):
         """Wait for a claimed job of this seat that nobody waits for any more. Each is told once."""
         ...
 
-    async def put_blob(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
-        """Store a file's content; return when it is kept.
+    async def put_blob(self, run_id: RunId, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
+        """Store the content of a file of a run; return when it is kept.
 
         Raises:
             BlobMismatch: the content has another digest or size. Nothing is kept then.
         """
         ...
 
-    def get_blob(self, blob: Blob) -> AsyncIterator[bytes]:
-        """A file's content, in chunks of at most `limits.CHUNK_BYTES`. The reader verifies it."""
+    def get_blob(self, run_id: RunId, blob: Blob) -> AsyncIterator[bytes]:
+        """The content of a file of a run, in chunks of at most `limits.CHUNK_BYTES`. The reader verifies it."""
         ...
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from atoll.algorithms.installed import Installed
 from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Folder, HubLink
 from atoll.engine.running import Runtime, whole
@@ -22,7 +23,7 @@ from atoll.model.errors import AlgorithmFailed, AtollError, JobFailed
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import Blob, Content, Failure, Message, MessageId, Outcome, RunId, Ticket, Work
 from atoll.node.chair import Chair
-from atoll.node.desk import Desk, Installed
+from atoll.node.desk import Desk
 from atoll.node.gateway.gate import JobGate
 from atoll.node.gateway.porch import Porch
 from atoll.node.hooks import fetch, push
@@ -151,6 +152,7 @@ class Runner:
         blobs = await self._files(ticket, installed, chair, desk)
         message = await push.message(
             self._link,
+            ticket.job.run_id,
             MessageId(ticket.job.id),
             sender=ticket.job.seat,
             readers=ticket.readers,
@@ -168,7 +170,7 @@ class Runner:
         await chair.settle(Folder.TRANSFER)
         # A site that works for itself has nobody to send files to: they stay where they are.
         alone = ticket.readers == (ticket.job.seat,)
-        return () if alone else await push.files(self._link, desk)
+        return () if alone else await push.files(self._link, ticket.job.run_id, desk)
 
     def _receive(self, ticket: Ticket, installed: Installed, desk: Desk, bodies: list[Content]) -> None:
         chair = Chair(desk=desk, key=None, number=0)

@@ -252,10 +252,10 @@ class LocalLink:
     async def cancelled(self) -> JobId:
         return await self._hub.cancelled(self._seat)
 
-    async def put_blob(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
+    async def put_blob(self, run_id: RunId, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
         await self._hub.put_blob(blob, chunks)
 
-    def get_blob(self, blob: Blob) -> AsyncIterator[bytes]:
+    def get_blob(self, run_id: RunId, blob: Blob) -> AsyncIterator[bytes]:
         return self._hub.get_blob(blob)
 
 

@@ -22,7 +22,7 @@ from atoll.engine.running import whole
 from atoll.hub.hub import Hub
 from atoll.model.errors import BlobMismatch, NotRepeatable, NotYours
 from atoll.model.events import RoundRequested
-from atoll.model.work import Content, JobStatus, Message, RunStatus, Seat, Ticket
+from atoll.model.work import Blob, Content, JobStatus, Message, RunId, RunStatus, Seat, Ticket
 from atoll.node.gateway.gate import JobGate
 from atoll.node.shift import Shift
 from atoll.runtimes.held import MemoryFile
@@ -44,9 +44,9 @@ class Noting(LocalLink):
         self.asked.append((event, messages))
         return await super().ask(event, messages)
 
-    async def put_blob(self, blob: object, chunks: AsyncIterator[bytes]) -> None:
+    async def put_blob(self, run_id: RunId, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
         self.put += 1
-        await super().put_blob(blob, chunks)  # type: ignore[arg-type]  # It is a blob: nobody looks at it here.
+        await super().put_blob(run_id, blob, chunks)
 
 
 class Court:

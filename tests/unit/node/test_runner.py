@@ -38,7 +38,7 @@ from atoll.engine.ports import Folder
 from atoll.engine.running import whole
 from atoll.model.errors import LimitReached
 from atoll.model.events import JobBroke, JobReported
-from atoll.model.work import Blob, Message, MessageId, Role, Seat, Ticket, Work
+from atoll.model.work import Blob, Message, MessageId, Role, RunId, Seat, Ticket, Work
 from atoll.node.desk import SiteData, look_at
 from atoll.node.hooks import push
 from atoll.node.runner import Runner
@@ -55,12 +55,12 @@ class Shelf(NoHub):
     blobs: MemoryBlobStore = field(default_factory=MemoryBlobStore)
     put: list[str] = field(default_factory=list)
 
-    async def put_blob(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
+    async def put_blob(self, run_id: RunId, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
         """Keep a file's content."""
         await self.blobs.put(blob, chunks)
         self.put.append(blob.name)
 
-    def get_blob(self, blob: Blob) -> AsyncIterator[bytes]:
+    def get_blob(self, run_id: RunId, blob: Blob) -> AsyncIterator[bytes]:
         """A file's content."""
         return self.blobs.get(blob)
 
@@ -104,7 +104,7 @@ class Seating:
     def sent(self, message: Message) -> dict[str, bytes]:
         """The files that came with a message, as the hub has them."""
         return {
-            blob.name: self.do(lambda blob=blob: joined(self.shelf.get_blob(blob)))  # type: ignore[misc]  # Bound now, not later.
+            blob.name: self.do(lambda blob=blob: joined(self.shelf.get_blob(RUN, blob)))  # type: ignore[misc]  # Bound now, not later.
             for blob in message.blobs
         }
 
@@ -192,7 +192,7 @@ def test_a_large_body_travels_beside_its_message(tmp_path: Path) -> None:
     assert b"" == exceeds.body
     assert exceeds.body_blob is not None
     blob = exceeds.body_blob
-    assert f'"{text}{text}"'.encode() == seating.do(lambda: joined(seating.shelf.get_blob(blob)))
+    assert f'"{text}{text}"'.encode() == seating.do(lambda: joined(seating.shelf.get_blob(RUN, blob)))
 
 
 def test_a_body_that_came_beside_its_message_is_fetched(tmp_path: Path) -> None:

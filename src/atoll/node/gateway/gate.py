@@ -140,6 +140,7 @@ class JobGate:
         for position, (key, seats) in enumerate(readers.items()):
             of_body[key] = await push.message(
                 self._link,
+                self._ticket.job.run_id,
                 MessageId(f"{prefix}.{position}"),
                 sender=self._ticket.job.seat,
                 readers=tuple(seats),
@@ -150,7 +151,7 @@ class JobGate:
     async def _part(self, job: Job, message: Message | None) -> Part:
         body = None
         if job.status is JobStatus.DONE and message is not None:
-            body = await fetch.body(self._link, message)
+            body = await fetch.body(self._link, self._ticket.job.run_id, message)
         return Part(seat=job.seat, ordinal=job.ordinal, status=job.status, failure=job.failure, body=body)
 
 

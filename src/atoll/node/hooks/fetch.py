@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from atoll.engine.limits import CHUNK_BYTES
 from atoll.engine.ports import Convention, Folder, HubLink
 from atoll.model.errors import BlobMismatch, InputMissing
-from atoll.model.work import Blob, Content, Message, Ticket
+from atoll.model.work import Blob, Content, Message, RunId, Ticket
 from atoll.node import guarded
 from atoll.node.desk import Desk
 
@@ -20,10 +20,10 @@ async def bodies(link: HubLink, ticket: Ticket) -> list[Content]:
     Raises:
         BlobMismatch: what arrived is not what was announced.
     """
-    return [await body(link, message) for message in ticket.inbox]
+    return [await body(link, ticket.job.run_id, message) for message in ticket.inbox]
 
 
-async def body(link: HubLink, message: Message) -> Content:
+async def body(link: HubLink, run_id: RunId, message: Message) -> Content:
     """The body of a message.
 
     Raises:
@@ -31,7 +31,7 @@ async def body(link: HubLink, message: Message) -> Content:
     """
     if message.body_blob is None:
         return message.body
-    return b"".join([chunk async for chunk in _verified(link, message.body_blob)])
+    return b"".join([chunk async for chunk in _verified(link, run_id, message.body_blob)])
 
 
 async def files(link: HubLink, ticket: Ticket, convention: Convention, desk: Desk) -> int:
@@ -46,7 +46,7 @@ async def files(link: HubLink, ticket: Ticket, convention: Convention, desk: Des
         for blob in message.blobs:
             place = convention.place(ticket, message.sender, blob.name)
             with guarded.creating(desk.make(place.folder), place.name) as file:
-                async for chunk in _verified(link, blob):
+                async for chunk in _verified(link, ticket.job.run_id, blob):
                     file.write(chunk)
             count += 1
     return count
@@ -72,11 +72,11 @@ def carry(names: Sequence[str], desk: Desk) -> None:
             ) from error
 
 
-async def _verified(link: HubLink, blob: Blob) -> AsyncIterator[bytes]:
+async def _verified(link: HubLink, run_id: RunId, blob: Blob) -> AsyncIterator[bytes]:
     digest = hashlib.sha256()
     size_bytes = 0
     loop = asyncio.get_running_loop()
-    async for chunk in link.get_blob(blob):
+    async for chunk in link.get_blob(run_id, blob):
         digested = loop.run_in_executor(None, digest.update, chunk)  # while the reader writes it
         size_bytes += len(chunk)
         yield chunk

@@ -21,13 +21,14 @@ from atoll.engine.limits import (
 )
 from atoll.engine.ports import Folder, HubLink
 from atoll.model.errors import LimitReached
-from atoll.model.work import Blob, Content, Message, MessageId, Seat
+from atoll.model.work import Blob, Content, Message, MessageId, RunId, Seat
 from atoll.node import guarded
 from atoll.node.desk import Desk
 
 
 async def message(
     link: HubLink,
+    run_id: RunId,
     message_id: MessageId,
     *,
     sender: Seat,
@@ -40,7 +41,7 @@ async def message(
     if isinstance(body, bytes) and len(body) > BODY_BYTES_INSIDE_MAX:
         digest = f"sha256:{(await asyncio.to_thread(hashlib.sha256, body)).hexdigest()}"
         large = Blob(name="body", digest=digest, size_bytes=len(body))
-        await link.put_blob(large, _slices(body))
+        await link.put_blob(run_id, large, _slices(body))
     return Message(
         id=message_id,
         sender=sender,
@@ -51,7 +52,7 @@ async def message(
     )
 
 
-async def files(link: HubLink, desk: Desk) -> tuple[Blob, ...]:
+async def files(link: HubLink, run_id: RunId, desk: Desk) -> tuple[Blob, ...]:
     """Send every file in the transfer folder, then empty it.
 
     Raises:
@@ -74,7 +75,7 @@ async def files(link: HubLink, desk: Desk) -> tuple[Blob, ...]:
             blob = await asyncio.to_thread(_described, name, file, room_bytes, unwanted)
         finally:
             unwanted.set()
-        await link.put_blob(blob, _chunks(file, blob.size_bytes))
+        await link.put_blob(run_id, blob, _chunks(file, blob.size_bytes))
         room_bytes -= blob.size_bytes
         blobs.append(blob)
     guarded.empty(folder)
