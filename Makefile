@@ -41,7 +41,7 @@ demo: setup ## Run a regression over three islands' penguins, and compare it wit
 	@$(BIN)/python examples/demo.py
 
 test: setup environments ## Run the tests (under ten minutes; no Docker, Node or database needed)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 # What published algorithms run with in tests. Costs nothing where they are as their locks say.
 environments: setup
@@ -70,7 +70,7 @@ format: setup ## Format the code and mend what ruff can mend
 
 coverage: setup ## Measure what the tests reach: model, engine and dialects, every branch
 	@# Tracing takes its time, and `make test` has the clock in its hands.
-	$(BIN)/coverage run -m pytest -q -m 'not acceptance' --timeout=120 $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -q -m 'not acceptance' --timeout=120 --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report
 
 bench: setup ## Measure, and write benchmarks/RESULTS.md
