@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.federation import RUN, Heard, seats
 
+from atoll.algorithms.installed import Installed
 from atoll.dialects.functions.body import call_body, plain, read_call
 from atoll.dialects.functions.container import pack
 from atoll.dialects.functions.convention import Convention
@@ -22,7 +23,6 @@ from atoll.engine.running import Doorway, Launch, Reply, Request, Session
 from atoll.hub.hub import Listener
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, Seat, Step
-from atoll.node.desk import Installed
 from atoll.node.offer import Offer
 from atoll.simulator.record import Recorder
 from atoll.simulator.world import Ended, Plan, Settings, World

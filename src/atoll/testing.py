@@ -24,6 +24,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.installed import Installed
 from atoll.dialects.functions.convention import Convention
 from atoll.engine.running import Runtime, whole
 from atoll.model.errors import RunFailed, SpecInvalid
@@ -31,7 +32,6 @@ from atoll.model.work import (
     Algorithm as Named,
 )
 from atoll.model.work import Failure, Message, MessageId, Role, Run, RunId, RunStatus, Seat, Step, Ticket
-from atoll.node.desk import Installed
 from atoll.node.offer import Offer, Source
 from atoll.runtimes.inline import InlineRuntime
 from atoll.simulator.asking import seats_for

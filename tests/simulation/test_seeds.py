@@ -21,11 +21,12 @@ from tests.federation import (
     write_computation,
 )
 
+from atoll.algorithms.installed import Installed
 from atoll.dialects.coinstac.convention import opening_body
 from atoll.engine.ports import Changes
 from atoll.model.events import Event, JobClaimed
 from atoll.model.work import Job, Message, MessageId, Run, RunStatus, Seat
-from atoll.node.desk import Installed, SiteData, look_at
+from atoll.node.desk import SiteData, look_at
 from atoll.simulator.record import RunFolder, recording
 
 SEEDS = range(20)

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from atoll.algorithms.image import dockerfile_of
+from atoll.algorithms.sources import digest_of
 from atoll.model.errors import SpecInvalid
-from atoll.simulator.image import dockerfile_of
-from atoll.simulator.sources import digest_of
 
 #: Folders of a repository that hold no algorithm.
 _NOT_PACKAGES = frozenset({"test", "tests", "docs", "doc", "utils", "build", "dist", "examples", "scripts"})

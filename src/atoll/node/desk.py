@@ -18,8 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from atoll.algorithms.installed import Installed
 from atoll.engine.limits import CALLS_WAITING_MAX, KEPT_SESSIONS_MAX, CallLimits
-from atoll.engine.ports import Convention, Folder
+from atoll.engine.ports import Folder
 from atoll.engine.running import Launch, Mount, Runtime
 from atoll.model.errors import LimitReached
 from atoll.model.work import Seat, Ticket
@@ -29,25 +30,6 @@ from atoll.node.offer import Offer
 
 #: Where an isolated algorithm sees the files that the links in its base folder lead to.
 _DATA = "/site"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
-    """An algorithm that is at hand at this node."""
-
-    convention: Convention
-    code: Path
-    #: Parts of `code` that the algorithm must not see, relative to it.
-    masked: tuple[str, ...] = ()
-    #: See `Launch`.
-    code_name: str | None = None
-    modules: tuple[Path, ...] = ()
-    libraries: tuple[str, ...] = ()
-    speaks_http: bool = False
-    #: Whether what calls print is for their log, since they answer in a file.
-    prints: bool = False
-    #: Whether its processes start with what the site sets for algorithms. Else the convention sees to it.
-    inherits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.installed import Installed
+from atoll.algorithms.sources import digest_of, entry_scripts, read
 from atoll.dialects.coinstac.convention import Convention, opening_body
 from atoll.dialects.coinstac.inputs import (
     Inputspec,
@@ -27,19 +29,10 @@ from atoll.dialects.coinstac.spec import Compspec, parse_compspec
 from atoll.engine.running import Style, whole
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Content, Message, MessageId, Role, Run, RunId, Seat, Step
-from atoll.node.desk import Installed, SiteData, look_at
+from atoll.node.desk import SiteData, look_at
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.prepared import REMOTE, Prepared, PreparedStep
-from atoll.simulator.sources import (
-    code_folder,
-    digest_of,
-    directory_of,
-    entry_scripts,
-    leading_out,
-    masked,
-    read,
-    site_folder,
-)
+from atoll.simulator.sources import code_folder, directory_of, leading_out, masked, site_folder
 from atoll.simulator.world import Plan
 
 #: Who writes the messages that open a run.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from atoll.algorithms.code import Code, find_code
+from atoll.algorithms.image import starts_itself
 from atoll.model.errors import SpecInvalid
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.code import Code, find_code
-from atoll.simulator.image import starts_itself
 from atoll.simulator.prepared import Prepared
 
 #: Options that one family of dialects has and the other doesn't.

@@ -10,19 +10,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.code import Code
+from atoll.algorithms.installed import Installed
+from atoll.algorithms.sources import kept_runs
 from atoll.dialects.functions.body import call_body, plain
 from atoll.dialects.functions.convention import Convention
 from atoll.dialects.functions.manifest import Function, Manifest, read_manifest
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
-from atoll.node.desk import Installed
 from atoll.node.offer import Offer
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import leading_out, offers_of, seats_for, wanted_databases, with_options
-from atoll.simulator.code import Code
 from atoll.simulator.glance import sdk
 from atoll.simulator.prepared import Prepared, PreparedStep
-from atoll.simulator.sources import kept_runs
 from atoll.simulator.world import Plan
 
 #: Styles of functions that combine what they ask others for.

@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from atoll.algorithms.code import find_code
 from atoll.dialects.functions.manifest import read_manifest
 from atoll.engine.running import Launch, Style
 from atoll.model.errors import AtollError, SpecInvalid
 from atoll.model.work import Seat
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.code import find_code
 from atoll.simulator.record import RunFolder
 
 

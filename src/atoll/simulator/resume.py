@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.installed import Installed
 from atoll.engine.ports import Folder
 from atoll.engine.running import Request, Runtime, Style, whole
 from atoll.model.errors import AtollError, JobFailed, SpecInvalid
 from atoll.model.work import Algorithm, Job, JobId, Role, RunId, Seat, Ticket, Work
 from atoll.node import guarded
 from atoll.node.chair import Chair
-from atoll.node.desk import Desk, Installed
+from atoll.node.desk import Desk
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.choice import check, choose, make_runtime, slots, told_of
 from atoll.simulator.coinstac import prepare

@@ -14,6 +14,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.code import Code, find_code
+from atoll.algorithms.image import Image, dockerfile_of, read_dockerfile, starts_itself
+from atoll.algorithms.installed import Installed
 from atoll.dialects.vantage6.body import (
     Action,
     opening_body_4,
@@ -25,7 +28,6 @@ from atoll.dialects.vantage6.manifest import Manifest, read_manifest
 from atoll.engine.running import whole
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Content, Message, MessageId, Role, Run, RunId, Seat, Step
-from atoll.node.desk import Installed
 from atoll.node.offer import Offer
 from atoll.runtimes import environment
 from atoll.simulator.arguments import Arguments
@@ -37,9 +39,7 @@ from atoll.simulator.asking import (
     wanted_databases,
     with_options,
 )
-from atoll.simulator.code import Code, find_code
 from atoll.simulator.functions import masked_with
-from atoll.simulator.image import Image, dockerfile_of, read_dockerfile, starts_itself
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.tools import check_tools
 from atoll.simulator.world import Plan

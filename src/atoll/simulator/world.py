@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from atoll.algorithms.installed import Installed
 from atoll.dialects.coinstac import choreography as coinstac
 from atoll.engine import calls
 from atoll.engine.limits import CallLimits
@@ -16,7 +17,7 @@ from atoll.engine.running import Runtime
 from atoll.hub.hub import Hub, Listener
 from atoll.model.work import Content, Message, Run, Seat, Ticket
 from atoll.node.agent import Agent
-from atoll.node.desk import Desk, Installed, SiteData
+from atoll.node.desk import Desk, SiteData
 from atoll.node.offer import Offer
 from atoll.node.runner import Observer, Runner
 from atoll.simulator.link import LocalLink, SeededDice, Turnstile

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.federation import LOCAL0, FunctionRuntime, Room, installed, make_desk, make_ticket
 
+from atoll.algorithms.installed import Installed
 from atoll.dialects.coinstac.convention import Convention
 from atoll.engine import limits
 from atoll.engine.limits import CallLimits
@@ -22,7 +23,7 @@ from atoll.model.work import JobId, Seat, Ticket
 from atoll.node import chair as chairs
 from atoll.node import guarded
 from atoll.node.chair import Chair
-from atoll.node.desk import Desk, Installed
+from atoll.node.desk import Desk
 from atoll.node.offer import Offer, Source
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from atoll.algorithms import code as codes
+from atoll.algorithms.code import Code, find_code
 from atoll.model.errors import SpecInvalid
-from atoll.simulator import code as codes
-from atoll.simulator.code import Code, find_code
 
 
 def write(root: Path, *names: str, **texts: str) -> Path:

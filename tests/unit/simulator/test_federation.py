@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
+from atoll.node.databases import TYPES
 from atoll.node.offer import Offer, Source
-from atoll.simulator.federation import TYPES, read_federation
+from atoll.simulator.federation import read_federation
 
 
 def write(root: Path, text: str) -> Path:

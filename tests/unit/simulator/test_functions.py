@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from atoll.algorithms.code import find_code
 from atoll.model.errors import SpecInvalid
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.code import find_code
 from atoll.simulator.functions import prepare
 from atoll.simulator.prepared import Prepared
 

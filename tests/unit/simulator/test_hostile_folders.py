@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from atoll.algorithms.code import find_code
+from atoll.algorithms.image import dockerfile_of, read_dockerfile
 from atoll.model.errors import SpecInvalid
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.code import find_code
 from atoll.simulator.dialects import prepare
 from atoll.simulator.federation import read_federation
-from atoll.simulator.image import dockerfile_of, read_dockerfile
 
 #: Processor seconds. What is read in proportion to its length takes hundredths, what isn't takes minutes.
 SECONDS_MAX = 5.0

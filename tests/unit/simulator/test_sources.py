@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from atoll.algorithms.sources import digest_of, entry_scripts, read
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
 from atoll.node.desk import look_at
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.sources import code_folder, digest_of, entry_scripts, leading_out, masked, read
+from atoll.simulator.sources import code_folder, leading_out, masked
 
 SEATS = ("local0", "local1", "remote")
 

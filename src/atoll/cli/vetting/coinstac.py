@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from atoll.algorithms.sources import read
 from atoll.cli.vetting.described import Described, Read, Taken
 from atoll.cli.vetting.files import shown
 from atoll.cli.vetting.findings import Finding, finding
@@ -16,7 +17,7 @@ from atoll.dialects.coinstac.pipeline import parse_pipelinespec
 from atoll.dialects.coinstac.spec import Compspec, parse_compspec
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Role
-from atoll.simulator.sources import read, site_folder
+from atoll.simulator.sources import site_folder
 
 #: A sentence about a document, as its readers write them.
 _SENTENCE = re.compile(r"(?P<file>.+?):(?P<line>[0-9]+)(:[0-9]+)?: (?P<words>.+)", re.DOTALL)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from atoll.algorithms.code import find_code
+from atoll.algorithms.image import starts_itself
 from atoll.cli.vetting.described import Described, Vetted
 from atoll.cli.vetting.files import Files, read_files, shown
 from atoll.cli.vetting.findings import Finding, Level, finding
 from atoll.cli.vetting.hazards import hazards
 from atoll.dialects.functions.names import Sources, read_sources
-from atoll.simulator.code import find_code
-from atoll.simulator.image import starts_itself
 
 #: What a COINSTAC computation's scripts don't see of their folder.
 _TEST = ("test", "atoll-runs", ".git")

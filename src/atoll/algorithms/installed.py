@@ -1,0 +1,27 @@
+"""An algorithm where it runs: its code, and how it is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from atoll.engine.ports import Convention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """An algorithm that is at hand at this node."""
+
+    convention: Convention
+    code: Path
+    #: Parts of `code` that the algorithm must not see, relative to it.
+    masked: tuple[str, ...] = ()
+    #: See `Launch`.
+    code_name: str | None = None
+    modules: tuple[Path, ...] = ()
+    libraries: tuple[str, ...] = ()
+    speaks_http: bool = False
+    #: Whether what calls print is for their log, since they answer in a file.
+    prints: bool = False
+    #: Whether its processes start with what the site sets for algorithms. Else the convention sees to it.
+    inherits: bool = False
