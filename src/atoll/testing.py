@@ -32,11 +32,11 @@ from atoll.model.work import (
     Algorithm as Named,
 )
 from atoll.model.work import Failure, Message, MessageId, Role, Run, RunId, RunStatus, Seat, Step, Ticket
+from atoll.node.databases import TYPES
 from atoll.node.offer import Offer, Source
 from atoll.runtimes.inline import InlineRuntime
 from atoll.simulator.asking import seats_for
 from atoll.simulator.choice import slots
-from atoll.simulator.federation import TYPES
 from atoll.simulator.world import Ended, Plan, Settings, World
 from atoll_algorithm._body import join, pack, unpack
 

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.sources import read
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
 from atoll.node.databases import Reader
 from atoll.node.documents import kind, load_yaml, only
 from atoll.node.offer import Offer
-from atoll.simulator.sources import read
 
 #: A site's name is a folder's and a file's, and stands in JSON and on command lines.
 _NAME = re.compile(r"[^\W_](?:[\w .-]*[\w-])?\Z")
