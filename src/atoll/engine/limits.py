@@ -12,6 +12,9 @@ from dataclasses import dataclass
 #: then runs for ever; no published computation that we know of comes near this one.
 ITERATIONS_MAX = 10_000
 
+#: Steps of one run. A pipeline that people read has a handful.
+STEPS_MAX = 100
+
 #: Seconds that one call of an algorithm may take. A day: long enough for a registration of
 #: brain images, short enough that a forgotten run ends.
 CALL_SECONDS_MAX = 86_400.0

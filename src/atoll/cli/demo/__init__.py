@@ -1,0 +1,1 @@
+"""``atoll demo``: a whole federation on this machine, and a run of each dialect on it."""

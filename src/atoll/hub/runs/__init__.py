@@ -1,0 +1,1 @@
+"""Runs at the hub: submitted, looked at, decided about, ended."""
