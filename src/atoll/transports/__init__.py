@@ -1,0 +1,1 @@
+"""What lies between the programs: how they speak, and over what."""
