@@ -11,7 +11,7 @@ something ended is another field (`Failure`), never a state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, Protocol
 
@@ -397,6 +397,21 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Whose:
+    """Who is behind a run, as the sites are told whom it asks. A simulation's fields are empty."""
+
+    #: The collaboration's id and name.
+    collaboration: str = ""
+    collaboration_name: str = ""
+    #: The study's name, where it is of one.
+    study_name: str = ""
+    #: Who submitted the run: the person's name, and the organization's id and name.
+    submitter: str = ""
+    organization: str = ""
+    organization_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """All that a seat is told with a job: its own work, and who will read what it sends."""
 
@@ -414,6 +429,7 @@ class Ticket:
     parent: JobId | None = None
     #: See `Round`.
     origin: str = ""
+    whose: Whose = field(default_factory=Whose)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

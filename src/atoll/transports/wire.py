@@ -29,6 +29,7 @@ from atoll.model.work import (
     RunId,
     Seat,
     Ticket,
+    Whose,
     Work,
 )
 from atoll.transports.forms import Codec, Form
@@ -114,6 +115,7 @@ class _Ticket(Form, frozen=True, kw_only=True):
     sites: tuple[Seat, ...] = ()
     parent: JobId | None = None
     origin: str = ""
+    whose: Whose | None = None
 
 
 class _ChildState(Form, frozen=True, kw_only=True):
@@ -123,6 +125,7 @@ class _ChildState(Form, frozen=True, kw_only=True):
 
 
 _encoder = msgspec.json.Encoder()
+_NOBODY = Whose()
 
 _reports, _losses, _asks, _give_ups = Codec(_Report), Codec(_Lost), Codec(_Ask), Codec(_GiveUp)
 _tickets, _child_states = Codec(_Ticket), Codec(_ChildState)
@@ -237,6 +240,7 @@ def encode_ticket(ticket: Ticket) -> bytes:
         sites=ticket.sites,
         parent=ticket.parent,
         origin=ticket.origin,
+        whose=None if ticket.whose == _NOBODY else ticket.whose,
     )
     return _encoder.encode(form)
 
@@ -260,6 +264,7 @@ def decode_ticket(text: bytes) -> Ticket:
         sites=form.sites,
         parent=form.parent,
         origin=form.origin,
+        whose=form.whose or _NOBODY,
     )
 
 
