@@ -397,8 +397,8 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whose:
-    """Who is behind a run, as the sites are told whom it asks. A simulation's fields are empty."""
+class Behalf:
+    """On whose behalf a run asks its sites. A simulation's fields are empty."""
 
     #: The collaboration's id and name.
     collaboration: str = ""
@@ -429,7 +429,7 @@ class Ticket:
     parent: JobId | None = None
     #: See `Round`.
     origin: str = ""
-    whose: Whose = field(default_factory=Whose)
+    behalf: Behalf = field(default_factory=Behalf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from atoll.model.work import (
     RunId,
     Seat,
     Ticket,
-    Whose,
+    Behalf,
     Work,
 )
 from atoll.transports.forms import Codec, Form
@@ -115,7 +115,7 @@ class _Ticket(Form, frozen=True, kw_only=True):
     sites: tuple[Seat, ...] = ()
     parent: JobId | None = None
     origin: str = ""
-    whose: Whose | None = None
+    behalf: Behalf | None = None
 
 
 class _ChildState(Form, frozen=True, kw_only=True):
@@ -125,7 +125,7 @@ class _ChildState(Form, frozen=True, kw_only=True):
 
 
 _encoder = msgspec.json.Encoder()
-_NOBODY = Whose()
+_NOBODY = Behalf()
 
 _reports, _losses, _asks, _give_ups = Codec(_Report), Codec(_Lost), Codec(_Ask), Codec(_GiveUp)
 _tickets, _child_states = Codec(_Ticket), Codec(_ChildState)
@@ -240,7 +240,7 @@ def encode_ticket(ticket: Ticket) -> bytes:
         sites=ticket.sites,
         parent=ticket.parent,
         origin=ticket.origin,
-        whose=None if ticket.whose == _NOBODY else ticket.whose,
+        behalf=None if ticket.behalf == _NOBODY else ticket.behalf,
     )
     return _encoder.encode(form)
 
@@ -264,7 +264,7 @@ def decode_ticket(text: bytes) -> Ticket:
         sites=form.sites,
         parent=form.parent,
         origin=form.origin,
-        whose=form.whose or _NOBODY,
+        behalf=form.behalf or _NOBODY,
     )
 
 
