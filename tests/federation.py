@@ -37,9 +37,10 @@ from atoll.model.work import (
     Ticket,
     Work,
 )
-from atoll.node.desk import Desk, SiteData
+from atoll.node.desk import Desk
 from atoll.node.offer import Offer
 from atoll.node.shift import Shift
+from atoll.node.site_data import SiteData
 from atoll.runtimes.inline import InlineRuntime
 from atoll.simulator.record import Recorder
 from atoll.simulator.world import Ended, Plan, Settings, World, folders_of

@@ -26,7 +26,7 @@ from atoll.dialects.coinstac.convention import opening_body
 from atoll.engine.ports import Changes
 from atoll.model.events import Event, JobClaimed
 from atoll.model.work import Job, Message, MessageId, Run, RunStatus, Seat
-from atoll.node.desk import SiteData, look_at
+from atoll.node.site_data import SiteData, look_at
 from atoll.simulator.record import RunFolder, recording
 
 SEEDS = range(20)

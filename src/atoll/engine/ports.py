@@ -127,6 +127,11 @@ class Desk(Protocol):
         """What the site sets for algorithms."""
         ...
 
+    @property
+    def inputs(self) -> Mapping[str, Any] | None:
+        """What the site gives to the inputs of this step's computation; None where it has mapped nothing."""
+        ...
+
     def write(self, folder: Folder, name: str, content: bytes) -> None:
         """Write a file for the algorithm."""
         ...

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 from atoll.engine.limits import CHUNK_BYTES, REPLY_BYTES_MAX
 from atoll.engine.ports import Database, Folder
@@ -50,6 +50,7 @@ class Home(Protocol):
     offer: Offer
     cache: dict[str, bytes]
     outputs: dict[int, bytes]
+    inputs: Mapping[str, Any] | None
 
     @property
     def data(self) -> Files | None:
@@ -144,6 +145,11 @@ class Chair:
     def environment(self) -> Mapping[str, str]:
         """What the site sets for algorithms."""
         return self.desk.offer.environment
+
+    @property
+    def inputs(self) -> Mapping[str, Any] | None:
+        """What the site gives to the computation's inputs."""
+        return self.desk.inputs
 
     def folder(self, folder: Folder) -> Path:
         """A folder as it lies at the site."""

@@ -17,47 +17,23 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from atoll.algorithms.installed import Installed
 from atoll.engine.limits import CALLS_WAITING_MAX, KEPT_SESSIONS_MAX, CallLimits
 from atoll.engine.ports import Folder
 from atoll.engine.running import Launch, Mount, Runtime
 from atoll.model.errors import LimitReached
-from atoll.model.work import Seat, Ticket
+from atoll.model.work import JobId, Seat, Ticket
 from atoll.node import guarded
 from atoll.node.chair import Chair
+from atoll.node.memory import Kept, Memory
 from atoll.node.offer import Offer
+from atoll.node.provision import Provision
+from atoll.node.site_data import SiteData
 
 #: Where an isolated algorithm sees the files that the links in its base folder lead to.
 _DATA = "/site"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteData:
-    """The files that a site brings to a run."""
-
-    folder: Path
-    #: Relative names of links in the folder, and what they lead to in the end.
-    links: dict[str, Path] = field(default_factory=dict)
-
-    @property
-    def outside(self) -> tuple[Path, ...]:
-        """What links lead to that lies outside of the folder: it needs mounts of its own."""
-        return tuple(target for target in self.links.values() if not target.is_relative_to(self.folder))
-
-
-def look_at(folder: Path) -> SiteData:
-    """Find the links in a site's folder: where an algorithm is isolated, their paths mean nothing."""
-    links: dict[str, Path] = {}
-    real = folder.resolve()
-    for where, folders, files in os.walk(real):
-        for name in (*folders, *files):
-            path = Path(where, name)
-            if path.is_symlink():
-                target = path.resolve()
-                if target.exists():
-                    links[path.relative_to(real).as_posix()] = target
-    return SiteData(folder=real, links=links)
 
 
 @dataclass(kw_only=True)
@@ -71,6 +47,12 @@ class Desk:
     offer: Offer = field(default_factory=Offer)
     cache: dict[str, bytes] = field(default_factory=dict)
     outputs: dict[int, bytes] = field(default_factory=dict)
+    #: What the site gives to the computation's inputs; None where it has mapped nothing to it.
+    inputs: Mapping[str, Any] | None = None
+    #: Where what it remembers is kept; None where it ends with this process.
+    memory: Memory | None = None
+    #: Whether it stood here before this process began.
+    revived: bool = False
     #: The step whose memory and sessions this desk has now.
     step: int = -1
     chairs: list[Chair] = field(default_factory=list)
@@ -78,13 +60,51 @@ class Desk:
     seated: int = 0
     _made: set[Folder] = field(default_factory=set)
     _laid_out: bool = False
+    #: What it remembered before the last job that was begun.
+    _before: Kept | None = None
+
+    async def begin(self, ticket: Ticket) -> None:
+        """Take up a job: turn to its step, and forget what an earlier try of it has left."""
+        job_id = ticket.job.id
+        if self.memory is not None and self.step < 0 and (kept := self.memory.recall(job_id)) is not None:
+            self.step, self.cache, self.outputs = kept.step, dict(kept.cache), dict(kept.outputs)
+        await self.turn_to(ticket.step)
+        if any(chair.taken for chair in self.chairs):
+            return  # Calls that go on side by side keep nothing here.
+        if self._before is not None and self._before.job_id == job_id:
+            self.cache, self.outputs = dict(self._before.cache), dict(self._before.outputs)
+        self._before = self._now(job_id)
+        if ticket.job.attempt > 1 and self.folders[Folder.TRANSFER].is_dir():
+            guarded.empty(self.folders[Folder.TRANSFER])
+
+    def keep_memory(self, job_id: JobId) -> None:
+        """Keep what it remembers after a job, where that is more than it remembered before."""
+        if self.memory is None or self._before is None or self._before.job_id != job_id:
+            return
+        kept = self._now(job_id)
+        if kept != self._before:
+            self.memory.keep(kept)
+
+    def equip(self, provision: Provision) -> None:
+        """Put out what the site brings to a step, before the step's first session here."""
+        self.offer, self.inputs = provision.offer, provision.inputs
+        if provision.data == self.data:
+            return
+        if self._laid_out:
+            base = self.folders[Folder.BASE]
+            for name, _ in list(guarded.links(base)):
+                (base / name).unlink()
+        self.data, self._laid_out = provision.data, False
+
+    def _now(self, job_id: JobId) -> Kept:
+        return Kept(job_id=job_id, step=self.step, cache=dict(self.cache), outputs=dict(self.outputs))
 
     async def turn_to(self, step: int) -> None:
         """Begin a step afresh: no memory, no session, and no temporary file of the one before."""
         if step == self.step:
             return
         await self.close()
-        if Folder.TEMPORARY in self._made:
+        if Folder.TEMPORARY in self._made or (self.revived and self.folders[Folder.TEMPORARY].is_dir()):
             guarded.empty(self.folders[Folder.TEMPORARY])
         self.step = step
         self.cache = {}
@@ -174,6 +194,8 @@ class Desk:
         for folder, path in self.folders.items():
             if folder is not Folder.OUTPUT:
                 guarded.remove(path)
+        if self.memory is not None:
+            self.memory.forget()
 
     def _make(self, targets: Mapping[Folder, str], chair: Chair) -> None:
         for folder in (Folder.TEMPORARY, *targets):

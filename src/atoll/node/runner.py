@@ -2,7 +2,8 @@
 
 ::
 
-    desk -> fetch -> chair -> compose -> call (and what it asks) -> parse -> push -> report
+    policies -> algorithm -> desk -> fetch -> chair -> compose -> call (and what it asks) -> parse
+             -> checks -> push -> report
 
 A refusal, a bad file or a script that fails is an ending that is reported, never a crash.
 """
@@ -11,22 +12,26 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from atoll.algorithms.installed import Installed
 from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Folder, HubLink
-from atoll.engine.running import Runtime, whole
+from atoll.engine.running import Style, whole
 from atoll.model.errors import AlgorithmFailed, AtollError, JobFailed
 from atoll.model.events import JobBroke, JobReported
-from atoll.model.work import Blob, Content, Failure, Message, MessageId, Outcome, RunId, Ticket, Work
+from atoll.model.work import Blob, Content, Failure, Message, MessageId, Outcome, RunId, Seat, Ticket, Work
+from atoll.node.at_hand import Library
 from atoll.node.chair import Chair
 from atoll.node.desk import Desk
 from atoll.node.gateway.gate import JobGate
 from atoll.node.gateway.porch import Porch
 from atoll.node.hooks import fetch, push
+from atoll.node.provision import Provision
+from atoll.node.rules import Check, Facts, Outgoing, Policy
 from atoll.node.shift import Shift
 
 
@@ -54,32 +59,61 @@ class Observer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """A site's own rules, in the order in which they are asked."""
+
+    policies: Sequence[Policy] = ()
+    checks: Sequence[Check] = ()
+    #: What is known of a ticket's run.
+    facts_for: Callable[[Ticket], Facts] = lambda _: Facts()
+
+
 class Runner:
-    """Runs the jobs of one seat."""
+    """Runs the jobs of one node.
+
+    Args:
+        link: the hub.
+        library: has the algorithms.
+        desk_for: makes the desk of a ticket's seat for its run.
+        observer: hears what happens.
+        limits: what one call may take.
+        rules: what the site allows.
+        provide: what the site brings to a ticket's step. Default: what the desk was made with.
+        seed_for: seeds calls.
+    """
 
     def __init__(
         self,
         link: HubLink,
-        runtime: Runtime,
-        installed: Mapping[str, Installed],
-        desk_for: Callable[[RunId], Desk],
+        library: Library,
+        desk_for: Callable[[Ticket], Desk],
         observer: Observer,
         *,
         limits: CallLimits,
+        rules: Rules | None = None,
+        provide: Callable[[Ticket], Provision] | None = None,
         seed_for: Callable[[Ticket], int | None] = lambda _: None,
     ) -> None:
         self._link = link
-        self._runtime = runtime
-        self._installed = installed
+        self._library = library
         self._desk_for = desk_for
-        self._desks: dict[RunId, Desk] = {}
+        self._desks: dict[tuple[RunId, Seat], Desk] = {}
         self._observer = observer
         self._limits = limits
+        self._rules = rules or Rules()
+        self._provide = provide
         self._seed_for = seed_for
+
+    @property
+    def runs(self) -> set[RunId]:
+        """The runs that have a desk here."""
+        return {run_id for run_id, _ in self._desks}
 
     async def work(self, ticket: Ticket, shift: Shift) -> JobReported | JobBroke:
         """Run one job and say how it ended."""
         job = ticket.job
+        attempt = job.attempt or None
         started = time.perf_counter()
         message = None
         try:
@@ -88,35 +122,49 @@ class Runner:
         except AtollError as error:
             raised = error.raised if isinstance(error, AlgorithmFailed) else None
             failure = Failure(type=type(error).__name__, message=str(error), site=job.seat, raised=raised)
-            return JobBroke(run_id=job.run_id, job_id=job.id, failure=failure)
+            return JobBroke(run_id=job.run_id, job_id=job.id, attempt=attempt, failure=failure)
         except Exception as error:  # A node outlives its mistakes: the run is told, and where to look.
-            log = self._desk(job.run_id).log
+            log = self._desk(ticket).log
             _write_down(log)
             text = f"the node failed with {type(error).__name__}; the traceback is in {log.name} at this site"
             failure = Failure(type=JobFailed.__name__, message=text, site=job.seat)
-            return JobBroke(run_id=job.run_id, job_id=job.id, failure=failure)
+            return JobBroke(run_id=job.run_id, job_id=job.id, attempt=attempt, failure=failure)
         finally:
             if ticket.work is Work.CALL:
                 self._observer.finished(ticket, time.perf_counter() - started, message)
-        return JobReported(run_id=job.run_id, job_id=job.id, outcome=outcome)
+        return JobReported(run_id=job.run_id, job_id=job.id, attempt=attempt, outcome=outcome)
 
     async def end(self, run_id: RunId) -> None:
-        """End what a run started at this seat, and remove what it received."""
-        desk = self._desks.pop(run_id, None)
-        if desk is not None:
+        """End what a run started here, and remove what it received."""
+        for key in [key for key in self._desks if key[0] == run_id]:
+            desk = self._desks.pop(key)
             await desk.close()
             desk.remove()
 
+    async def close(self) -> None:
+        """End every session. What the desks keep stays for the next start."""
+        for desk in self._desks.values():
+            await desk.close()
+        self._desks.clear()
+
     async def _outcome(self, ticket: Ticket, shift: Shift) -> Outcome:
-        installed = self._installed[ticket.algorithm.digest]
-        desk = self._desk(ticket.job.run_id)
+        facts = self._rules.facts_for(ticket)
+        for policy in self._rules.policies:
+            policy(ticket, facts)
+        hand = await self._library.at_hand(ticket)
+        installed, desk = hand.installed, self._desk(ticket)
         bodies = await fetch.bodies(self._link, ticket)
-        await desk.turn_to(ticket.step)
+        turned = ticket.step != desk.step
+        await desk.begin(ticket)
+        if turned and self._provide is not None:
+            desk.equip(self._provide(ticket))
         await fetch.files(self._link, ticket, installed.convention, desk)
         if ticket.work is Work.DELIVER:
             self._receive(ticket, installed, desk, bodies)
+            desk.keep_memory(ticket.job.id)
             return Outcome(message=None)
-        chair = await desk.sit_down(ticket, installed, self._runtime, self._limits)
+        _check_alive(ticket, installed, desk)
+        chair = await desk.sit_down(ticket, installed, hand.runtime, self._limits)
         try:
             chair.begin(self._seed_for(ticket))
             return await self._call(ticket, shift, installed, chair, desk, bodies)
@@ -149,7 +197,8 @@ class Runner:
         answer = convention.parse(ticket, reply, chair)
         for warning in answer.warnings:
             self._observer.warned(ticket, warning)
-        blobs = await self._files(ticket, installed, chair, desk)
+        desk.keep_memory(ticket.job.id)
+        blobs = await self._files(ticket, installed, chair, desk, answer.body)
         message = await push.message(
             self._link,
             ticket.job.run_id,
@@ -162,24 +211,38 @@ class Runner:
         return Outcome(message=message, final=answer.final)
 
     async def _files(
-        self, ticket: Ticket, installed: Installed, chair: Chair, desk: Desk
+        self, ticket: Ticket, installed: Installed, chair: Chair, desk: Desk, body: Content
     ) -> tuple[Blob, ...]:
-        """Send what the call left in the transfer folder, if it has one."""
-        if Folder.TRANSFER not in installed.convention.targets(ticket.job.seat):
-            return ()
-        await chair.settle(Folder.TRANSFER)
+        """Look at what is to leave; send the files of the transfer folder, if there is one."""
+        sends = Folder.TRANSFER in installed.convention.targets(ticket.job.seat)
+        if sends:
+            await chair.settle(Folder.TRANSFER)
         # A site that works for itself has nobody to send files to: they stay where they are.
-        alone = ticket.readers == (ticket.job.seat,)
-        return () if alone else await push.files(self._link, ticket.job.run_id, desk)
+        sends = sends and ticket.readers != (ticket.job.seat,)
+        outgoing = Outgoing(body=body, files=desk.folders[Folder.TRANSFER] if sends else None)
+        for check in self._rules.checks:
+            check(ticket, outgoing)
+        return await push.files(self._link, ticket.job.run_id, desk) if sends else ()
 
     def _receive(self, ticket: Ticket, installed: Installed, desk: Desk, bodies: list[Content]) -> None:
         chair = Chair(desk=desk, key=None, number=0)
         installed.convention.receive(ticket, bodies, chair)
 
-    def _desk(self, run_id: RunId) -> Desk:
-        if run_id not in self._desks:
-            self._desks[run_id] = self._desk_for(run_id)
-        return self._desks[run_id]
+    def _desk(self, ticket: Ticket) -> Desk:
+        key = (ticket.job.run_id, ticket.job.seat)
+        if key not in self._desks:
+            self._desks[key] = self._desk_for(ticket)
+        return self._desks[key]
+
+
+def _check_alive(ticket: Ticket, installed: Installed, desk: Desk) -> None:
+    """Refuse to go on with a computation whose process has ended with an earlier life of this node."""
+    style, _ = installed.convention.launch(ticket)
+    if style is Style.SERVE and ticket.iteration > 1 and desk.revived and not desk.chairs:
+        raise AlgorithmFailed(
+            "the computation keeps what it knows in its own process (protocol 2), which ended with its node "
+            f"before iteration {ticket.iteration}. Submit the run anew"
+        )
 
 
 def _append(log: Path, printed: bytes) -> None:

@@ -29,7 +29,7 @@ from atoll.dialects.coinstac.spec import Compspec, parse_compspec
 from atoll.engine.running import Style, whole
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Content, Message, MessageId, Role, Run, RunId, Seat, Step
-from atoll.node.desk import SiteData, look_at
+from atoll.node.site_data import SiteData, look_at
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.prepared import REMOTE, Prepared, PreparedStep
 from atoll.simulator.sources import code_folder, directory_of, leading_out, masked, site_folder

@@ -11,7 +11,7 @@ from atoll.dialects.coinstac import entry
 from atoll.dialects.coinstac.convention import RUN_FOLDER
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
-from atoll.node.desk import SiteData
+from atoll.node.site_data import SiteData
 from atoll.simulator.arguments import Arguments
 
 _FIRST_SITE = "local0"

@@ -17,9 +17,11 @@ from atoll.engine.running import Runtime
 from atoll.hub.hub import Hub, Listener
 from atoll.model.work import Content, Message, Run, Seat, Ticket
 from atoll.node.agent import Agent
-from atoll.node.desk import Desk, SiteData
+from atoll.node.at_hand import Shelf
+from atoll.node.desk import Desk
 from atoll.node.offer import Offer
 from atoll.node.runner import Observer, Runner
+from atoll.node.site_data import SiteData
 from atoll.simulator.link import LocalLink, SeededDice, Turnstile
 from atoll.stores.folder import FolderBlobStore
 from atoll.stores.memory import MemoryRunStore
@@ -124,8 +126,7 @@ class World:
         link = LocalLink(self._hub, seat, turnstile)
         runner = Runner(
             link,
-            self._settings.runtime,
-            self._plan.installed,
+            Shelf(self._plan.installed, self._settings.runtime),
             lambda _: self._desk(seat),
             observer,
             limits=self._settings.limits,

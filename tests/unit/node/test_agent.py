@@ -16,6 +16,7 @@ from atoll.model.errors import StaleEvent
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import JobId, Message, MessageId, Outcome, Seat, Ticket
 from atoll.node.agent import Agent
+from atoll.node.at_hand import Shelf
 from atoll.node.runner import Runner
 from atoll.node.shift import Shift
 
@@ -83,8 +84,10 @@ def agent_with(root: Path, counter: Counter) -> Agent:
     """An agent whose algorithm answers at once."""
     runner = Runner(
         counter,
-        FunctionRuntime(lambda _request, _room: {"output": 1}),
-        {f"sha256:{step}": installed(root) for step in range(3)},
+        Shelf(
+            {f"sha256:{step}": installed(root) for step in range(3)},
+            FunctionRuntime(lambda _request, _room: {"output": 1}),
+        ),
         lambda _: make_desk(root),
         Heard(),
         limits=CallLimits(),

@@ -15,7 +15,8 @@ from atoll.engine.ports import Folder
 from atoll.engine.running import Mount
 from atoll.model.work import Role
 from atoll.node import guarded
-from atoll.node.desk import Desk, SiteData, look_at
+from atoll.node.desk import Desk
+from atoll.node.site_data import SiteData, look_at
 
 #: What a computation has at its seat.
 FOLDERS = (Folder.BASE, Folder.OUTPUT, Folder.TRANSFER, Folder.TEMPORARY)

@@ -39,9 +39,10 @@ from atoll.engine.running import whole
 from atoll.model.errors import LimitReached
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import Blob, Message, MessageId, Role, RunId, Seat, Ticket, Work
-from atoll.node.desk import SiteData, look_at
+from atoll.node.at_hand import Shelf as Algorithms
 from atoll.node.hooks import push
 from atoll.node.runner import Runner
+from atoll.node.site_data import SiteData, look_at
 from atoll.stores.memory import MemoryBlobStore
 
 INPUTS = b'{"inputs":[["a",{"value":1}]]}'
@@ -78,8 +79,7 @@ class Seating:
         code = installed(root / "code")
         self.runner = Runner(
             self.shelf,
-            self.runtime,
-            {"sha256:0": code, "sha256:1": code},
+            Algorithms({"sha256:0": code, "sha256:1": code}, self.runtime),
             lambda _: self.desk,
             self.heard,
             limits=CallLimits(),
@@ -216,8 +216,7 @@ def test_a_call_is_seeded_as_its_ticket_says(tmp_path: Path) -> None:
     code = installed(tmp_path / "code")
     runner = Runner(
         seating.shelf,
-        seating.runtime,
-        {"sha256:0": code},
+        Algorithms({"sha256:0": code}, seating.runtime),
         lambda _: seating.desk,
         seating.heard,
         limits=CallLimits(),

@@ -10,7 +10,7 @@ import pytest
 from atoll.algorithms.sources import digest_of, entry_scripts, read
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
-from atoll.node.desk import look_at
+from atoll.node.site_data import look_at
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.sources import code_folder, leading_out, masked
 

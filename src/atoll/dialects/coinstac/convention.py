@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,7 +125,8 @@ class Convention:
             return _object([(s, b) for s, b in zip(senders, bodies, strict=True) if b not in _FALSY])
         if not _opens(ticket):
             return bodies
-        return _object([(name, _value(entry, desk)) for name, entry in json.loads(bodies[0])["inputs"]])
+        entries = json.loads(bodies[0])["inputs"]
+        return _object([(name, _value(ticket, name, entry, desk)) for name, entry in entries])
 
     def _answer(self, reply: Reply) -> tuple[dict[str, Any], str | None]:
         if self.style is Style.CALL:
@@ -146,7 +148,8 @@ def opening_body(inputs: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
 
     Args:
         inputs: names and entries in their order; an entry is ``{"value": ...}`` or
-            ``{"fromCache": {"step": ..., "variable": ...}, "files": bool}``.
+            ``{"fromCache": {"step": ..., "variable": ...}, "files": bool}``, or ``{"site": true}``
+            for what each site's data map gives; with a ``value``, that where the map gives none.
     """
     # Read once as JavaScript would, so that 1.0 in an inputspec opens the step as 1.
     return values.write(values.read(json.dumps({"inputs": inputs}), what="the input"))
@@ -170,10 +173,27 @@ def _opens(ticket: Ticket) -> bool:
     return ticket.iteration == 1 and ticket.role is Role.SITE
 
 
-def _value(entry: Mapping[str, Any], desk: Desk) -> bytes:
+def _value(ticket: Ticket, name: str, entry: Mapping[str, Any], desk: Desk) -> bytes:
     if "fromCache" in entry:
         return _from_cache(entry["fromCache"], desk)
+    if entry.get("site"):
+        return _mapped(ticket, name, entry, desk)
     return values.write(entry["value"])
+
+
+def _mapped(ticket: Ticket, name: str, entry: Mapping[str, Any], desk: Desk) -> bytes:
+    """What the site's own data map gives to an input."""
+    given = {} if desk.inputs is None else desk.inputs
+    if name in given:
+        # Read once as JavaScript would, as the submitter's values were.
+        return values.write(values.read(json.dumps(given[name]), what=f"the data map's {name!r}"))
+    if "value" in entry:
+        return values.write(entry["value"])
+    raise InputMissing(
+        f"{ticket.algorithm.name!r} takes {name!r} from each site, and {desk.seat} has not mapped it. "
+        f"At that node: atoll node map {shlex.quote(ticket.algorithm.name)} --input {shlex.quote(f'{name}=VALUE')}, "
+        "with the value as JSON"
+    )
 
 
 def _from_cache(reference: Mapping[str, Any], desk: Desk) -> bytes:

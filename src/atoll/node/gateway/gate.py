@@ -66,6 +66,7 @@ class JobGate:
             event = RoundRequested(
                 run_id=job.run_id,
                 job_id=job.id,
+                attempt=job.attempt or None,
                 number=self._asked,
                 digest=_digest(name, session, [(seat, of_body[id(body)]) for seat, body in calls]),
                 name=name,
@@ -103,7 +104,10 @@ class JobGate:
     async def give_up(self, number: int) -> None:
         """End what is still open in a child round."""
         job = self._ticket.job
-        await self._link.give_up(RoundGivenUp(run_id=job.run_id, job_id=job.id, round_number=number))
+        event = RoundGivenUp(
+            run_id=job.run_id, job_id=job.id, attempt=job.attempt or None, round_number=number
+        )
+        await self._link.give_up(event)
         await self._shift.go_on()
 
     async def release(self, number: int) -> None:

@@ -1,0 +1,22 @@
+"""What a site brings to one step of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from atoll.node.offer import Offer
+from atoll.node.site_data import SiteData
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """What an algorithm gets at a site, beside what is sent to it."""
+
+    #: Databases and variables.
+    offer: Offer = field(default_factory=Offer)
+    #: The files that the site brings.
+    data: SiteData | None = None
+    #: What the site gives to a computation's inputs; None where it has mapped nothing to it.
+    inputs: Mapping[str, Any] | None = None
