@@ -96,6 +96,22 @@ WARNINGS_MAX = 1_000
 #: the run's record says so.
 JOURNAL_BYTES_MAX = 1024**3
 
+#: Files of a bundle. Ten times what a large algorithm has; each is a file at every node that runs it.
+BUNDLE_FILES_MAX = 10_000
+
+#: Bytes of a bundle. Code and small models; what brings its libraries along is an image.
+BUNDLE_BYTES_MAX = 64 * 1024**2
+
+#: Bytes of a bundle's own description, with the specification in it. It is read by the hub, and
+#: shown to people.
+BUNDLE_MANIFEST_BYTES_MAX = 1024**2
+
+#: Items of a page of a list where a request says nothing. What a screen shows.
+PAGE_ITEMS_DEFAULT = 50
+
+#: Items of a page of a list. The answer stays small, and the hub is busy with it for milliseconds.
+PAGE_ITEMS_MAX = 200
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:

@@ -138,6 +138,17 @@ def parse(text: str) -> Scope:
     return Scope(resource=right.resource, operation=right.operation, reach=reach)
 
 
+def known_scopes(texts: Iterable[str]) -> list[Scope]:
+    """The scopes that these texts name, without those that another version of Atoll knew."""
+    found = []
+    for text in texts:
+        try:
+            found.append(parse(text))
+        except Malformed:
+            continue
+    return found
+
+
 #: What somebody may: the widest reach by ``resource:operation``.
 Grants = Mapping[str, Reach]
 

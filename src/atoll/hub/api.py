@@ -1,0 +1,88 @@
+"""The hub over HTTP: all its rooms under ``/v1``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, FastAPI, Request, Response
+
+from atoll import __version__
+from atoll.hub import problems, versions
+from atoll.hub.answers import answer
+from atoll.hub.described import described, description
+from atoll.hub.envelope import Envelope
+from atoll.hub.parts import Parts, Rooms
+
+PREFIX = "/v1"
+
+router = APIRouter(tags=["hub"])
+
+#: Every room's endpoints.
+ROUTERS: tuple[APIRouter, ...] = (router,)
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the hub works."""
+
+    #: ``ok``, whenever there is an answer.
+    status: str
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """Which Atoll this is."""
+
+    #: As ``MAJOR.MINOR.PATCH``.
+    version: str
+
+
+@router.get("/health", **described("open", answer=Health))
+async def health(request: Request) -> Response:
+    """Whether the hub works: its database answers."""
+    rooms: Rooms = request.app.state.rooms
+    async with rooms.parts.database.reading():
+        pass
+    return answer(Health(status="ok"))
+
+
+@router.get("/version", **described("open", answer=Version))
+async def version() -> Response:
+    """Which version of Atoll the hub is."""
+    return answer(Version(version=__version__))
+
+
+@router.get("/openapi.json", **described("open", answer=dict[str, Any]))
+async def openapi(request: Request) -> Response:
+    """This description."""
+    return answer(request.app.openapi())
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The hub's endpoints."""
+    app = FastAPI(title="Atoll hub", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.rooms = Rooms(parts)
+    problems.install(app)
+    for one in ROUTERS:
+        app.include_router(one, prefix=PREFIX)
+    app.add_middleware(
+        Envelope,
+        body_bytes_max=parts.settings.body_bytes_max,
+        unbounded=_streams,
+        check_version=versions.check,
+    )
+    made: dict[str, Any] = {}
+
+    def described_app() -> dict[str, Any]:
+        if not made:
+            made.update(description(app))
+        return made
+
+    app.openapi = described_app  # type: ignore[method-assign]  # FastAPI's own way of replacing it
+    return app
+
+
+def _streams(method: str, path: str) -> bool:
+    """Whether a request brings a file, which is taken in piece by piece and has a bound of its own."""
+    return (method == "PATCH" and "/uploads/" in path) or (
+        method == "PUT" and path.startswith("/v1/algorithms/")
+    )
