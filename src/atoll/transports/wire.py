@@ -15,6 +15,7 @@ from atoll.model.errors import Malformed
 from atoll.model.events import JobBroke, JobLost, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Algorithm,
+    Behalf,
     Blob,
     Failure,
     Job,
@@ -29,7 +30,6 @@ from atoll.model.work import (
     RunId,
     Seat,
     Ticket,
-    Behalf,
     Work,
 )
 from atoll.transports.forms import Codec, Form
