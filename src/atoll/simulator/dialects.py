@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from atoll.algorithms.code import Code, find_code
+from atoll.algorithms.describing import imports_vantage6
 from atoll.algorithms.image import starts_itself
 from atoll.model.errors import SpecInvalid
 from atoll.simulator.arguments import Arguments
@@ -13,10 +12,6 @@ from atoll.simulator.prepared import Prepared
 #: Options that one family of dialects has and the other doesn't.
 _OF_COINSTAC = ("inputspec", "compspec", "directory", "pipeline", "entry")
 _OF_FUNCTIONS = ("federation", "function", "args", "databases", "at", "package", "extract", "preprocess")
-
-
-#: A line that imports vantage6's tools.
-_VANTAGE6 = re.compile(r"^[ \t]*(?:from|import)\s+vantage6\b", re.MULTILINE)
 
 
 def prepare(asked: Arguments) -> Prepared:
@@ -45,7 +40,7 @@ def _is_vantage6(asked: Arguments) -> bool:
     if starts_itself(asked.path):
         return True
     code: Code = find_code(asked.path, asked.package)
-    return any(_VANTAGE6.search(text) for text in code.sources().values())
+    return imports_vantage6(code.sources())
 
 
 def is_coinstac(asked: Arguments) -> bool:

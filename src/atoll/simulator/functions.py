@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from atoll.algorithms.code import Code
+from atoll.algorithms.describing import CENTRAL
 from atoll.algorithms.installed import Installed
+from atoll.algorithms.installing import sdk
 from atoll.algorithms.sources import kept_runs
 from atoll.dialects.functions.body import call_body, plain
 from atoll.dialects.functions.convention import Convention
@@ -21,12 +23,8 @@ from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Se
 from atoll.node.offer import Offer
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import leading_out, offers_of, seats_for, wanted_databases, with_options
-from atoll.simulator.glance import sdk
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.world import Plan
-
-#: Styles of functions that combine what they ask others for.
-_CENTRAL = frozenset({"central", "remote", "all_reduce"})
 
 
 def prepare(asked: Arguments, code: Code) -> Prepared:
@@ -43,7 +41,7 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
         )
     offers, path = offers_of(asked)
     wanted = wanted_databases(asked, offers)
-    seats, role = seats_for(asked.at, central=function.style in _CENTRAL, sites=tuple(offers))
+    seats, role = seats_for(asked.at, central=function.style in CENTRAL, sites=tuple(offers))
     check_call(function, asked.args, offers, federation=path)
     doubts = [*_doubts(manifest, function, offers, path), *leading_out(asked, offers)]
     if asked.strict and doubts:
@@ -191,7 +189,7 @@ def _find(asked: Arguments, code: Code, manifest: Manifest) -> Function:
     if asked.function is not None and asked.function in functions:
         return functions[asked.function]
     if asked.function is None:
-        central = [function for function in manifest.functions if function.style in _CENTRAL]
+        central = [function for function in manifest.functions if function.style in CENTRAL]
         if len(central) == 1:
             return central[0]
         if len(functions) == 1:

@@ -6,13 +6,13 @@ and goes on while the rest of what was asked for is read and checked.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from atoll.algorithms.code import find_code
+from atoll.algorithms.installing import sdk
 from atoll.dialects.functions.manifest import read_manifest
 from atoll.engine.running import Launch, Style
-from atoll.model.errors import AtollError, SpecInvalid
+from atoll.model.errors import AtollError
 from atoll.model.work import Seat
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.record import RunFolder
@@ -47,15 +47,3 @@ def glance(asked: Arguments, folder: RunFolder) -> tuple[Launch, list[Path]] | N
     beside = asked.path if asked.path.is_dir() else asked.path.parent
     data = asked.federation.parent if asked.federation is not None else beside
     return launch, [folder.path, code.path, sdk(), *([data] if data.is_dir() else [])]
-
-
-def sdk() -> Path:
-    """The folder of the package that functions import, for interpreters that don't have it.
-
-    Raises:
-        SpecInvalid: it is not installed.
-    """
-    found = importlib.util.find_spec("atoll_algorithm")
-    if found is None or not found.submodule_search_locations:
-        raise SpecInvalid("the package atoll-algorithm is not installed: pip install atoll-algorithm")
-    return Path(next(iter(found.submodule_search_locations)))

@@ -17,6 +17,7 @@ from typing import Any
 from atoll.algorithms.code import Code, find_code
 from atoll.algorithms.image import Image, dockerfile_of, read_dockerfile, starts_itself
 from atoll.algorithms.installed import Installed
+from atoll.algorithms.installing import WRAPPED_LIBRARIES
 from atoll.dialects.vantage6.body import (
     Action,
     opening_body_4,
@@ -44,14 +45,6 @@ from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.tools import check_tools
 from atoll.simulator.world import Plan
 
-#: What the wrappers of each generation import when a call starts.
-_LIBRARIES = {
-    4: ("vantage6.algorithm.tools.wrap", "vantage6.algorithm.tools.decorators", "pandas"),
-    5: (
-        *("vantage6.algorithm.tools.wrap", "vantage6.algorithm.decorator", "pandas", "pyarrow.parquet"),
-        *("vantage6.algorithm.data_extraction", "vantage6.algorithm.preprocessing"),
-    ),
-}
 #: Signs that separate labels where vantage6 lists them.
 _SEPARATORS = frozenset(",;")
 
@@ -89,7 +82,7 @@ def prepare(asked: Arguments) -> Prepared:
         generation = check_tools(asked.python, code.package, manifest.generation)
         convention = Convention(generation=generation, package=code.package, inherited=environment.numeric())
         function = _find(asked, code, manifest)
-        libraries = _LIBRARIES[generation]
+        libraries = WRAPPED_LIBRARIES[generation]
         asked = _with_packages(asked, manifest)
     offered = with_options(offers, wanted)
     steps, bodies, names = _steps(asked, convention.generation, function, wanted, tuple(offers))

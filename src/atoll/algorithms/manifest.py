@@ -1,0 +1,164 @@
+"""What a bundle says of itself: how the algorithm in it is called, and what it needs.
+
+It is a part of the bundle, so that its digest covers it. Whoever reads it believes it as little
+as the code beside it: it says how that code is started, and nothing about what it may do.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from atoll.engine.limits import BUNDLE_MANIFEST_BYTES_MAX
+from atoll.model.errors import JobRefused, SpecInvalid
+
+#: What a bundle's own description is called in it.
+MANIFEST = "atoll-bundle.json"
+#: The only version of the format so far.
+FORMAT = 1
+DIALECTS = ("coinstac", "functions", "vantage6")
+#: What code lies under, and is imported as.
+_NAME = re.compile(r"[^\W][\w.-]{0,99}\Z")
+#: What stands at the node for its own interpreter.
+_PYTHON = re.compile(r"python(?:3(?:\.[0-9]+)?)?\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedArgument:
+    """What a caller gives a function."""
+
+    name: str
+    #: Whether it may be left out.
+    optional: bool = False
+    #: As written; empty where there is none.
+    annotation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedFunction:
+    """A function that can be called."""
+
+    name: str
+    #: As its decorator says: ``central``, ``partial``, …; of vantage6 5 its action, of 4 empty.
+    style: str = ""
+    #: Whether it combines what it asks others for: it runs at one site.
+    central: bool = False
+    #: The first line of its documentation.
+    summary: str = ""
+    arguments: tuple[OfferedArgument, ...] = ()
+    #: Whether it takes arguments by any name.
+    takes_any: bool = False
+    #: Parameters that the site fills.
+    filled: tuple[str, ...] = ()
+    #: Of those, the ones that get a site's data and can't do without.
+    databases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """An algorithm, as its bundle describes it."""
+
+    format: int = FORMAT
+    #: ``coinstac``, ``functions`` or ``vantage6``.
+    dialect: str
+    #: For people: what the algorithm calls itself.
+    name: str
+    kind: str = "bundle"
+    #: What is imported: ``mean.py``, or the package's name. Empty where a command says all.
+    target: str = ""
+    #: Where the code lies within what algorithms see as ``/computation``; None: that is the code itself.
+    code_name: str | None = None
+    #: What is started: at the sites, or, of a vantage6 algorithm in another language, for each call.
+    command: tuple[str, ...] = ()
+    #: COINSTAC: what is started at the aggregator. Empty where each site works for itself.
+    aggregator_command: tuple[str, ...] = ()
+    #: COINSTAC: whether one process serves all calls (protocol 2).
+    serves: bool = False
+    #: vantage6: 4 or 5.
+    generation: int | None = None
+    functions: tuple[OfferedFunction, ...] = ()
+    #: COINSTAC: the text of the compspec.json.
+    compspec: str | None = None
+    #: What a node's environment must have: names that are imported (``numpy``), programs that are
+    #: started (``Rscript``), and ``vantage6-4`` or ``vantage6-5``.
+    requires: tuple[str, ...] = ()
+    #: Libraries that calls import beside those that the code names.
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def decentralized(self) -> bool:
+        """Whether an aggregator combines what the sites send."""
+        return bool(self.aggregator_command)
+
+    def encode(self) -> bytes:
+        """The manifest as JSON, the same bytes for the same manifest.
+
+        Raises:
+            SpecInvalid: it is too long.
+        """
+        # What is empty is left out, so that fields of later versions don't change what hasn't any.
+        text = msgspec.json.format(msgspec.json.encode(_filled(msgspec.to_builtins(self))), indent=1)
+        if len(text) > BUNDLE_MANIFEST_BYTES_MAX:
+            raise SpecInvalid(
+                f"the description of {self.name} has {len(text)} bytes: expected at most {BUNDLE_MANIFEST_BYTES_MAX}. "
+                "Is its specification that long?"
+            )
+        return text + b"\n"
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(one) for name, one in value.items() if one not in (None, "", [], (), False)}
+    return [_filled(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+_DECODER = msgspec.json.Decoder(Manifest)
+
+
+def decode(text: bytes) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        JobRefused: it is none, or of a version or dialect that is not known here.
+    """
+    try:
+        manifest = _DECODER.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise JobRefused(f"the bundle's {MANIFEST} is not what it should be: {error}") from None
+    if manifest.format != FORMAT:
+        raise JobRefused(
+            f"the bundle has format {manifest.format}, and format {FORMAT} is known here: update Atoll"
+        )
+    faults = list(_faults(manifest))
+    if faults:
+        raise JobRefused(f"the bundle's {MANIFEST} is not what it should be: {'; '.join(faults)}")
+    return manifest
+
+
+def programs(manifest: Manifest) -> tuple[str, ...]:
+    """The programs that it starts, but for Python."""
+    words = [command[0] for command in (manifest.command, manifest.aggregator_command) if command]
+    return tuple(dict.fromkeys(word for word in words if not _PYTHON.match(word)))
+
+
+def _faults(manifest: Manifest) -> list[str]:
+    faults = []
+    if manifest.dialect not in DIALECTS:
+        faults.append(f"the dialect {manifest.dialect!r} is none of {', '.join(DIALECTS)}")
+    if manifest.dialect == "vantage6" and manifest.generation not in (4, 5):
+        faults.append(f"there is no generation {manifest.generation} of vantage6")
+    if manifest.dialect == "coinstac" and (not manifest.command or manifest.compspec is None):
+        faults.append("a COINSTAC computation needs a command and its compspec")
+    if manifest.dialect == "functions" and not manifest.target:
+        faults.append("functions need a target")
+    for what, name in (("target", manifest.target), ("code_name", manifest.code_name)):
+        if name and not _NAME.match(name):
+            faults.append(f"the {what} {name!r} is no plain name")
+    if manifest.code_name == "":
+        faults.append("the code_name is empty")
+    if any("\0" in word for word in (*manifest.command, *manifest.aggregator_command)):
+        faults.append("a command holds a zero byte")
+    return faults

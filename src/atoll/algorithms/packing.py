@@ -1,0 +1,66 @@
+"""Making a bundle from the folder of an algorithm."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from atoll.algorithms import archive
+from atoll.algorithms.archive import Member
+from atoll.algorithms.bundle import CODE, Bundle, digest_of_file, look_into
+from atoll.algorithms.describing import Described, describe
+from atoll.algorithms.manifest import MANIFEST, decode
+from atoll.model.errors import JobRefused, SpecInvalid
+
+
+def pack(
+    path: Path,
+    folder: Path,
+    *,
+    dialect: str = "auto",
+    package: str | None = None,
+    entry: str | None = None,
+) -> Bundle:
+    """Pack the algorithm that lies at a path.
+
+    Args:
+        path: its folder, its module, or its compspec.json.
+        folder: where the bundle is written, under its digest.
+        dialect: how it is written; ``auto``: as its files say.
+        package: the package that holds the functions, where there is more than one.
+        entry: the script that a computation of protocol 2 is started by, where nothing else says it.
+
+    Raises:
+        SpecInvalid: it is no algorithm, or can't be passed on; with every fault that was found.
+    """
+    described = describe(path, dialect=dialect, package=package, entry=entry)
+    text = described.manifest.encode()
+    try:
+        decode(text)
+    except JobRefused as error:
+        raise SpecInvalid(f"{path} can't be packed: {error}") from None
+    written = folder / f".{secrets.token_hex(8)}"
+    try:
+        with written.open("xb") as target:
+            archive.write(target, [(Member(name=MANIFEST, size_bytes=len(text)), text), *_members(described)])
+        digest = digest_of_file(written)
+        bundle = folder / f"{digest.removeprefix('sha256:')}.tar"
+        written.replace(bundle)
+    finally:
+        written.unlink(missing_ok=True)
+    return look_into(bundle)
+
+
+def _members(described: Described) -> Iterator[tuple[Member, Path]]:
+    inner = f"{CODE}/{described.manifest.code_name}" if described.manifest.code_name else CODE
+    if not described.files:
+        yield _member(inner, described.path), described.path
+    for name in described.files:
+        path = described.path / name
+        yield _member(f"{inner}/{name}", path), path
+
+
+def _member(name: str, path: Path) -> Member:
+    status = path.stat()
+    return Member(name=name, size_bytes=status.st_size, executable=bool(status.st_mode & 0o100))
