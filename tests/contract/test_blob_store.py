@@ -14,13 +14,16 @@ from tests.federation import blob_of, in_chunks, joined
 from atoll.engine.limits import CHUNK_BYTES
 from atoll.engine.ports import BlobStore
 from atoll.model.errors import BlobMismatch
-from atoll.model.work import Blob
+from atoll.model.work import Blob, RunId
 from atoll.stores.folder import FolderBlobStore
 from atoll.stores.memory import MemoryBlobStore
+from atoll.stores.objects import ObjectBlobStore
 
 STORES: dict[str, Callable[[Path], BlobStore]] = {
     "memory": lambda _: MemoryBlobStore(),
     "folder": lambda root: FolderBlobStore(root / "blobs"),
+    "objects of a run in a folder": lambda root: ObjectBlobStore(str(root / "blobs")).of(RunId("run_1")),
+    "objects of a run in memory": lambda _: ObjectBlobStore("memory:").of(RunId("run_1")),
 }
 
 

@@ -33,6 +33,10 @@ BODY_BYTES_INSIDE_MAX = 256 * 1024
 #: Bytes that are read or written at a time where a file is streamed.
 CHUNK_BYTES = 1024 * 1024
 
+#: Bytes of a file that a node sends at a time and keeps until the hub has acknowledged them, to send
+#: them again if it was cut off. Many times what is under way between two continents.
+PART_BYTES = 16 * 1024 * 1024
+
 #: Files that one call may send. More than any published computation sends, fewer than would
 #: fill a file system's table of inodes.
 FILES_PER_CALL_MAX = 100_000
