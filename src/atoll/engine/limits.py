@@ -81,6 +81,9 @@ PROGRESS_TEXT_BYTES_MAX = 200
 #: round is still open. Later ones are held longer: a client asks the less often, the longer it waits.
 STATUS_SECONDS_MAX = 20.0
 
+#: Seconds that a question about a run's end is held open. Proxies cut what is silent for a minute.
+WAIT_SECONDS_MAX = 50.0
+
 #: Bytes of a request over HTTP that a running algorithm may send: the inputs of a child round,
 #: in base64, for as many sites as there are.
 HTTP_BODY_BYTES_MAX = 1_200_000_000

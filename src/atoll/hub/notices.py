@@ -61,6 +61,7 @@ class Bells:
         self._runs: WeakValueDictionary[RunId, asyncio.Event] = WeakValueDictionary()
         self._changes: WeakValueDictionary[RunId, asyncio.Event] = WeakValueDictionary()
         self._cancelled: dict[str, _Told] = {}
+        self._anything = asyncio.Event()
 
     def ring(self, notice: Notice) -> None:
         """Wake who waits for what this notice says."""
@@ -76,8 +77,18 @@ class Bells:
             self.cancelled(node).tell(job_id)
         if (changed := self._changes.pop(notice.run_id, None)) is not None:
             changed.set()
+        self.stir()
         if notice.ended and (end := self._runs.pop(notice.run_id, None)) is not None:
             end.set()
+
+    def stir(self) -> None:
+        """Wake who waits for anything at all: something was told that no notice is about."""
+        stirred, self._anything = self._anything, asyncio.Event()
+        stirred.set()
+
+    def anything(self) -> asyncio.Event:
+        """Is set when something has changed. Take it before you look."""
+        return self._anything
 
     def work(self, node: str) -> asyncio.Event:
         """Is set when there may be a job for a node; who waits for it clears it."""

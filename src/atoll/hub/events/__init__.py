@@ -1,0 +1,1 @@
+"""What happens at the hub, told to whoever follows."""

@@ -1,0 +1,127 @@
+"""Follow what happens: the events that somebody may hear of, as they come.
+
+An event holds the whole public form of one thing. Whoever has read a list or a single answer goes on
+from the cursor that came with it: that state, with each later event's form in the place of the one
+before, is the state as it is now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from atoll.hub.parts import Rooms
+from atoll.hub.principal import Principal
+from atoll.hub.runs.ownership import Ownership
+from atoll.model.errors import NotThere
+from atoll.model.scopes import Reach, Sight, Whose
+from atoll.model.work import RunId
+from atoll.stores.sql.events import EVENTS_READ_MAX, KeptEvent, cursor, events_after
+
+#: Seconds after which a follower looks although nobody woke it: a replica's word may be lost.
+_LOOK_SECONDS = 5.0
+#: Seconds that a follower waits for more, once it was woken: a round's reports come in a bunch.
+_BUNCH_SECONDS = 0.02
+
+
+class Events:
+    """The events of one hub.
+
+    Args:
+        rooms: the hub's.
+    """
+
+    def __init__(self, rooms: Rooms, /) -> None:
+        self._database = rooms.parts.database
+        self._bells = rooms.parts.hub.bells
+        self._ownership = rooms.of(Ownership)
+
+    async def cursor(self) -> int:
+        """The number of the latest event. Read it before the state that it goes with."""
+        return await cursor(self._database)
+
+    async def following(
+        self,
+        who: Principal,
+        after: int | None,
+        *,
+        run: RunId | None = None,
+        collaboration: str | None = None,
+    ) -> AsyncIterator[Sequence[KeptEvent]]:
+        """What somebody may hear of after a cursor, a few events at a time; empty ones are signs of life.
+
+        Args:
+            who: follows.
+            after: the cursor; None: from now on.
+            run: of this run alone.
+            collaboration: of this collaboration alone.
+
+        Raises:
+            NotAllowed: he may hear of nothing.
+            NotThere: he may not hear of this run or collaboration, or there is none.
+            EventsGone: the events after this cursor are kept no longer.
+        """
+        sight = who.require_some("event", "receive")
+        if run is not None:
+            await self._ownership.check(who, run, "event", "receive")
+        within = _within(sight, collaboration)
+        at = await self.cursor() if after is None else after
+        # Read once before the stream begins: what can't be followed is refused, not cut off.
+        first = await events_after(self._database, at, run=run, collaborations=within)
+        return self._stream(sight, at, first, run, within)
+
+    async def _stream(
+        self,
+        sight: Sight,
+        at: int,
+        found: Sequence[KeptEvent],
+        run: RunId | None,
+        within: Sequence[str] | None,
+    ) -> AsyncIterator[Sequence[KeptEvent]]:
+        while True:
+            seen = [event for event in found if await self._is_seen(sight, event)]
+            if found:
+                at = found[-1].cursor
+            if seen:
+                yield seen
+            if len(found) < EVENTS_READ_MAX:
+                stirred = self._bells.anything()
+                found = await events_after(self._database, at, run=run, collaborations=within)
+                if not found:
+                    if not await _waited(stirred):
+                        yield ()
+                    await asyncio.sleep(_BUNCH_SECONDS)
+                    found = await events_after(self._database, at, run=run, collaborations=within)
+            else:
+                found = await events_after(self._database, at, run=run, collaborations=within)
+
+    async def _is_seen(self, sight: Sight, event: KeptEvent) -> bool:
+        if sight.reach is Reach.GLOBAL:
+            return True
+        if event.run_id is not None:
+            whose = await self._ownership.of(RunId(event.run_id))
+        else:
+            collaborations = None if event.collaboration_id is None else frozenset({event.collaboration_id})
+            whose = Whose(collaborations=collaborations)
+        return whose is not None and sight.covers(whose)
+
+
+def _within(sight: Sight, collaboration: str | None) -> Sequence[str] | None:
+    """The collaborations whose events are read; None for all."""
+    if sight.reach is Reach.GLOBAL:
+        return None if collaboration is None else [collaboration]
+    if collaboration is None:
+        return sorted(sight.collaborations)
+    if collaboration not in sight.collaborations:
+        raise NotThere(f"there is no collaboration {collaboration}")
+    return [collaboration]
+
+
+async def _waited(stirred: asyncio.Event) -> bool:
+    """Wait until something stirs; whether it has."""
+    try:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            await stirred.wait()
+    except TimeoutError:
+        return False
+    return True
