@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
+from sqlalchemy.exc import IntegrityError
 
 from atoll import __version__
 from atoll.engine.limits import WAIT_SECONDS_MAX
@@ -40,7 +41,6 @@ _DESCRIBE = (
         deadline_at=bindparam("deadline"),
     )
 )
-_THERE = select(runs.c.id).where(runs.c.id == bindparam("run"))
 _UPLOADED = select(run_blobs).where(run_blobs.c.run_id == bindparam("run"), run_blobs.c.is_whole)
 
 
@@ -91,10 +91,10 @@ class Runs:
             await self._admit(run_id, found, submission)
             await self._describe(run_id, who, submission)
 
-        async with self._database.writing() as connection:
-            if (await connection.execute(_THERE, {"run": run_id})).first is not None:
-                raise Taken(f"there is a run {run_id} already")
+        try:
             await self._hub.submit(run, messages, also)
+        except IntegrityError as error:
+            raise Taken(f"there is a run {run_id} already") from error
         return run_id
 
     async def wait(self, who: Principal, run_id: RunId, seconds: float) -> bool:
