@@ -98,7 +98,7 @@ RIGHTS: tuple[Right, ...] = (
     _right("log:view", _ALL, "read what sites let out of their logs"),
     _right("event:receive", _ALL, "hear of changes as they happen"),
     _right("algorithm:view", _ALL, "see algorithms and fetch their bundles"),
-    _right("algorithm:create", (_ORGANIZATION, _COLLABORATION, _GLOBAL), "upload algorithms"),
+    _right("algorithm:create", (_ORGANIZATION, _GLOBAL), "upload algorithms"),
     _right("algorithm:delete", _ALL, "remove algorithms that no run uses"),
 )
 _BY_NAME = {right.name: right for right in RIGHTS}
@@ -230,7 +230,9 @@ def _up_to(reach: Reach, *names: str) -> tuple[Scope, ...]:
 
 
 _VIEWS = tuple(right.name for right in RIGHTS if right.operation in {"view", "receive"})
-_ONE_ORGANIZATION = (
+#: What a viewer doesn't see: he follows runs, and doesn't get what they yield.
+_YIELD = ("result:view", "log:view")
+_OF_AN_ORGANIZATION = (
     *(
         "organization:edit",
         "user:edit",
@@ -251,33 +253,25 @@ _ONE_ORGANIZATION = (
     ),
     "study:edit",
 )
-_ONE_COLLABORATION = (
+_OF_A_COLLABORATION = (
     *("collaboration:edit", "collaboration:delete", "study:edit", "study:create", "study:delete"),
     *("run:create", "run:send", "run:delete", "algorithm:create", "algorithm:delete"),
 )
-#: Of which a viewer sees nobody's but his own.
-_RESULTS = ("result:view", "log:view")
 
-#: Roles that every hub has, by name. They can't be changed; others can be made.
+#: Roles that every hub has, by their id. They can't be changed; others can be made beside them.
 ROLES: Mapping[str, tuple[Scope, ...]] = {
     "administrator": _up_to(Reach.GLOBAL, *_BY_NAME),
-    "organization administrator": tuple(
-        sorted(
-            {
-                *_up_to(Reach.COLLABORATION, *(name for name in _VIEWS if name not in _RESULTS)),
-                *_up_to(Reach.ORGANIZATION, *_RESULTS, *_ONE_ORGANIZATION),
-                *_up_to(Reach.COLLABORATION, "run:create"),
-            }
-        )
+    "organization-administrator": (
+        *_up_to(Reach.COLLABORATION, *_VIEWS, "run:create"),
+        *_up_to(Reach.ORGANIZATION, *_OF_AN_ORGANIZATION),
     ),
-    "collaboration administrator": tuple(sorted(_up_to(Reach.COLLABORATION, *_VIEWS, *_ONE_COLLABORATION))),
-    "researcher": tuple(
-        sorted(
-            {
-                *_up_to(Reach.COLLABORATION, *_VIEWS, "run:create", "algorithm:create"),
-                *_up_to(Reach.OWN, "run:send", "run:delete", "algorithm:delete", "user:edit"),
-            }
-        )
+    "collaboration-administrator": _up_to(Reach.COLLABORATION, *_VIEWS, *_OF_A_COLLABORATION),
+    "researcher": (
+        *_up_to(Reach.COLLABORATION, *_VIEWS, "run:create", "algorithm:create"),
+        *_up_to(Reach.OWN, "run:send", "run:delete", "algorithm:delete", "user:edit"),
     ),
-    "viewer": tuple(sorted(_up_to(Reach.COLLABORATION, *(name for name in _VIEWS if name not in _RESULTS)))),
+    "viewer": (
+        *_up_to(Reach.COLLABORATION, *(name for name in _VIEWS if name not in _YIELD)),
+        *_up_to(Reach.OWN, "user:edit"),
+    ),
 }
