@@ -20,7 +20,16 @@ from fastapi.openapi.utils import get_openapi
 
 from atoll import __version__
 from atoll.hub.problems import MEDIA_TYPE, Problem, status_of
-from atoll.model.errors import Malformed, NotAllowed, NotLoggedIn, NotThere, Refused, Taken, TooLarge, TooMany
+from atoll.model.errors import (
+    AtollError,
+    Malformed,
+    NotAllowed,
+    NotLoggedIn,
+    NotThere,
+    Taken,
+    TooLarge,
+    TooMany,
+)
 from atoll.model.scopes import RIGHTS
 
 #: Who may use an endpoint for which there is no right.
@@ -42,7 +51,7 @@ PAGED: Mapping[str, str] = {
 #: The error classes that an endpoint may answer with whatever it does.
 _ALWAYS = (TooMany, Malformed, TooLarge)
 #: What an example of each says.
-_EXAMPLES: Mapping[type[Refused], str] = {
+_EXAMPLES: Mapping[type[AtollError], str] = {
     NotLoggedIn: "nobody is known by this token: log in again, or make a new one",
     NotAllowed: "ada has no scope run:create; who gives out roles can give one",
     NotThere: "there is no collaboration col_x3k5q2m7r4t6",
@@ -62,7 +71,7 @@ class _Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     media: str
     body_media: str
-    errors: tuple[type[Refused], ...]
+    errors: tuple[type[AtollError], ...]
 
 
 def described(
@@ -73,7 +82,7 @@ def described(
     status: int | None = None,
     queries: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
-    errors: tuple[type[Refused], ...] = (),
+    errors: tuple[type[AtollError], ...] = (),
     media: str = "application/json",
     body_media: str = "application/json",
 ) -> dict[str, Any]:
@@ -179,7 +188,7 @@ def _complete(operation: dict[str, Any], endpoint: _Endpoint, schemas: Mapping[s
     if endpoint.answer is not None:
         done["content"] = {endpoint.media: {"schema": _schema(endpoint.answer, schemas)}}
     responses: dict[str, Any] = {str(endpoint.status): done}
-    errors: list[type[Refused]] = [*_ALWAYS, *endpoint.errors]
+    errors: list[type[AtollError]] = [*_ALWAYS, *endpoint.errors]
     if endpoint.access != "open":
         errors += [NotLoggedIn, NotAllowed]
     if any(parameter["in"] == "path" for parameter in operation.get("parameters", ())):
@@ -191,7 +200,7 @@ def _complete(operation: dict[str, Any], endpoint: _Endpoint, schemas: Mapping[s
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _add_error(responses: dict[str, Any], error: type[Refused]) -> None:
+def _add_error(responses: dict[str, Any], error: type[AtollError]) -> None:
     status = str(status_of(error))
     sentence = (error.__doc__ or "").partition("\n")[0]
     example = {

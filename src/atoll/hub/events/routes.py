@@ -3,66 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from atoll.hub.described import described
 from atoll.hub.events.service import Events
 from atoll.hub.parts import room
 from atoll.hub.principal import AuthenticatedUser
-from atoll.model.errors import Malformed
+from atoll.model.errors import EventsGone, Malformed
 from atoll.model.work import RunId
 from atoll.stores.sql.events import KeptEvent
 
 router = APIRouter(tags=["events"])
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": (
-            "A stream of events, each with the whole public form of one thing. `id` is the cursor to go on from, "
-            "`event` is `run`, `round`, `job`, `log` or `node`. A comment is a sign of life."
-        ),
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-}
-
-
-@router.get("/v1/events", responses=_STREAM, summary="Follow what happens", response_class=Response)
-async def follow(
-    request: Request, who: AuthenticatedUser, after: int | None = None, collaboration: str | None = None
-) -> Response:
-    """Everything that the caller may hear of. Needs `event:receive`."""
-    at = _after(request, after)
-    stream = await room(request, Events).following(who, at, collaboration=collaboration)
-    return StreamingResponse(_lines(stream), media_type="text/event-stream", headers=_HEADERS)
+_AFTER = {"after": "The cursor to go on from: what a header Atoll-Cursor said. Default: from now on."}
+_LAST = {"Last-Event-ID": "The id of the last event that was seen; before `after`."}
+_STREAM = "text/event-stream"
 
 
 @router.get(
-    "/v1/runs/{run}/events",
-    responses=_STREAM,
-    summary="Follow what happens in a run",
-    response_class=Response,
+    "/events",
+    **described(
+        "event:receive",
+        answer=bytes,
+        media=_STREAM,
+        queries={**_AFTER, "collaboration": "Only what happens in the collaboration with this id."},
+        headers=_LAST,
+        errors=(EventsGone,),
+    ),
 )
-async def follow_run(
-    request: Request, who: AuthenticatedUser, run: str, after: int | None = None
-) -> Response:
-    """What happens in one run. Needs `event:receive`."""
-    stream = await room(request, Events).following(who, _after(request, after), run=RunId(run))
-    return StreamingResponse(_lines(stream), media_type="text/event-stream", headers=_HEADERS)
+async def follow(request: Request, who: AuthenticatedUser) -> Response:
+    """Follow all that the caller may hear of.
+
+    Each event has the whole public form of one thing as `data`, the cursor to go on from as `id`, and is
+    called `run`, `round`, `job`, `log` or `node`. A comment is a sign of life.
+    """
+    collaboration = request.query_params.get("collaboration")
+    stream = await room(request, Events).following(who, _after(request), collaboration=collaboration)
+    return StreamingResponse(_lines(stream), media_type=_STREAM, headers=_HEADERS)
 
 
-def _after(request: Request, after: int | None) -> int | None:
-    """The cursor that a client goes on from: what it has seen last, or what it asks for."""
-    last = request.headers.get("last-event-id")
-    if last is None:
-        if after is not None and not 0 <= after < 2**63:
-            raise Malformed(f"after={after} is no cursor: expected a number that a header Atoll-Cursor said")
-        return after
-    if not (last.isascii() and last.isdigit() and len(last) < 19):
-        raise Malformed("Last-Event-ID is no cursor: expected the id of an event")
-    return int(last)
+@router.get(
+    "/runs/{run}/events",
+    **described(
+        "event:receive", answer=bytes, media=_STREAM, queries=_AFTER, headers=_LAST, errors=(EventsGone,)
+    ),
+)
+async def follow_run(request: Request, who: AuthenticatedUser, run: str) -> Response:
+    """Follow what happens in one run."""
+    stream = await room(request, Events).following(who, _after(request), run=RunId(run))
+    return StreamingResponse(_lines(stream), media_type=_STREAM, headers=_HEADERS)
+
+
+def _after(request: Request) -> int | None:
+    """The cursor that a client goes on from: what it has seen last, or what it asks for.
+
+    Raises:
+        Malformed: it is none.
+    """
+    text = request.headers.get("last-event-id") or request.query_params.get("after")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Malformed("this is no cursor: expected what a header Atoll-Cursor said, or the id of an event")
+    return int(text)
 
 
 async def _lines(stream: AsyncIterator[Sequence[KeptEvent]]) -> AsyncIterator[bytes]:

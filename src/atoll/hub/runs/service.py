@@ -135,15 +135,24 @@ class Runs:
             raise NotThere(f"there is no job {job_id} in run {run_id}")
         await self._hub.decide(run_id, job_id, decision)
 
-    async def results(self, who: Principal, run_id: RunId) -> Mapping[Seat, Message]:
-        """The last message of each seat that has done its work in the last step.
+    async def status(self, who: Principal, run_id: RunId) -> str:
+        """How far a run is.
+
+        Raises:
+            NotThere: there is no such run, or not for who asks.
+        """
+        await self._ownership.check(who, run_id, "run", "view")
+        return (await self._store.get(run_id)).status.value
+
+    async def results(self, who: Principal, run_id: RunId) -> tuple[Run, Mapping[Seat, Message]]:
+        """A run, and the last message of each seat that has done its work in its last step.
 
         Raises:
             NotThere: there is no such run, or its results are not for who asks.
         """
         await self._ownership.check(who, run_id, "result", "view")
         run = await self._store.get(run_id)
-        return await self._hub.settled(run_id, len(run.steps) - 1)
+        return run, await self._hub.settled(run_id, len(run.steps) - 1)
 
     async def record(self, who: Principal, run_id: RunId) -> Mapping[str, Any]:
         """How a run came about: what was asked of whom with what, by digest.
