@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from functools import cache
 
 import hypothesis
 import pytest
 from tests import environments
+from tests import postgres as servers
+from tests.postgres import Postgres
 
 from atoll.runtimes import bubblewrap
 
@@ -23,6 +26,8 @@ def _why_missing(engine: str) -> str | None:
     if engine == "bubblewrap":
         # A container often has the program, and not the right to make a namespace.
         return bubblewrap.probe()
+    if engine == "postgresql":
+        return servers.why_missing()
     if engine in environments.MADE_BY:
         return environments.why_missing(engine)
     return None if shutil.which(engine) else f"{engine} is not installed: there is no program of that name"
@@ -36,3 +41,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(reason, pytrace=False)
         if reason:
             pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of this session's own; ask for it where ``needs("postgresql")`` stands."""
+    with servers.serving() as server:
+        yield server

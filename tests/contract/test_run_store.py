@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.federation import REMOTE, RUN, make_run, openings
 from tests.federation import said as said_by
+from tests.run_stores import STORES, stored, wait
 
 from atoll.dialects.coinstac import choreography
 from atoll.engine.conductor import advance, begin
@@ -31,24 +33,14 @@ from atoll.model.work import (
 )
 from atoll.stores.memory import MemoryBlobStore, MemoryRunStore
 
-STORES: dict[str, Callable[[], RunStore]] = {"memory": MemoryRunStore}
 CHOREOGRAPHIES = {"coinstac": choreography}
-T = TypeVar("T")
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> RunStore:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunStore]:
     """An empty store of each kind."""
-    return STORES[request.param]()
-
-
-def wait(awaitable: Awaitable[T]) -> T:
-    """Wait for one answer of a store."""
-
-    async def answer() -> T:
-        return await awaitable
-
-    return asyncio.run(answer())
+    with stored(request.param, tmp_path, request) as opened:
+        yield opened
 
 
 class Desk:

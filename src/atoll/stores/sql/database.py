@@ -11,12 +11,12 @@ reads with ``with_for_update``, which SQLite has no need of and leaves out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 import sqlalchemy
@@ -30,6 +30,7 @@ _BUSY_SECONDS = 10.0
 #: Connections that a hub holds to PostgreSQL. Its server allows a hundred by default.
 _CONNECTIONS_MAX = 16
 
+T = TypeVar("T")
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
@@ -37,12 +38,12 @@ Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 class Answer:
     """What a statement gave."""
 
-    rows: Sequence[Row[Any]]
+    rows: Sequence[Row[*tuple[Any, ...]]]
     #: Rows that it changed.
     count: int
 
     @property
-    def first(self) -> Row[Any] | None:
+    def first(self) -> Row[*tuple[Any, ...]] | None:
         """The first row, if there is one."""
         return self.rows[0] if self.rows else None
 
@@ -121,6 +122,11 @@ class Database:
         """Whether several hubs may use it at a time."""
         return self._server is not None
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether whoever asks is within a transaction that writes: what it reads, it may change."""
+        return self._is_writing.get()
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:
         """A transaction that may write. Within another that writes it is a part of that one."""
@@ -168,15 +174,19 @@ class Database:
             with self._file.connect().execution_options(atoll_writes=True) as here, here.begin():
                 yield _Here(here)
 
-    async def make(self, tables: sqlalchemy.MetaData) -> None:
-        """Make tables that are not there, as they are now: for tests. A hub's are made by migrations."""
+    async def change(self, do: Callable[[sqlalchemy.Connection], T]) -> T:
+        """Do something to the tables themselves, in a transaction of its own, with SQLAlchemy's connection."""
         if self._server is not None:
             async with self._server.begin() as there:
-                await there.run_sync(tables.create_all)
-        else:
-            assert self._file is not None
+                return cast("T", await there.run_sync(do))
+        assert self._file is not None
+        async with self._writing:
             with self._file.connect().execution_options(atoll_writes=True) as here, here.begin():
-                tables.create_all(here)
+                return do(here)
+
+    async def make(self, tables: sqlalchemy.MetaData) -> None:
+        """Make tables that are not there, as they are now: for tests. A hub's are made by migrations."""
+        await self.change(tables.create_all)
 
     async def close(self) -> None:
         """Give all connections back."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Double,
     ForeignKeyConstraint,
     Index,
@@ -21,6 +22,8 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    event,
+    insert,
     text,
 )
 
@@ -54,7 +57,7 @@ runs = Table(
     Column("ended_at", Time),
     # When it fails, whatever it does then. None: never.
     Column("deadline_at", Time),
-    # What its messages and files weigh together, those included that are gone.
+    # What the bodies of its messages weigh that are kept now. What files weigh stands in `run_blobs`.
     Column("bytes", BigInteger, nullable=False, server_default="0"),
     Index("ix_runs_created_at_id", "created_at", "id"),
     Index("ix_runs_collaboration_id_created_at_id", "collaboration_id", "created_at", "id"),
@@ -123,6 +126,7 @@ jobs = Table(
     Column("failure", Json),
     Column("queued_at", Time, nullable=False),
     Column("claimed_at", Time),
+    # When it ended, or broke and somebody was asked.
     Column("ended_at", Time),
     # Until when its node is believed to work at it, unless it is heard of again.
     Column("lease_until", Time),
@@ -169,7 +173,7 @@ messages = Table(
     metadata,
     Column("run_id", Text, cascading("runs.id"), primary_key=True),
     Column("id", Text, primary_key=True),
-    # Why it is kept: see `runs.Kept`.
+    # Why it is kept: see `run_rows.Kept`.
     Column("kept", Text, nullable=False),
     # The round that it belongs to: where it was left, or what it asks; -1 of an opening.
     Column("round_number", Integer, nullable=False),
@@ -258,6 +262,12 @@ event_cursor = Table(
     # Events up to this one are kept no longer.
     Column("gone", BigInteger, nullable=False),
 )
+
+
+@event.listens_for(event_cursor, "after_create")
+def _begin_to_count(_: Table, connection: Connection, **__: object) -> None:
+    connection.execute(insert(event_cursor).values(id=1, value=0, gone=0))
+
 
 #: Answers to requests that create something, for whoever asks the same again.
 idempotency_keys = Table(
