@@ -113,6 +113,15 @@ BUNDLE_BYTES_MAX = 64 * 1024**2
 #: shown to people.
 BUNDLE_MANIFEST_BYTES_MAX = 1024**2
 
+#: Bytes of the algorithms that a node keeps for runs to come. A hundred of the usual size.
+LIBRARY_BYTES_MAX = 1024**3
+
+#: Seconds that a node keeps an algorithm which no run uses. What is needed again is fetched again.
+LIBRARY_SECONDS_MAX = 30 * 86_400.0
+
+#: Bytes of the end of a job's log that a node tells its hub, where its settings say that it may.
+LOG_TOLD_BYTES_MAX = 16 * 1024
+
 #: Items of a page of a list where a request says nothing. What a screen shows.
 PAGE_ITEMS_DEFAULT = 50
 

@@ -90,6 +90,12 @@ def links(root: Path) -> Iterator[tuple[str, str]]:
     yield from _links(os.open(root, _FOLDER), "")
 
 
+def free_bytes(root: Path) -> int:
+    """How much more its disk has room for."""
+    there = os.statvfs(root)
+    return there.f_bavail * there.f_frsize
+
+
 def is_empty(root: Path) -> bool:
     """Whether nothing lies in the folder."""
     with os.scandir(root) as entries:

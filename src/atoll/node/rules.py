@@ -1,6 +1,6 @@
 """What a site's own rules are told of a job before it begins, and of what it would send afterwards.
 
-A policy looks at a ticket and what is known of its run; a check looks at what is about to leave.
+A policy looks at a ticket, and on whose behalf it asks; a check looks at what is about to leave.
 Either says nothing, or raises `JobRefused` with a sentence. The built-in ones have no other way.
 """
 
@@ -11,19 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.model.work import Content, Ticket
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What a hub says of a run beside its tickets. Where it says nothing of it, a field is empty."""
-
-    #: The collaboration's id and name.
-    collaboration: str = ""
-    collaboration_name: str = ""
-    #: Who submitted the run: the person's name, and the organization's id and name.
-    submitter: str = ""
-    organization: str = ""
-    organization_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +28,6 @@ class Outgoing:
 
 
 #: Raises `JobRefused` for a job that the site doesn't do.
-Policy = Callable[[Ticket, Facts], None]
+Policy = Callable[[Ticket], None]
 #: Raises `JobRefused` for what may not leave the site.
 Check = Callable[[Ticket, Outgoing], None]

@@ -31,7 +31,7 @@ from atoll.node.gateway.gate import JobGate
 from atoll.node.gateway.porch import Porch
 from atoll.node.hooks import fetch, push
 from atoll.node.provision import Provision
-from atoll.node.rules import Check, Facts, Outgoing, Policy
+from atoll.node.rules import Check, Outgoing, Policy
 from atoll.node.shift import Shift
 
 
@@ -65,8 +65,6 @@ class Rules:
 
     policies: Sequence[Policy] = ()
     checks: Sequence[Check] = ()
-    #: What is known of a ticket's run.
-    facts_for: Callable[[Ticket], Facts] = lambda _: Facts()
 
 
 class Runner:
@@ -148,9 +146,8 @@ class Runner:
         self._desks.clear()
 
     async def _outcome(self, ticket: Ticket, shift: Shift) -> Outcome:
-        facts = self._rules.facts_for(ticket)
         for policy in self._rules.policies:
-            policy(ticket, facts)
+            policy(ticket)
         hand = await self._library.at_hand(ticket)
         installed, desk = hand.installed, self._desk(ticket)
         bodies = await fetch.bodies(self._link, ticket)
