@@ -60,6 +60,8 @@ class Desk:
     seated: int = 0
     _made: set[Folder] = field(default_factory=set)
     _laid_out: bool = False
+    #: Whether what calls of an earlier life had left was removed.
+    _swept: bool = False
     #: What it remembered before the last job that was begun.
     _before: Kept | None = None
 
@@ -68,6 +70,9 @@ class Desk:
         job_id = ticket.job.id
         if self.memory is not None and self.step < 0 and (kept := self.memory.recall(job_id)) is not None:
             self.step, self.cache, self.outputs = kept.step, dict(kept.cache), dict(kept.outputs)
+        if self.revived and not self._swept:
+            self._swept = True
+            guarded.remove(self.folders[Folder.JOB])
         await self.turn_to(ticket.step)
         if any(chair.taken for chair in self.chairs):
             return  # Calls that go on side by side keep nothing here.

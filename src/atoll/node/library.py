@@ -115,8 +115,8 @@ class BundleLibrary:
         manifest = await self._laid_out(ticket.algorithm.digest, folder)
         if manifest.dialect != ticket.algorithm.dialect:
             raise JobRefused(
-                f"{ticket.algorithm.name!r} is asked for as {ticket.algorithm.dialect}, and its bundle is in the dialect "
-                f"{manifest.dialect}"
+                f"{ticket.algorithm.name!r} is asked for as {ticket.algorithm.dialect}, and its bundle is in "
+                f"the dialect {manifest.dialect}"
             )
         python = await asyncio.to_thread(
             environments.choose,

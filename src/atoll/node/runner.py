@@ -10,6 +10,7 @@ A refusal, a bad file or a script that fails is an ending that is reported, neve
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -65,6 +66,8 @@ class Rules:
 
     policies: Sequence[Policy] = ()
     checks: Sequence[Check] = ()
+    #: What is told of an error beyond the site.
+    told: Callable[[AtollError], str] = str
 
 
 class Runner:
@@ -119,7 +122,9 @@ class Runner:
             message = outcome.message
         except AtollError as error:
             raised = error.raised if isinstance(error, AlgorithmFailed) else None
-            failure = Failure(type=type(error).__name__, message=str(error), site=job.seat, raised=raised)
+            failure = Failure(
+                type=type(error).__name__, message=self._rules.told(error), site=job.seat, raised=raised
+            )
             return JobBroke(run_id=job.run_id, job_id=job.id, attempt=attempt, failure=failure)
         except Exception as error:  # A node outlives its mistakes: the run is told, and where to look.
             log = self._desk(ticket).log
@@ -154,7 +159,8 @@ class Runner:
         turned = ticket.step != desk.step
         await desk.begin(ticket)
         if turned and self._provide is not None:
-            desk.equip(self._provide(ticket))
+            # In a thread: a site's folder may hold thousands of files.
+            desk.equip(await asyncio.to_thread(self._provide, ticket))
         await fetch.files(self._link, ticket, installed.convention, desk)
         if ticket.work is Work.DELIVER:
             self._receive(ticket, installed, desk, bodies)

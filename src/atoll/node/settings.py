@@ -104,7 +104,7 @@ class NodeSettings:
     holds_data: bool = True
     #: Its databases, and the variables that it sets for all algorithms.
     offer: Offer = field(default_factory=Offer)
-    #: Variables that it sets for some algorithms: those of every pattern that fits, the later ones first.
+    #: Variables that it sets for some algorithms: of every pattern that fits; where two set the same, the first wins.
     env_for: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     environments: tuple[Environment, ...] = ()
     runtime: str = "bubblewrap"
