@@ -24,6 +24,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.calling import seats_for
 from atoll.algorithms.installed import Installed
 from atoll.dialects.functions.convention import Convention
 from atoll.engine.running import Runtime, whole
@@ -35,7 +36,6 @@ from atoll.model.work import Failure, Message, MessageId, Role, Run, RunId, RunS
 from atoll.node.databases import TYPES
 from atoll.node.offer import Offer, Source
 from atoll.runtimes.inline import InlineRuntime
-from atoll.simulator.asking import seats_for
 from atoll.simulator.choice import slots
 from atoll.simulator.world import Ended, Plan, Settings, World
 from atoll_algorithm._body import join, pack, unpack

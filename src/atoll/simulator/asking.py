@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.model.errors import SpecInvalid
-from atoll.model.work import Role, Seat
+from atoll.model.work import Seat
 from atoll.node.offer import Offer
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.federation import read_federation
@@ -124,30 +124,3 @@ def with_options(offers: Mapping[Seat, Offer], wanted: tuple[Wanted, ...]) -> di
 def _with(source: Any, options: Mapping[str, Any]) -> Any:
     kind = type(source)
     return kind(type=source.type, path=source.path, url=source.url, options=options, table=source.table)
-
-
-def seats_for(at: str | None, *, central: bool, sites: tuple[Seat, ...]) -> tuple[tuple[Seat, ...], Role]:
-    """Where a function runs, and as what.
-
-    Args:
-        at: as it was asked for: ``central``, ``all``, or names with commas; None: as its decorator says.
-        central: whether the function combines what it asks others for.
-        sites: all sites, in their order.
-
-    Raises:
-        SpecInvalid: a name is not a site's.
-    """
-    if at is None:
-        return ((sites[0],), Role.AGGREGATOR) if central else (sites, Role.SITE)
-    role = Role.AGGREGATOR if central or at == "central" else Role.SITE
-    if at == "central":
-        return (sites[0],), role
-    if at == "all":
-        return sites, role
-    names = [name.strip() for name in at.split(",")]
-    unknown = [name for name in names if name not in sites]
-    if unknown or len(set(names)) != len(names):
-        raise SpecInvalid(
-            f"--at {at}: expected 'central', 'all', or names of sites, each once; there are {', '.join(sites)}"
-        )
-    return tuple(site for site in sites if site in names), role

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.coinstac import opening_bodies
 from atoll.algorithms.installed import Installed
 from atoll.algorithms.sources import digest_of, entry_scripts, read
-from atoll.dialects.coinstac.convention import Convention, opening_body
+from atoll.dialects.coinstac.convention import Convention
 from atoll.dialects.coinstac.inputs import (
     Inputspec,
-    Reference,
     Resolved,
     SiteInput,
     count_sites,
@@ -37,8 +37,6 @@ from atoll.simulator.world import Plan
 
 #: Who writes the messages that open a run.
 _SUBMITTER = Seat("submitter")
-#: Output types whose value names files: a later step that asks for it gets the files too.
-_FILE_TYPES = frozenset({"file", "files", "directory"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,33 +211,10 @@ def _convention(part: Part, script: str | None) -> Convention:
 
 
 def _openings(step: int, inputs: Sequence[SiteInput], specs: Sequence[Compspec]) -> list[Message]:
-    """One message where all sites share their inputs, else one for each."""
-    shared = all(site is inputs[0] for site in inputs)
     return [
-        Message(
-            id=MessageId(f"opening.{step}.{number}"),
-            sender=_SUBMITTER,
-            readers=(),
-            body=opening_body([(name, _entry(value, specs)) for name, value in site.items()]),
-        )
-        for number, site in enumerate(inputs[:1] if shared else inputs)
+        Message(id=MessageId(f"opening.{step}.{number}"), sender=_SUBMITTER, readers=(), body=body)
+        for number, body in enumerate(opening_bodies(inputs, specs))
     ]
-
-
-def _entry(value: Any, specs: Sequence[Compspec]) -> dict[str, Any]:
-    if not isinstance(value, Reference):
-        return {"value": value}
-    files = _names_files(specs[value.step], value.variable)
-    return {"fromCache": {"step": value.step, "variable": value.variable}, "files": files}
-
-
-def _names_files(spec: Compspec, variable: str) -> bool:
-    """Whether an output's value names files that a later step needs beside it."""
-    declared = spec.outputs.get(variable)
-    if declared is None:
-        return False
-    subjects = spec.meta.preprocess and (variable, declared.type) == ("covariates", "array")
-    return bool(subjects) or declared.type in _FILE_TYPES
 
 
 def _digest(text: str) -> str:

@@ -5,16 +5,17 @@ Everything is read and checked before anything starts. The code is read, never r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from atoll.algorithms.calling import faults_of, function_of, seats_for
 from atoll.algorithms.code import Code
-from atoll.algorithms.describing import CENTRAL
+from atoll.algorithms.describing import offered
 from atoll.algorithms.installed import Installed
 from atoll.algorithms.installing import sdk
 from atoll.algorithms.sources import kept_runs
+from atoll.algorithms.words import COMMAND
 from atoll.dialects.functions.body import call_body, plain
 from atoll.dialects.functions.convention import Convention
 from atoll.dialects.functions.manifest import Function, Manifest, read_manifest
@@ -22,7 +23,7 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.node.offer import Offer
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.asking import leading_out, offers_of, seats_for, wanted_databases, with_options
+from atoll.simulator.asking import leading_out, offers_of, wanted_databases, with_options
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.world import Plan
 
@@ -34,14 +35,16 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
         SpecInvalid: with every fault that was found.
     """
     manifest = read_manifest(code.sources(), code.target)
-    function = _find(asked, code, manifest)
+    functions = {function.name: function for function in manifest.functions}
+    chosen = function_of([*map(offered, manifest.functions)], asked.function, str(code.path), COMMAND)
+    function = functions[chosen.name]
     if asked.extract or asked.preprocess:
         raise SpecInvalid(
             "--extract and --preprocess are for vantage6 algorithms of generation 5: leave them out"
         )
     offers, path = offers_of(asked)
     wanted = wanted_databases(asked, offers)
-    seats, role = seats_for(asked.at, central=function.style in CENTRAL, sites=tuple(offers))
+    seats, role = seats_for(asked.at, central=chosen.central, sites=tuple(offers))
     check_call(function, asked.args, offers, federation=path)
     doubts = [*_doubts(manifest, function, offers, path), *leading_out(asked, offers)]
     if asked.strict and doubts:
@@ -69,12 +72,12 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
         readers=seats,
         body=call_body(function.name, asked.args, labels),
     )
-    offered = with_options(offers, wanted)
+    told = with_options(offers, wanted)
     plan = Plan(
         run=run,
         messages=(opening,),
-        installed={digest: install(code, manifest, offered, path)},
-        offers=offered,
+        installed={digest: install(code, manifest, told, path)},
+        offers=told,
     )
     step = PreparedStep(
         name=function.name,
@@ -129,10 +132,7 @@ def check_call(
     Raises:
         SpecInvalid: an argument is unknown, missing or the site's to fill, or there is no data at all.
     """
-    faults = []
-    # What a remote function takes is its local half's matter, too.
-    if function.style != "remote":
-        faults = [*_unknown(function, given), *_missing(function, given)]
+    faults = faults_of(offered(function), given, COMMAND)
     needed = _needed(function)
     if needed and not any(offer.databases for offer in offers.values()):
         names = ", ".join(needed)
@@ -159,48 +159,3 @@ def _doubts(
     if not function.combines or not others or any(offer.databases for offer in offers.values()):
         return []
     return [f"{', '.join(others)} would get no data: {_without_data(path)}"]
-
-
-def _unknown(function: Function, given: Mapping[str, Any]) -> Iterator[str]:
-    names = [argument.name for argument in function.arguments]
-    for name in given:
-        if any(filled.name == name for filled in function.filled):
-            yield f"{function.name}: {name!r} is filled at the site: leave --arg {name}=… out"
-        elif name not in names and not function.takes_any:
-            near = get_close_matches(name, names, 1)
-            hint = f". Did you mean {near[0]}?" if near else ""
-            yield f"{function.name} takes no argument {name!r}: {_takes(function)}{hint}"
-
-
-def _missing(function: Function, given: Mapping[str, Any]) -> Iterator[str]:
-    missing = [one.name for one in function.arguments if one.default is None and one.name not in given]
-    if missing:
-        example = " ".join(f"--arg {name}=…" for name in missing)
-        yield f"{function.name} needs {' and '.join(map(repr, missing))}: give {example}"
-
-
-def _takes(function: Function) -> str:
-    named = [f"{one.name}{'' if one.default is None else ' (optional)'}" for one in function.arguments]
-    return f"it takes {', '.join(named) or 'none'}"
-
-
-def _find(asked: Arguments, code: Code, manifest: Manifest) -> Function:
-    functions = {function.name: function for function in manifest.functions}
-    if asked.function is not None and asked.function in functions:
-        return functions[asked.function]
-    if asked.function is None:
-        central = [function for function in manifest.functions if function.style in CENTRAL]
-        if len(central) == 1:
-            return central[0]
-        if len(functions) == 1:
-            return next(iter(functions.values()))
-    near = get_close_matches(asked.function or "", functions, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    there = ", ".join(f"{name} ({function.style})" for name, function in functions.items())
-    what = f"has no function {asked.function!r}" if asked.function else "has several functions"
-    if not functions:
-        raise SpecInvalid(
-            f"{code.path} has no function that could be called: expected one with a decorator of "
-            "atoll_algorithm, such as @partial or @central"
-        )
-    raise SpecInvalid(f"{code.path} {what}: name one with --function. There are {there}.{hint}")

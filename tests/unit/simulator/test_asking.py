@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atoll.algorithms.calling import seats_for
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Role, Seat
 from atoll.node.offer import Offer, Source
@@ -17,7 +18,6 @@ from atoll.simulator.asking import (
     Wanted,
     default_databases,
     offers_of,
-    seats_for,
     wanted_databases,
     with_options,
 )
