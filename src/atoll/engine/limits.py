@@ -88,6 +88,16 @@ WAIT_SECONDS_MAX = 50.0
 #: in base64, for as many sites as there are.
 HTTP_BODY_BYTES_MAX = 1_200_000_000
 
+#: Seconds after which a stream that has nothing to say says so. Proxies cut what is silent for a minute.
+KEEP_ALIVE_SECONDS = 20.0
+
+#: Heartbeats that a node may miss before its jobs are somebody else's. One may be lost, and the next
+#: be late.
+LEASE_HEARTBEATS = 3
+
+#: Lines about jobs that a node may tell at once.
+LOG_LINES_MAX = 100
+
 #: Bytes of the end of a log that an error quotes.
 LOG_TAIL_BYTES = 4_000
 

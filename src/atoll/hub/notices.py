@@ -75,9 +75,13 @@ class Bells:
                     self._wake_round(of, number)
         for node, job_id in notice.cancelled:
             self.cancelled(node).tell(job_id)
+            # Who listens for a node has one bell for all that it is told.
+            self.work(node).set()
         if (changed := self._changes.pop(notice.run_id, None)) is not None:
             changed.set()
         self.stir()
+        for told in self.on_end if notice.ended else ():
+            told(notice.run_id)
         if notice.ended and (end := self._runs.pop(notice.run_id, None)) is not None:
             end.set()
 
@@ -126,6 +130,10 @@ class _Told:
         """Add one."""
         self._jobs.append(job_id)
         self._some.set()
+
+    def take(self) -> JobId | None:
+        """One, if there is one."""
+        return self._jobs.popleft() if self._jobs else None
 
     async def next(self) -> JobId:
         """Wait for one."""

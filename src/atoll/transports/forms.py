@@ -104,6 +104,8 @@ class Signal(Form, frozen=True, kw_only=True):
     work: bool = False
     #: A claimed job that nobody waits for any more.
     cancelled: JobId | None = None
+    #: A run that has ended.
+    ended: RunId | None = None
     #: The node is to send a heartbeat at once.
     look: bool = False
 
@@ -127,6 +129,25 @@ class Upload(Form, frozen=True, kw_only=True):
 
     digest: str
     size: int
+
+
+class Ended(Form, frozen=True, kw_only=True):
+    """Whether a child round has ended."""
+
+    ended: bool
+
+
+class Key(Form, frozen=True, kw_only=True):
+    """What a node is known by."""
+
+    key: str
+
+
+class Token(Form, frozen=True, kw_only=True):
+    """What a node is known by for some minutes."""
+
+    access_token: str
+    expires_in: float = 600.0
 
 
 class Offset(Form, frozen=True, kw_only=True):
@@ -165,6 +186,7 @@ heartbeat, heard = Codec(Heartbeat), Codec(Heard)
 claim, logs, signal = Codec(Claim), Codec(Logs), Codec(Signal)
 number, child = Codec(Number), Codec(Child)
 upload, offset = Codec(Upload), Codec(Offset)
+ended, token = Codec(Ended), Codec(Token)
 
 
 def encode(form: Form) -> bytes:

@@ -1,0 +1,1 @@
+"""Files of runs at the hub: brought in parts, fetched by who may read them."""

@@ -1,0 +1,1 @@
+"""Nodes at the hub: registered, heard of, given work."""
