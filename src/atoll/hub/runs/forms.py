@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -128,24 +128,145 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     results: list[ResultForm]
 
 
-class WaitingForm(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that a run waits for."""
+class FailureForm(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job or a run failed."""
 
-    job: str
+    #: The class name of the error.
+    type: str
+    message: str
+    site: str | None
+    #: The class name of what a function raised, where that is why.
+    raised: str | None
+
+
+class MadeStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of a run."""
+
+    algorithm: dict[str, str]
+    aggregated: bool
+    role: str
+    seats: list[str] | None
+
+
+class RunForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A run."""
+
+    id: str
+    name: str
+    #: Ids.
+    collaboration: str | None
+    study: str | None
+    submitter: str | None
+    organization: str | None
+    #: ``active``, ``done`` or ``failed``.
+    status: str
+    failure: FailureForm | None
+    steps: list[MadeStep]
+    #: The seats with data, in their order.
+    sites: list[str]
+    #: Sites that the run goes on without.
+    dropped: list[str]
+    aggregator: str | None
+    #: The node that serves the aggregator's seat.
+    aggregator_node: str | None
+    iterations_max: int
+    min_sites: int
+    on_refusal: str
+    on_failure: str
+    #: Rounds opened so far, those in which the algorithm was called, and jobs made.
+    round_count: int
+    call_round_count: int
+    job_count: int
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    deadline_at: str | None
+
+
+class RoundForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A round of a run."""
+
+    id: str
+    run: str
+    number: int
+    #: The position of its step.
+    step: int
+    iteration: int
+    role: str
+    work: str
+    job_count: int
+    open_count: int
+    #: The job that asked for it, and its seat.
+    parent: str | None
+    asker: str | None
+    depth: int
+    origin: str
+    #: The function that is called, where one asked for it.
+    name: str
+    opened_at: str
+    ended_at: str | None
+
+
+class JobForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A job of a run."""
+
+    id: str
+    run: str
+    round: int
+    position: int
+    ordinal: int
     seat: str
     node: str
-    #: Whether the node was heard of lately.
-    online: bool
-    #: ``queued``, ``active``, or ``held``: somebody has to decide about it.
+    #: ``queued``, ``active``, ``held``, ``done``, ``failed`` or ``cancelled``.
     status: str
     attempt: int
-    #: Since when it is in this state.
-    since: str | None
+    final: bool
+    failure: FailureForm | None
     #: How far it says that it is.
     fraction: float | None
     text: str | None
-    #: Why somebody has to decide.
-    failure: dict[str, Any] | None
+    queued_at: str
+    claimed_at: str | None
+    ended_at: str | None
+
+
+class WaitingForm(JobForm, frozen=True, kw_only=True):
+    """A job that a run waits for; one that is held waits for somebody's decision."""
+
+    #: Since when it is in its state.
+    since: str | None
+    #: Whether its node was heard of lately.
+    online: bool
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a run waits for."""
+
+    items: list[WaitingForm]
+
+
+class LogForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that a site has let out of its logs."""
+
+    id: int
+    run: str
+    job: str
+    seat: str
+    at: str
+    #: ``info``, ``warning`` or ``error``.
+    level: str
+    text: str
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run came about."""
+
+    run: RunForm
+    hub_version: str
+    #: By the names of nodes.
+    node_versions: dict[str, str | None]
+    rounds: list[RoundForm]
+    jobs: list[JobForm]
 
 
 def submission_of(form: NewRun) -> Submission:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
-from atoll import __version__
 from atoll.engine.limits import WAIT_SECONDS_MAX
+from atoll.hub.blobs.service import Blobs
 from atoll.hub.parts import Rooms
 from atoll.hub.principal import Principal
 from atoll.hub.runs.ownership import Ownership
@@ -21,6 +20,7 @@ from atoll.model.events import Decision
 from atoll.model.scopes import Whose
 from atoll.model.work import Failure, JobId, Message, Run, RunId, Seat
 from atoll.stores.sql.places import Found, find_place, used
+from atoll.stores.sql.removal import kept_long_enough, remove_run
 from atoll.stores.sql.run_tables import run_blobs, runs
 from atoll.stores.sql.runs import SqlRunStore
 
@@ -64,6 +64,7 @@ class Runs:
         self._store = parts.runs
         self._now = parts.now
         self._ownership = rooms.of(Ownership)
+        self._blobs = rooms.of(Blobs)
 
     async def submit(self, who: Principal, submission: Submission) -> RunId:
         """Begin a run.
@@ -154,15 +155,27 @@ class Runs:
         run = await self._store.get(run_id)
         return run, await self._hub.settled(run_id, len(run.steps) - 1)
 
-    async def record(self, who: Principal, run_id: RunId) -> Mapping[str, Any]:
-        """How a run came about: what was asked of whom with what, by digest.
+    async def remove(self, who: Principal, run_id: RunId) -> None:
+        """Remove a run that has ended, with its results and files.
 
         Raises:
-            NotThere: there is no such run, or not for who asks.
+            NotAllowed: who asks may not do this, though he sees the run.
+            NotThere: there is no such run, or not for him.
+            StaleEvent: it goes on.
         """
-        await self._ownership.check(who, run_id, "run", "view")
-        run = await self._store.get(run_id)
-        return {"run": run_id, "hub_version": __version__, "steps": _steps(run), "sites": run.sites}
+        await self._ownership.check(who, run_id, "run", "delete")
+        await self._remove(run_id)
+
+    async def sweep(self) -> None:
+        """Remove what was kept as long as its collaboration wants."""
+        for run_id in await kept_long_enough(self._database, self._now()):
+            await self._remove(run_id)
+
+    async def _remove(self, run_id: RunId) -> None:
+        await remove_run(self._database, run_id, self._now())
+        self._ownership.forget(run_id)
+        await self._blobs.remove(run_id)
+        self._hub.bells.stir()
 
     async def _admit(self, run_id: RunId, found: Found, submission: Submission) -> None:
         """Refuse what is more than the collaboration may have, or names files that are not there."""
@@ -217,15 +230,3 @@ def _places(found: Found) -> Places:
     if found.study_name is not None:
         what = f"study {found.study_name} of the {what}"
     return Places(data=found.data, nodes=found.nodes, default_aggregator=found.default_aggregator, what=what)
-
-
-def _steps(run: Run) -> Sequence[Mapping[str, Any]]:
-    return [
-        {
-            "dialect": step.algorithm.dialect,
-            "algorithm": step.algorithm.name,
-            "algorithm_digest": step.algorithm.digest,
-            "seats": step.seats or run.sites,
-        }
-        for step in run.steps
-    ]
