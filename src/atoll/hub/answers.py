@@ -82,6 +82,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     #: The keys of the last item that was seen; none at the beginning.
     after: tuple[str | float | int, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """The one key of a list that is ordered by a text; empty at its beginning, before every text."""
+        return str(self.after[0]) if self.after else ""
+
     def page(
         self, found: Sequence[T], key: Callable[[T], tuple[Any, ...]], form: Callable[[T], Item]
     ) -> Page[Item]:

@@ -13,13 +13,15 @@ from atoll.hub.answers import answer
 from atoll.hub.described import described, description
 from atoll.hub.envelope import Envelope
 from atoll.hub.parts import Parts, Rooms
+from atoll.hub.people import login_routes
+from atoll.hub.people import routes as people_routes
 
 PREFIX = "/v1"
 
 router = APIRouter(tags=["hub"])
 
 #: Every room's endpoints.
-ROUTERS: tuple[APIRouter, ...] = (router,)
+ROUTERS: tuple[APIRouter, ...] = (router, login_routes.router, people_routes.router)
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""People: organizations, roles, logins, tokens and invitations."""
