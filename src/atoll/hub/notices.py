@@ -62,6 +62,8 @@ class Bells:
         self._changes: WeakValueDictionary[RunId, asyncio.Event] = WeakValueDictionary()
         self._cancelled: dict[str, _Told] = {}
         self._anything = asyncio.Event()
+        #: Are told of every run that ends.
+        self.on_end: list[Callable[[RunId], None]] = []
 
     def ring(self, notice: Notice) -> None:
         """Wake who waits for what this notice says."""

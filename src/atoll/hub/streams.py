@@ -11,6 +11,6 @@ async def is_gone(receive: Receive) -> bool:
     """Whether who asked has gone. It doesn't wait, and starts no task: thousands may be asked about."""
     try:
         async with asyncio.timeout(0):
-            return (await receive())["type"] == "http.disconnect"
+            return bool((await receive())["type"] == "http.disconnect")
     except TimeoutError:
         return False

@@ -11,7 +11,7 @@ which runs it keeps something. A hub that starts anew learns that with the next 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from atoll.engine.limits import (
@@ -99,7 +99,7 @@ class Nodes:
         self._kept[node.name] = set(heartbeat.runs) - set(ended)
         return Heard(stale=list(stale), ended=list(ended))
 
-    async def signals(self, node: Principal) -> AsyncIterator[Signal]:
+    async def signals(self, node: Principal) -> AsyncGenerator[Signal, None]:
         """What wakes a node, as it happens. An empty one is a sign of life."""
         bell = self._hub.bells.work(node.name)
         cancelled = self._hub.bells.cancelled(node.name)
