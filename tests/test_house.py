@@ -34,11 +34,13 @@ ENVIRONMENT_READERS = {
     "atoll.runtimes.guest",
     "atoll_algorithm._serving",
 }
-#: Nobody imports these: they are started. The guest runs inside a sandbox, under any interpreter.
+#: Nobody imports these: they are started. The guest runs inside a sandbox, under any interpreter, and
+#: Alembic runs the steps of a database.
 STARTED = (
     "atoll.__main__",
     "atoll.cli.main",
     "atoll.runtimes.guest",
+    "atoll.stores.sql.migrations",
     "atoll.testing",
     "atoll_algorithm.__main__",
 )

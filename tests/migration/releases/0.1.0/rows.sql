@@ -1,0 +1,4 @@
+INSERT INTO runs (id, collaboration_id, name, made, status, dropped, round_count, call_round_count, job_count, main_round, created_at, started_at, ended_at, bytes) VALUES ('run_kept', 'col_kept', 'mean', '{"steps":[{"algorithm":{"dialect":"functions","digest":"sha256:0","name":"mean"},"aggregated":false,"openings":["run_kept.opening.0"],"seats":["Biscoe"],"role":"aggregator"}],"sites":["Biscoe","Dream"],"aggregator":null,"iterations_max":10000,"aggregator_node":null,"min_sites":0,"on_refusal":"fail","on_failure":"fail"}', 'done', '[]', 2, 1, 4, 0, 1767225600.0, 1767225600.5, 1767225602.25, 4);
+INSERT INTO messages (run_id, id, kept, round_number, sender, readers, body, blobs) VALUES ('run_kept', 'run_kept.0.0', 'settled', 0, 'Biscoe', '["Biscoe"]', '7.25', '[]');
+INSERT INTO settled (run_id, step, seat, message_id) VALUES ('run_kept', 0, 'Biscoe', 'run_kept.0.0');
+UPDATE event_cursor SET value = 41, gone = 40
