@@ -21,9 +21,10 @@ from atoll.hub.api import create_app
 from atoll.hub.hub import Hub
 from atoll.hub.parts import Parts
 from atoll.hub.settings import HubSettings
-from atoll.stores.memory import MemoryBlobStore, MemoryRunStore
+from atoll.stores.objects import ObjectBlobStore
 from atoll.stores.sql.base import metadata
 from atoll.stores.sql.database import Database
+from atoll.stores.sql.runs import SqlRunStore
 
 CHOREOGRAPHIES = {"coinstac": coinstac, "functions": calls, "vantage6": calls}
 #: 2026-01-01T00:00:00Z.
@@ -171,7 +172,7 @@ async def hub_app(folder: Path, database_url: str | None = None, **settings: Any
     database = Database(database_url or f"sqlite:///{folder}/hub.db")
     await database.make(metadata)
     clock = Clock()
-    runs, blobs = MemoryRunStore(), MemoryBlobStore()
+    runs, blobs = SqlRunStore(database, now=clock), ObjectBlobStore(str(folder / "blobs"))
     parts = Parts(
         settings=HubSettings(**settings),
         database=database,
