@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from atoll.model.errors import StaleEvent
 from atoll.model.work import JobId, RunId
@@ -58,6 +58,12 @@ class Overdue:
     waited_for: tuple[tuple[str, str], ...]
 
 
+#: As text: an index that is limited to some rows does for a statement that names them, not for one
+#: with a parameter in their place.
+_IS_ACTIVE = text("jobs.status = 'active'")
+_IS_OPEN = text("jobs.status IN ('queued', 'active', 'held')")
+_GOES_ON = text("runs.status = 'active'")
+
 _THIS_JOB = (
     (jobs.c.run_id == bindparam("run"))
     & (jobs.c.round_number == bindparam("round"))
@@ -71,21 +77,21 @@ _ACTIVE = select(
     jobs.c.fraction,
     jobs.c.progress_text,
     jobs.c.node,
-).where(jobs.c.node == bindparam("node"), jobs.c.status == "active")
+).where(jobs.c.node == bindparam("node"), _IS_ACTIVE)
 #: What another transaction changes at this moment is not waited for: it is about to end, or claimed.
 _LOCK = (
     select(jobs.c.attempt)
-    .where(_THIS_JOB, jobs.c.status == "active", jobs.c.attempt == bindparam("claim"))
+    .where(_THIS_JOB, _IS_ACTIVE, jobs.c.attempt == bindparam("claim"))
     .with_for_update(skip_locked=True)
 )
 _RENEW = (
     update(jobs)
-    .where(_THIS_JOB, jobs.c.status == "active", jobs.c.attempt == bindparam("claim"))
+    .where(_THIS_JOB, _IS_ACTIVE, jobs.c.attempt == bindparam("claim"))
     .values(lease_until=bindparam("until"))
 )
 _PROGRESS = (
     update(jobs)
-    .where(_THIS_JOB, jobs.c.status == "active", jobs.c.attempt == bindparam("claim"))
+    .where(_THIS_JOB, _IS_ACTIVE, jobs.c.attempt == bindparam("claim"))
     .values(fraction=bindparam("part"), progress_text=bindparam("words"))
 )
 _SHOWN = select(jobs, runs.c.collaboration_id).join(runs, runs.c.id == jobs.c.run_id).where(_THIS_JOB)
@@ -94,20 +100,20 @@ _GOING_ON = select(runs.c.id).where(
 )
 _EXPIRED = (
     select(jobs.c.run_id, jobs.c.round_number, jobs.c.position, jobs.c.attempt, jobs.c.node)
-    .where(jobs.c.status == "active", jobs.c.lease_until < bindparam("now"))
+    .where(_IS_ACTIVE, jobs.c.lease_until < bindparam("now"))
     .order_by(jobs.c.lease_until)
     .limit(_SWEPT_MAX)
 )
-_GRACE = update(jobs).where(jobs.c.status == "active", jobs.c.lease_until < bindparam("until"))
+_GRACE = update(jobs).where(_IS_ACTIVE, jobs.c.lease_until < bindparam("until"))
 _OVERDUE = (
     select(runs.c.id)
-    .where(runs.c.status == "active", runs.c.deadline_at.is_not(None), runs.c.deadline_at < bindparam("now"))
+    .where(_GOES_ON, runs.c.deadline_at.is_not(None), runs.c.deadline_at < bindparam("now"))
     .order_by(runs.c.deadline_at)
     .limit(_SWEPT_MAX)
 )
 _OPEN = (
     select(jobs.c.seat, jobs.c.node)
-    .where(jobs.c.run_id == bindparam("run"), jobs.c.status.in_(("queued", "active", "held")))
+    .where(jobs.c.run_id == bindparam("run"), _IS_OPEN)
     .order_by(jobs.c.round_number, jobs.c.position)
     .limit(_SWEPT_MAX)
 )
