@@ -163,6 +163,11 @@ class Blobs:
             raise NotAllowed(
                 f"run {run_id} was submitted already: its files come before it, or from its nodes"
             )
+        # Other names are the hub's own: that of its algorithms, to begin with.
+        if not run_id.startswith("run_"):
+            raise NotThere(
+                f"there can be no run {run_id}: expected run_ and 26 lower-case letters and digits"
+            )
 
     async def _check_reader(self, node: Principal, run_id: RunId, digest: str) -> None:
         run = await self._runs.get(run_id)
