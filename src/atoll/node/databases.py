@@ -133,6 +133,9 @@ class Reader:
             TYPES[type_] in ("address", "any") and uri.partition(":")[0].isalpha() and ":" in uri
         ):
             return Source(type=type_, url=uri, options=options)
+        if not isinstance(database["uri"], str):  # Whatever it is, it is not told.
+            self.faults.append(f"{where}: what is in the file of its uri is no address, such as postgresql://…")
+            return None
         return self._file(uri, type_, options, where)
 
     def _file(self, uri: str, type_: str, options: Mapping[str, Any], where: str) -> Source | None:

@@ -32,6 +32,30 @@ def test_a_csv_file_is_read_with_its_options(tmp_path: Path) -> None:
     assert tmp_path / "a.csv" == table_of(offered(tmp_path / "a.csv", "csv"), "path")
 
 
+def test_a_query_is_asked_of_a_duckdb_file_and_of_no_other(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    file, elsewhere = tmp_path / "a.duckdb", tmp_path / "a.csv"
+    FRAME.to_csv(elsewhere, index=False)
+    with duckdb.connect(str(file)) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 1::BIGINT AS n, 'a' AS name UNION ALL SELECT 2, 'b'")
+
+    for kind in ("pandas", "pyarrow", "polars"):
+        found = table_of(offered(file, "duckdb", query="SELECT * FROM t WHERE n > 1"), kind)
+        rows = (
+            found.to_dict("records")
+            if kind == "pandas"
+            else found.to_pylist()
+            if kind == "pyarrow"
+            else found.to_dicts()
+        )
+        assert [{"n": 2, "name": "b"}] == rows
+    assert file == table_of(offered(file, "duckdb"), "path")
+    with pytest.raises(DatabaseUnusable, match="type 'duckdb', and has no option 'query'"):
+        table_of(offered(file, "duckdb"), "pandas")
+    with pytest.raises(DatabaseUnusable, match=r"can't be read \(PermissionException\)"):
+        table_of(offered(file, "duckdb", query=f"SELECT * FROM read_csv('{elsewhere}')"), "pandas")
+
+
 def test_a_folder_is_a_path_and_no_table(tmp_path: Path) -> None:
     assert tmp_path == table_of(offered(tmp_path, "folder"), "path")
     with pytest.raises(

@@ -53,6 +53,7 @@ class PaperDesk:
     address: tuple[str, int] | None = None
     databases: Mapping[str, Database] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Any] | None = None
 
     def write(self, folder: Folder, name: str, content: bytes) -> None:
         """A computation finds no file that wasn't sent."""
@@ -480,3 +481,41 @@ def test_nothing_is_carried_but_for_a_steps_first_call_at_a_site() -> None:
 )
 def test_a_received_file_has_its_place(role: Role, work: Work, place: Place) -> None:
     assert place == CALL.place(make_ticket(role=role, work=work), Seat("local1"), "sub/f")
+
+
+# --- What a site gives itself -----------------------------------------------------------------
+
+
+def opened_with(
+    entries: list[tuple[str, dict[str, Any]]], inputs: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The input of a first call at a site with this data map."""
+    ticket = make_ticket()
+    request = CALL.compose(ticket, [opening_body(entries)], PaperDesk(inputs=inputs))
+    found: dict[str, Any] = json.loads(whole(request.body))["input"]
+    return found
+
+
+def test_an_input_that_is_the_sites_comes_from_its_data_map() -> None:
+    entries: list[tuple[str, dict[str, Any]]] = [("lambda", {"value": 1}), ("covariates", {"site": True})]
+    found = opened_with(entries, {"covariates": ["age.csv"], "other": 2, "lambda": 3})
+
+    assert {"lambda": 1, "covariates": ["age.csv"]} == found
+
+
+def test_a_data_maps_value_is_read_as_javascript_would() -> None:
+    assert {"a": 1} == opened_with([("a", {"site": True})], {"a": 1.0})
+
+
+def test_what_a_data_map_leaves_out_has_the_value_that_stands_beside() -> None:
+    assert {"a": 7} == opened_with([("a", {"site": True, "value": 7})], None)
+
+
+def test_a_site_that_has_not_mapped_an_input_is_told_how() -> None:
+    with pytest.raises(InputMissing) as missing:
+        opened_with([("covariates", {"site": True})], {"other": 1})
+
+    assert str(missing.value) == (
+        "'step0' takes 'covariates' from each site, and local0 has not mapped it. At that node: atoll node map step0 "
+        "--input covariates=VALUE, with the value as JSON"
+    )

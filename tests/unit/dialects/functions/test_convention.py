@@ -40,6 +40,7 @@ class Desk:
     token: str = "secret"
     address: tuple[str, int] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Any] | None = None
     cache: dict[str, bytes] = field(default_factory=dict)
     outputs: dict[int, bytes] = field(default_factory=dict)
 

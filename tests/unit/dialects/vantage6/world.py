@@ -47,6 +47,7 @@ class FolderDesk:
     address: tuple[str, int] | None = ADDRESS
     databases: Mapping[str, Database] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Any] | None = None
     cache: dict[str, bytes] = field(default_factory=dict)
     outputs: dict[int, bytes] = field(default_factory=dict)
     #: Where an isolated algorithm would see the folders; as they lie, where nothing is named.

@@ -1,0 +1,128 @@
+"""A site does what its rules allow, and says in a sentence what it doesn't do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from tests.federation import make_ticket
+
+from atoll.model.errors import JobRefused, SpecInvalid
+from atoll.model.work import Algorithm, Behalf, Ticket
+from atoll.node import policies
+from atoll.node.rules import Outgoing
+from atoll.node.settings import Limits, Policies
+
+DIGEST = "sha256:" + "1" * 64
+MEAN = Algorithm(dialect="functions", digest=DIGEST, name="mean")
+
+
+def ticket(behalf: Behalf | None = None, *, iteration: int = 1) -> Ticket:
+    """A ticket for the mean."""
+    return replace(make_ticket(iteration=iteration), algorithm=MEAN, behalf=behalf or Behalf())
+
+
+def refusal(rules: Policies, asked: Ticket | None = None) -> str | None:
+    """Why a site with these rules doesn't do a job; None where it does."""
+    try:
+        for policy in policies.built_in(rules):
+            policy(asked or ticket())
+    except JobRefused as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("pattern", [DIGEST, "mean", "m*", "functions:m*"])
+def test_an_algorithm_is_meant_by_its_digest_its_name_or_its_dialect_and_name(pattern: str) -> None:
+    assert refusal(Policies(algorithms=(pattern,), bundles="allow")) is None
+
+
+@pytest.mark.parametrize("pattern", ["sha256:" + "2" * 64, "Mean", "coinstac:mean", "median"])
+def test_an_algorithm_that_is_not_listed_is_refused(pattern: str) -> None:
+    expected = f"functions algorithm 'mean' ({DIGEST}) is not among the 1 that this site allows"
+
+    assert refusal(Policies(algorithms=(pattern,), bundles="allow")) == expected
+
+
+def test_a_bundle_that_is_listed_by_name_alone_is_not_listed() -> None:
+    assert "only those that it lists by digest" in (refusal(Policies(algorithms=("mean",))) or "")
+    assert refusal(Policies(algorithms=("mean", DIGEST))) is None
+    assert "takes none" in (refusal(Policies(algorithms=(DIGEST,), bundles="refuse")) or "")
+
+
+def test_a_site_may_work_for_some_people_alone() -> None:
+    behalf = Behalf(
+        collaboration="col_1",
+        collaboration_name="islands",
+        submitter="ada",
+        organization="org_1",
+        organization_name="UU",
+    )
+
+    for rules in (
+        Policies(bundles="allow", collaborations=("islands",)),
+        Policies(bundles="allow", collaborations=("col_1",)),
+        Policies(bundles="allow", organizations=("UU",), submitters=("ada",)),
+    ):
+        assert refusal(rules, ticket(behalf)) is None
+    assert refusal(Policies(bundles="allow", submitters=("bob",)), ticket(behalf)) == (
+        "this site does nothing for the submitter 'ada': it is not among those that it allows"
+    )
+    assert "doesn't name" in (refusal(Policies(bundles="allow", collaborations=("islands",))) or "")
+
+
+def test_a_site_takes_part_in_so_many_rounds() -> None:
+    rules = Policies(bundles="allow", rounds_max=3)
+
+    assert refusal(rules, ticket(iteration=3)) is None
+    assert refusal(rules, ticket(iteration=4)) == (
+        "this would be iteration 4, and this site takes part in at most 3"
+    )
+
+
+def test_what_is_too_much_does_not_leave(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * 60)
+    (check,) = policies.checks(Limits(sent=100))
+
+    check(ticket(), Outgoing(body=b"y" * 40, files=tmp_path))
+    check(ticket(), Outgoing(body=b"y" * 100))
+    with pytest.raises(JobRefused, match="more than 100 bytes"):
+        check(ticket(), Outgoing(body=b"y" * 41, files=tmp_path))
+    assert list(policies.checks(Limits())) == []
+
+
+def test_a_full_disk_begins_nothing(tmp_path: Path) -> None:
+    policies.space(tmp_path, Limits(disk_free=0))(ticket())
+
+    with pytest.raises(JobRefused, match="disk has"):
+        policies.space(tmp_path, Limits(disk_free=1 << 62))(ticket())
+
+
+def no_fridays(_ticket: Ticket) -> None:
+    """A policy of a package."""
+    raise JobRefused("not on Fridays")
+
+
+def test_a_package_brings_policies_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint(name="fridays", value=f"{__name__}:no_fridays", group=policies.GROUP)
+    monkeypatch.setattr(policies, "entry_points", lambda group: [entry] if group == "atoll.policies" else [])
+
+    (policy,) = policies.installed()
+
+    with pytest.raises(JobRefused, match="not on Fridays"):
+        policy(ticket())
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [("no_such:rule", "can't be loaded"), ("math:pi", "can't be called")]
+)
+def test_a_node_does_not_start_without_a_policy_that_it_should_have(
+    monkeypatch: pytest.MonkeyPatch, value: str, words: str
+) -> None:
+    entry = EntryPoint(name="rule", value=value, group=policies.GROUP)
+    monkeypatch.setattr(policies, "entry_points", lambda **_: [entry])
+
+    with pytest.raises(SpecInvalid, match=words):
+        list(policies.installed())

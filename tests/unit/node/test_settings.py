@@ -1,0 +1,181 @@
+"""A node.yaml says what a node does; whatever is wrong with it is told in a sentence, with its place."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from atoll.model.errors import SpecInvalid
+from atoll.node.offer import Source
+from atoll.node.settings import NodeSettings, read_settings, setting_names
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+
+def write(root: Path, text: str) -> Path:
+    """A node.yaml, with a few files beside it."""
+    (root / "patients.csv").write_text("age\n1\n")
+    for name, mode in (("secret", 0o600), ("address", 0o600), ("open", 0o644), ("ca.pem", 0o644)):
+        (root / name).write_text("db://ada:hidden@host/x\n" if name == "address" else "hidden\n")
+        (root / name).chmod(mode)
+    path = root / "node.yaml"
+    path.write_text(text)
+    return path
+
+
+def read(root: Path, text: str) -> NodeSettings:
+    """What a node.yaml says."""
+    return read_settings(write(root, text))
+
+
+def faults(root: Path, text: str) -> list[str]:
+    """What is wrong with a node.yaml, without its path."""
+    path = write(root, text)
+    with pytest.raises(SpecInvalid) as refused:
+        read_settings(path)
+    return [fault.removeprefix(f"{path}: ").replace(str(root), "ROOT") for fault in refused.value.faults]
+
+
+def test_a_hub_alone_is_enough_and_all_else_is_safe(tmp_path: Path) -> None:
+    settings = read(tmp_path, "hub: https://hub.example.org\n")
+
+    assert settings.hub == "https://hub.example.org"
+    assert settings.runtime == "bubblewrap"
+    assert not settings.allow_unsandboxed
+    assert settings.policies.bundles == "listed"
+    assert not settings.log.send
+    assert settings.workspace == tmp_path / "workspace"
+    assert settings.key_file == tmp_path / "node.key"
+
+
+def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        f"""
+        hub: https://hub.example.org
+        key_file: secret
+        ca_file: ca.pem
+        proxy: http://proxy:3128
+        name: utrecht
+        holds_data: false
+        databases:
+          patients: patients.csv
+          registry:
+            uri: {{file: address}}
+            type: sql
+            env: {{PASSWORD: {{file: secret}}}}
+        env: {{LEAST: 5}}
+        env_for: {{"mean*": {{LEAST: 3}}}}
+        environments:
+          plain: {sys.executable}
+          tools: {{python: {sys.executable}, provides: [vantage6-4]}}
+        runtime: process
+        allow_unsandboxed: true
+        policies:
+          algorithms: ["sha256:1", "mean*"]
+          bundles: allow
+          collaborations: islands
+          submitters: [ada]
+          organizations: [uu]
+          databases: {{"mean": [patients]}}
+          rounds_max: 20
+        limits: {{seconds: 60, memory: 2GiB, reply: 1MB, sent: 500, disk_free: 1.5GB}}
+        slots: 3
+        drain_seconds: 5
+        workspace: work
+        data_maps: maps.yaml
+        log: {{level: debug, send: true, keep_days: 0}}
+        """,
+    )
+
+    assert settings.offer.databases["patients"] == Source(type="csv", path=tmp_path / "patients.csv")
+    assert settings.offer.databases["registry"].url == "db://ada:hidden@host/x"
+    assert settings.offer.databases["registry"].options == {"env": {"PASSWORD": "hidden"}}
+    assert settings.offer.environment == {"LEAST": "5"}
+    assert settings.env_for == {"mean*": {"LEAST": "3"}}
+    assert [each.name for each in settings.environments] == ["plain", "tools"]
+    assert settings.environments[1].provides == ("vantage6-4",)
+    assert settings.policies.collaborations == ("islands",)
+    assert settings.policies.databases == {"mean": ("patients",)}
+    assert settings.limits.of_a_call().memory_bytes == 2 * 1024**3
+    assert (settings.limits.reply, settings.limits.sent) == (10**6, 500)
+    assert settings.limits.disk_free == 1_500_000_000
+    assert (settings.slots, settings.log.keep_days, settings.data_maps.name) == (3, 0, "maps.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ("{}/node.yaml holds no settings: expected 'hub:' and the others. Name it with --config, or make one with "
+         "atoll node start --register CODE --hub URL")),
+        ("slots: 2", "hub is no address: expected one such as https://hub.example.org"),
+        ("hub: ftp://x", "hub is no address: expected one such as https://hub.example.org"),
+        ("hub: http://x\nslotz: 2", "nothing is known of 'slotz'. Did you mean 'slots'?"),
+        ("hub: http://x\nslots: 0", "slots is 0: expected a whole number from 1"),
+        ("hub: http://x\nslots: true", "slots is True: expected a whole number from 1"),
+        ("hub: http://x\nslots: two", "slots is text: expected a whole number from 1"),
+        ("hub: http://x\nname: 5", "name is a number: expected text; put it in quotes"),
+        ("hub: http://x\nruntime: docker", "runtime is 'docker': expected one of bubblewrap, process, inline"),
+        ("hub: http://x\nruntime: process", ("runtime is process, which keeps an algorithm from nothing on this "
+         "machine: expected bubblewrap, or 'allow_unsandboxed: true' beside it")),
+        ("hub: http://x\nallow_unsandboxed: 1", "allow_unsandboxed is a number: expected true or false"),
+        ("hub: http://x\nca_file: none.pem", "ca_file names ROOT/none.pem, where no file is"),
+        ("hub: http://x\nlimits: {secondz: 1}", "limits: nothing is known of 'secondz'. Did you mean 'seconds'?"),
+        ("hub: http://x\nlimits: {seconds: -1}", "limits: seconds is -1: expected a number of seconds above 0"),
+        ("hub: http://x\nlimits: {memory: much}", ("limits: memory is text: expected a number of bytes, or one with a "
+         "unit such as 4GiB")),
+        ("hub: http://x\nlimits: 7", "limits is a number: expected settings, each with its value"),
+        ("hub: http://x\npolicies: {submitters: [1]}", ("policies: submitters is a list with what is no text: expected "
+         "a list of texts, in quotes")),
+        ("hub: http://x\npolicies: {databases: {mean: [b]}}", ("policies: databases gives 'mean' what isn't offered: "
+         "expected a list of none")),
+        ("hub: http://x\nenv_for: [1]", "env_for is a list: expected texts as keys, in quotes, each with its value"),
+        ("hub: http://x\nenvironments: {v: {provides: [x]}}", ("environment 'v': python is missing: expected the path "
+         "of an interpreter such as venv/bin/python")),
+        ("hub: http://x\nenv: {A: {file: open}}", ("the variable A: the file ROOT/open can be read by others than its "
+         "owner (mode 0644): chmod 600 ROOT/open")),
+        ("hub: http://x\ndatabases: {a: {uri: {file: gone}}}", ("database 'a': the file ROOT/gone can't be read (No "
+         "such file or directory): expected a secret in it")),
+        ("hub: http://x\ndatabases: {a: gone.csv}", ("database 'a': ROOT/gone.csv is not there. Paths are relative to "
+         "the folder of the node.yaml")),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
+    found = faults(tmp_path, text)
+    told = [each.replace("ROOT/node.yaml, ", "") for each in found]
+
+    assert expected.replace("{}", "ROOT") in [each.replace("ROOT/node.yaml: ", "") for each in told]
+
+
+def test_what_is_secret_is_not_told_either(tmp_path: Path) -> None:
+    found = faults(tmp_path, "hub: http://x\ndatabases: {a: {uri: {file: secret}, type: sql}}")
+
+    assert "hidden" not in "".join(found)
+    assert len(found) == 1
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    assert len(faults(tmp_path, "hub: 1\nslots: 0\nlog: {level: loud}\n")) == 4
+
+
+def test_a_missing_file_says_how_one_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SpecInvalid, match="atoll node start --register"):
+        read_settings(tmp_path / "node.yaml")
+
+
+def test_a_folder_and_a_picture_are_no_settings(tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(SpecInvalid, match="can't be read"):
+        read_settings(tmp_path)
+    with pytest.raises(SpecInvalid, match="is not UTF-8"):
+        read_settings(tmp_path / "picture")
+
+
+def test_every_setting_is_documented() -> None:
+    page = (DOCS / "reference/node-yaml.md").read_text()
+    missing = [name for name in setting_names() if f"| `{name}` |" not in page]
+
+    assert missing == []
