@@ -6,8 +6,10 @@ A wheel brings the examples with it; a checkout has them beside the source.
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import atoll
@@ -47,6 +49,15 @@ def examples() -> Path:
         if (folder / "functions" / "islands").is_dir():
             return folder
     raise Unusable(f"this installation of Atoll has no examples: expected them in {package / '_examples'}")
+
+
+def vantage6_tools() -> Path | None:
+    """An interpreter with vantage6's tools of generation 4; None where there is none."""
+    made = examples().parent / ".environments" / "vantage6-4" / "bin" / "python"
+    if made.is_file():
+        return made
+    installed = find_spec("vantage6") is not None and find_spec("vantage6.algorithm.tools") is not None
+    return Path(sys.executable) if installed else None
 
 
 def penguins(sites: int) -> Mapping[str, Table]:

@@ -52,6 +52,8 @@ class State:
     #: Those with data, in their order.
     nodes: tuple[str, ...]
     dir: str
+    #: Whether the nodes can run vantage6 algorithms of generation 4.
+    vantage6: bool
     children: tuple[Child, ...]
 
     @property
@@ -123,7 +125,9 @@ def lay_out_hub(folder: Path, port: int) -> Path:
     return path
 
 
-def lay_out_node(folder: Path, name: str, rows: Table | None, *, url: str, sandboxed: bool) -> Path:
+def lay_out_node(
+    folder: Path, name: str, rows: Table | None, *, url: str, sandboxed: bool, vantage6: Path | None
+) -> Path:
     """Write a node's settings, its rows and its data maps; where the settings are.
 
     Args:
@@ -132,6 +136,7 @@ def lay_out_node(folder: Path, name: str, rows: Table | None, *, url: str, sandb
         rows: what it offers; None for a node without data.
         url: the hub's address.
         sandboxed: whether algorithms are kept from the rest of the machine.
+        vantage6: an interpreter with the tools that algorithms of vantage6 4 import.
     """
     home = folder / "nodes" / name
     (home / "files").mkdir(parents=True, mode=0o700)
@@ -146,6 +151,8 @@ def lay_out_node(folder: Path, name: str, rows: Table | None, *, url: str, sandb
     }
     if not sandboxed:
         settings["allow_unsandboxed"] = True
+    if vantage6 is not None:
+        settings["environments"] = {"vantage6-4": {"python": str(vantage6), "provides": ["vantage6-4"]}}
     if rows is None:
         settings["holds_data"] = False
     else:
