@@ -104,8 +104,8 @@ class Nodes:
         bell = self._hub.bells.work(node.name)
         cancelled = self._hub.bells.cancelled(node.name)
         mine = self._streams[node.name] = object()
-        # Whatever was there before it listened.
-        yield Signal(work=True)
+        # So that the node knows that it listens. What was told before it did, it is told now.
+        yield Signal()
         while True:
             woken = True
             try:
