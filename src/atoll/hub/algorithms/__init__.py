@@ -1,0 +1,1 @@
+"""The algorithms that a hub keeps: bundles, by their digests."""
