@@ -104,7 +104,8 @@ async def _send(connection: Connection, path: str, offset: int, part: list[bytes
         else:
             if here.offset < offset:
                 raise Taken(
-                    f"the hub has lost the first {offset} bytes of a file on its way: expected it to keep them. Do the job anew"
+                    f"the hub has lost the first {offset} bytes of a file on its way: "
+                    "expected it to keep them. Do the job anew"
                 )
             return here
 

@@ -31,6 +31,8 @@ from atoll.stores.objects.places import Arrival, Digest, Place, place_of
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+#: Where files lie that belong to no run. No run has this name: they all begin with ``run_``.
+_NO_RUN = RunId("no-run")
 _WHOLE = "whole"
 #: Digests that are carried from one part to the next. Of others the parts are read again.
 _DIGESTS_CARRIED_MAX = 1_000
@@ -69,6 +71,14 @@ class ObjectBlobStore:
         #: What was digested so far of files that are arriving, and up to where.
         self._digests: OrderedDict[str, tuple[Digest, int]] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def put(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
+        """Keep a file of no run."""
+        await self.of(_NO_RUN).put(blob, chunks)
+
+    def get(self, blob: Blob) -> AsyncIterator[bytes]:
+        """The content of a file of no run."""
+        return self.of(_NO_RUN).get(blob)
 
     def of(self, run_id: RunId) -> BlobStore:
         """The files of one run."""
