@@ -22,8 +22,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
 from atoll.engine.ports import HubLink
-from atoll.model.errors import NotYours, StaleEvent
-from atoll.model.work import Job, JobId, RunId, Ticket
+from atoll.model.errors import NotLoggedIn, NotYours, Refused, StaleEvent, VersionMismatch
+from atoll.model.events import JobBroke, JobReported
+from atoll.model.work import Failure, Job, JobId, RunId, Ticket
 from atoll.node.runner import Runner
 from atoll.node.shift import Shift, Slot
 
@@ -141,7 +142,7 @@ class Agent:
                 event = await self.runner.work(ticket, shift)
             finally:
                 shift.end()
-            await self._link.report(event)
+            await self._report(event)
         except (StaleEvent, NotYours):
             pass  # The run ended meanwhile, or another try of this job has begun. Nobody waits for this one.
         except asyncio.CancelledError:
@@ -155,6 +156,18 @@ class Agent:
             if not self._at_work:
                 self._idle.set()
         return shift.relieved
+
+    async def _report(self, event: JobReported | JobBroke) -> None:
+        """Say how a job ended; where the hub doesn't take what it left, that it can't be done."""
+        try:
+            await self._link.report(event)
+        except (NotLoggedIn, VersionMismatch):
+            raise
+        except Refused as error:
+            words = f"the hub doesn't take what the job has left: {error}"
+            failure = Failure(type=type(error).__name__, message=words)
+            broke = JobBroke(run_id=event.run_id, job_id=event.job_id, attempt=event.attempt, failure=failure)
+            await self._link.report(broke)
 
     async def _hear_of_ends(self) -> None:
         """End the jobs that nobody waits for any more."""

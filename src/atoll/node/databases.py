@@ -134,7 +134,9 @@ class Reader:
         ):
             return Source(type=type_, url=uri, options=options)
         if not isinstance(database["uri"], str):  # Whatever it is, it is not told.
-            self.faults.append(f"{where}: what is in the file of its uri is no address, such as postgresql://…")
+            self.faults.append(
+                f"{where}: what is in the file of its uri is no address, such as postgresql://…"
+            )
             return None
         return self._file(uri, type_, options, where)
 

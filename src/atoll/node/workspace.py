@@ -102,10 +102,14 @@ class Workspace:
         own.mkdir(mode=0o700, exist_ok=True)
         folders = {folder: own / folder.value for folder in Folder}
         folders[Folder.OUTPUT] = self.root / "outputs" / run / name
-        log = self.root / "logs" / run / f"{name}.log"
+        log = self.log(ticket)
         for path in (folders[Folder.OUTPUT].parent, log.parent):
             path.mkdir(mode=0o700, exist_ok=True)
         return Desk(seat=seat, folders=folders, log=log, memory=Memory(own), revived=revived)
+
+    def log(self, ticket: Ticket) -> Path:
+        """The file with what a ticket's algorithm prints."""
+        return self.root / "logs" / _name(ticket.job.run_id) / f"{_name(ticket.job.seat)}.log"
 
     def remove(self, run_id: RunId) -> None:
         """Remove what belongs to a run. Its outputs and its logs stay for a while."""
