@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from atoll.model.work import RunId, RunStatus, Seat
 from atoll.stores.sql.database import Connection, Database
@@ -41,7 +41,7 @@ _FILE = select(run_blobs.c.size_bytes, run_blobs.c.is_whole, run_blobs.c.uploade
 _ANNOUNCE = insert(run_blobs).from_select(
     ["run_id", "digest", "size_bytes", "is_whole", "uploader_id", "created_at"],
     select(
-        literal(bindparam("run")),
+        bindparam("run", type_=run_blobs.c.run_id.type).label("run_id"),
         bindparam("content"),
         bindparam("size"),
         bindparam("whole"),
