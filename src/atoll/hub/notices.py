@@ -52,11 +52,34 @@ def notice_of(changes: Changes, cancelled: tuple[Job, ...]) -> Notice:
     )
 
 
+class Bell(asyncio.Event):
+    """A bell that may also call somebody when it is rung, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wake: Callable[[], None] | None = None
+
+    def on_set(self, wake: Callable[[], None] | None) -> None:
+        """Let this be called when it is rung next, instead of what was to be called."""
+        self._wake = wake
+
+    def wake(self) -> None:
+        """Call who is to be called, without ringing."""
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
+
+    def set(self) -> None:
+        """Ring it."""
+        super().set()
+        self.wake()
+
+
 class Bells:
     """Who waits in this process, and for what."""
 
     def __init__(self) -> None:
-        self._work: dict[str, asyncio.Event] = {}
+        self._work: dict[str, Bell] = {}
         #: For as long as somebody waits.
         self._rounds: WeakValueDictionary[tuple[RunId, int], asyncio.Event] = WeakValueDictionary()
         self._runs: WeakValueDictionary[RunId, asyncio.Event] = WeakValueDictionary()
@@ -97,9 +120,9 @@ class Bells:
         """Is set when something has changed. Take it before you look."""
         return self._anything
 
-    def work(self, node: str) -> asyncio.Event:
+    def work(self, node: str) -> Bell:
         """Is set when there may be a job for a node; who waits for it clears it."""
-        return self._work.setdefault(node, asyncio.Event())
+        return self._work.setdefault(node, Bell())
 
     def round(self, run_id: RunId, number: int) -> asyncio.Event:
         """Is set when a child round may have ended. Take it before you look."""

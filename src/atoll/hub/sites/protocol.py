@@ -11,11 +11,10 @@ which runs it keeps something. A hub that starts anew learns that with the next 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from atoll.engine.limits import (
-    KEEP_ALIVE_SECONDS,
     LEASE_HEARTBEATS,
     LOG_LINES_MAX,
     LOG_TOLD_BYTES_MAX,
@@ -24,6 +23,7 @@ from atoll.engine.limits import (
 )
 from atoll.engine.ports import ChildState
 from atoll.hub.blobs.service import Blobs
+from atoll.hub.notices import Bell
 from atoll.hub.parts import Rooms
 from atoll.hub.principal import Principal
 from atoll.model.errors import Malformed, NotYours, StaleEvent
@@ -35,6 +35,24 @@ from atoll.stores.sql.presence import Facts
 from atoll.transports.forms import Claim, Claimed, Heard, Heartbeat, Hello, Logs, Signal, Welcome
 
 _LEVELS = ("info", "warning", "error")
+
+
+class Listening:
+    """A stream of what wakes a node."""
+
+    def __init__(self, nodes: Nodes, node: Principal, bell: Bell) -> None:
+        self._nodes = nodes
+        self.node = node
+        #: Is set when there is something to tell.
+        self.bell = bell
+
+    def signals(self) -> Sequence[Signal] | None:
+        """What the node is to be told now; None where it listens elsewhere by now."""
+        return self._nodes.signals(self)
+
+    def end(self) -> None:
+        """The node listens no longer."""
+        self._nodes.left(self)
 
 
 class Nodes:
@@ -54,7 +72,7 @@ class Nodes:
         lease_seconds = LEASE_HEARTBEATS * parts.settings.heartbeat_seconds
         self.leases = Leases(parts.database, lease_seconds=lease_seconds)
         #: The latest stream of each node; an earlier one that still waits ends when it wakes.
-        self._streams: dict[str, object] = {}
+        self._streams: dict[str, Listening] = {}
         #: Of which runs each node keeps something, and which of those have ended.
         self._kept: dict[str, set[RunId]] = {}
         self._ended: dict[str, list[RunId]] = {}
@@ -99,32 +117,33 @@ class Nodes:
         self._kept[node.name] = set(heartbeat.runs) - set(ended)
         return Heard(stale=list(stale), ended=list(ended))
 
-    async def signals(self, node: Principal) -> AsyncGenerator[Signal, None]:
-        """What wakes a node, as it happens. An empty one is a sign of life."""
+    def listening(self, node: Principal) -> Listening:
+        """A node begins to listen. If it did before, it doesn't any more."""
         bell = self._hub.bells.work(node.name)
+        mine = self._streams[node.name] = Listening(self, node, bell)
+        bell.wake()
+        return mine
+
+    def signals(self, listening: Listening) -> Sequence[Signal] | None:
+        """What a node is to be told now; None where its stream is not the latest."""
+        node, bell = listening.node, listening.bell
+        if self._streams.get(node.name) is not listening:
+            return None
+        self.heard_of[node.id] = self._now()
+        if not bell.is_set():
+            return [Signal()]
+        bell.clear()
         cancelled = self._hub.bells.cancelled(node.name)
-        mine = self._streams[node.name] = object()
-        # So that the node knows that it listens. What was told before it did, it is told now.
-        yield Signal()
-        while True:
-            woken = True
-            try:
-                async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                    await bell.wait()
-            except TimeoutError:
-                woken = False
-            if self._streams.get(node.name) is not mine:
-                return
-            self.heard_of[node.id] = self._now()
-            if not woken:
-                yield Signal()
-                continue
-            bell.clear()
-            while (job_id := cancelled.take()) is not None:
-                yield Signal(cancelled=job_id)
-            for run_id in self._ended.pop(node.name, ()):
-                yield Signal(ended=run_id)
-            yield Signal(work=True)
+        signals = []
+        while (job_id := cancelled.take()) is not None:
+            signals.append(Signal(cancelled=job_id))
+        signals += [Signal(ended=run_id) for run_id in self._ended.pop(node.name, ())]
+        return [*signals, Signal(work=True)]
+
+    def left(self, listening: Listening) -> None:
+        """A node listens no longer."""
+        if self._streams.get(listening.node.name) is listening:
+            del self._streams[listening.node.name]
 
     async def claim(self, node: Principal, claim: Claim) -> Ticket | None:
         """The next job of a node, if there is one."""

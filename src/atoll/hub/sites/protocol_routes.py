@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from atoll.engine.limits import KEEP_ALIVE_SECONDS
 from atoll.hub.answers import answer, nothing
 from atoll.hub.described import described
 from atoll.hub.parts import room
 from atoll.hub.principal import AuthenticatedNode, Principal
 from atoll.hub.sites.protocol import Nodes
-from atoll.hub.streams import is_gone
+from atoll.hub.streams import Woken, wait_for
 from atoll.model.errors import Malformed, NotRepeatable, NotYours, StaleEvent
 from atoll.model.work import JobId, RunId
 from atoll.transports import forms, wire
-from atoll.transports.forms import Claim, Ended, Heard, Heartbeat, Hello, Logs, Number, Welcome
+from atoll.transports.forms import Claim, Ended, Heard, Heartbeat, Hello, Logs, Number, Signal, Welcome
 
 router = APIRouter(prefix="/node", tags=["node"])
 
@@ -136,6 +137,11 @@ def _said(text: bytes) -> Response:
     return Response(text, media_type="application/json")
 
 
+def _lines(signals: Sequence[Signal]) -> Message:
+    body = b"".join(forms.encode(signal) + b"\n" for signal in signals)
+    return {"type": "http.response.body", "body": body, "more_body": True}
+
+
 class _Signals(Response):
     """A stream of lines for one node. Thousands of them wait at a time: each is its request and no more."""
 
@@ -148,10 +154,14 @@ class _Signals(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send lines until nobody reads them."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async with aclosing(self._nodes.signals(self._node)) as signals:
-            async for signal in signals:
-                if await is_gone(receive):
-                    return
-                line = forms.encode(signal) + b"\n"
-                await send({"type": "http.response.body", "body": line, "more_body": True})
+        listening = self._nodes.listening(self._node)
+        try:
+            # So that the node knows that it listens. What was told before it did, it is told now.
+            await send(_lines([Signal()]))
+            while await wait_for(listening.bell, receive, KEEP_ALIVE_SECONDS) is not Woken.GONE:
+                if (signals := listening.signals()) is None:
+                    break
+                await send(_lines(signals))
+        finally:
+            listening.end()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
