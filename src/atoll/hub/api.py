@@ -8,20 +8,31 @@ import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from atoll import __version__
-from atoll.hub import problems, versions
+from atoll.hub import problems
+from atoll.hub.algorithms import routes as algorithm_routes
+from atoll.hub.algorithms import routes as algorithm_routes
 from atoll.hub.answers import answer
+from atoll.hub.blobs import routes as blob_routes
+from atoll.hub.collaborations import routes as collaboration_routes
 from atoll.hub.described import described, description
 from atoll.hub.envelope import Envelope
+from atoll.hub.events import routes as event_routes
 from atoll.hub.parts import Parts, Rooms
 from atoll.hub.people import login_routes
 from atoll.hub.people import routes as people_routes
+from atoll.hub.runs import routes as run_routes
+from atoll.hub.sites import protocol_routes
+from atoll.hub.sites import routes as site_routes
+from atoll.transports import version as version_rule
 
 PREFIX = "/v1"
+#: What answers every version, so that who is too old can find out.
+_FOR_ALL_VERSIONS = (f"{PREFIX}/health", f"{PREFIX}/version")
 
 router = APIRouter(tags=["hub"])
 
 #: Every room's endpoints.
-ROUTERS: tuple[APIRouter, ...] = (router, login_routes.router, people_routes.router)
+ROUTERS: tuple[APIRouter, ...] = (router, login_routes.router, people_routes.router, algorithm_routes.router)
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +81,7 @@ def create_app(parts: Parts) -> FastAPI:
         Envelope,
         body_bytes_max=parts.settings.body_bytes_max,
         unbounded=_streams,
-        check_version=versions.check,
+        check_version=_check_version,
     )
     made: dict[str, Any] = {}
 
@@ -81,6 +92,12 @@ def create_app(parts: Parts) -> FastAPI:
 
     app.openapi = described_app  # type: ignore[method-assign]  # FastAPI's own way of replacing it
     return app
+
+
+def _check_version(path: str, theirs: str) -> None:
+    """Refuse a version that this one doesn't understand, except where it asks which this one is."""
+    if path not in _FOR_ALL_VERSIONS:
+        version_rule.check(theirs, __version__, they="who asks")
 
 
 def _streams(method: str, path: str) -> bool:

@@ -19,7 +19,6 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from atoll import __version__
-from atoll.hub.problems import MEDIA_TYPE, Problem, status_of
 from atoll.model.errors import (
     AtollError,
     Malformed,
@@ -31,6 +30,7 @@ from atoll.model.errors import (
     TooMany,
 )
 from atoll.model.scopes import RIGHTS
+from atoll.transports.problem import CONTENT_TYPE, URN, Problem, problem_of
 
 #: Who may use an endpoint for which there is no right.
 ACCESS: Mapping[str, str] = {
@@ -201,23 +201,22 @@ def _complete(operation: dict[str, Any], endpoint: _Endpoint, schemas: Mapping[s
 
 
 def _add_error(responses: dict[str, Any], error: type[AtollError]) -> None:
-    status = str(status_of(error))
-    sentence = (error.__doc__ or "").partition("\n")[0]
-    example = {
-        "type": f"urn:atoll:error:{error.__name__}",
-        "title": error.__name__,
-        "status": int(status),
-        "detail": _EXAMPLES.get(error, sentence),
-        "code": error.__name__,
-    }
-    told = responses.setdefault(
-        status,
+    told = problem_of(error(_EXAMPLES.get(error, "what happened, to what, and what to do")))
+    responses.setdefault(
+        str(told.status),
         {
-            "description": sentence,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+            "description": (error.__doc__ or "").partition("\n")[0],
+            "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
         },
-    )
-    told["content"][MEDIA_TYPE]["examples"][error.__name__] = {"value": example}
+    )["content"][CONTENT_TYPE]["examples"][error.__name__] = {
+        "value": {
+            "type": f"{URN}{told.code}",
+            "title": told.title,
+            "status": told.status,
+            "detail": told.detail,
+            "code": told.code,
+        }
+    }
 
 
 def _schema(kind: Any, schemas: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from atoll import __version__
-from atoll.hub.problems import problem
+from atoll.hub.problems import is_fault, problem
 from atoll.model.errors import TooLarge
 
 ACCESS_LOG = logging.getLogger("atoll.hub.access")
@@ -79,7 +79,8 @@ class Envelope:
         try:
             await self._serve(scope, receive, sending)
         except Exception as error:  # whatever it is, the one who asked hears of it, and the hub goes on
-            _LOG.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            if is_fault(error):
+                _LOG.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
             if not begun:
                 await problem(error)(scope, receive, sending)
         finally:

@@ -13,10 +13,11 @@ from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
 
-from atoll.engine.ports import BlobStore, RunStore
 from atoll.hub.hub import Hub
 from atoll.hub.settings import HubSettings
+from atoll.stores.objects import ObjectBlobStore
 from atoll.stores.sql.database import Database
+from atoll.stores.sql.runs import SqlRunStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,9 @@ class Parts:
     #: What moves runs on.
     hub: Hub
     #: Where runs are kept: in the same database.
-    runs: RunStore
+    runs: SqlRunStore
     #: Where files are kept.
-    blobs: BlobStore
+    blobs: ObjectBlobStore
     #: Seconds since 1970.
     now: Callable[[], float] = time.time
 

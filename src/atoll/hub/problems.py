@@ -1,7 +1,6 @@
 """Errors as the API tells them: RFC 9457, ``application/problem+json``.
 
-An error crosses the wire by the name of its class, ``code``. What isn't raised on purpose is a fault
-of the hub: it is logged, and told without any detail.
+What isn't raised on purpose is a fault of the hub: it is logged, and told without any detail.
 """
 
 from __future__ import annotations
@@ -10,115 +9,59 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
-from atoll.model.errors import (
-    AtollError,
-    EventsGone,
-    JobFailed,
-    Malformed,
-    NotAllowed,
-    NotLoggedIn,
-    NotThere,
-    NotYours,
-    QuotaReached,
-    StaleEvent,
-    Taken,
-    TooLarge,
-    TooMany,
-    VersionMismatch,
-)
+from atoll.model.errors import AtollError, Malformed, NotLoggedIn, NotThere, Taken, TooMany
+from atoll.transports.problem import CONTENT_TYPE, URN, Problem, encode, problem_of
 
 _LOG = logging.getLogger(__name__)
-
-#: Which status each error has. One that isn't here has its nearest ancestor's.
-STATUSES: Mapping[type[AtollError], int] = {
-    NotLoggedIn: 401,
-    NotAllowed: 403,
-    NotYours: 403,
-    QuotaReached: 403,
-    NotThere: 404,
-    StaleEvent: 409,
-    Taken: 409,
-    EventsGone: 410,
-    TooLarge: 413,
-    Malformed: 422,
-    JobFailed: 422,
-    VersionMismatch: 426,
-    TooMany: 429,
-}
-MEDIA_TYPE = "application/problem+json"
-_TITLES = {
-    401: "Not logged in",
-    403: "Not allowed",
-    404: "Not there",
-    405: "No such method",
-    409: "In the way of something else",
-    410: "Not kept any longer",
-    413: "Too large",
-    422: "Not as expected",
-    426: "Another version",
-    429: "Too many requests",
-    500: "A fault of the hub",
-}
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong."""
-
-    #: The error's name as an address, ``urn:atoll:error:NAME``.
-    type: str
-    #: The kind of error in a few words.
-    title: str
-    #: The status of the answer.
-    status: int
-    #: What happened, to what, what was expected, and what to do.
-    detail: str
-    #: The error's name.
-    code: str
-
-
-def status_of(error: type[BaseException]) -> int:
-    """The status that an error is told with."""
-    return next((STATUSES[kind] for kind in error.__mro__ if kind in STATUSES), 500)
 
 
 def problem(error: BaseException) -> Response:
     """The answer that tells an error."""
-    status = status_of(type(error))
+    if isinstance(error, IntegrityError):
+        error = Taken("somebody else made or removed the same at this moment: look, and try again")
+    if not isinstance(error, AtollError):
+        return _told(_of("Fault", 500, "A fault of the hub", "the hub failed at this; its log says why"))
+    told = problem_of(error)
+    if told.status == 500:
+        return problem(RuntimeError())
     headers = {}
     if isinstance(error, TooMany):
         headers["Retry-After"] = str(max(1, round(error.seconds)))
     if isinstance(error, NotLoggedIn):
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 500:
-        return _told("Fault", 500, "the hub failed at this request; its log says why", headers)
-    return _told(type(error).__name__, status, str(error), headers)
+    return _told(told, headers)
 
 
-def _told(code: str, status: int, detail: str, headers: Mapping[str, str]) -> Response:
-    told = Problem(
-        type=f"urn:atoll:error:{code}",
-        title=_TITLES.get(status, "Refused"),
-        status=status,
-        detail=detail,
-        code=code,
-    )
-    return Response(msgspec.json.encode(told), status, dict(headers), MEDIA_TYPE)
+def is_fault(error: BaseException) -> bool:
+    """Whether an error is the hub's own, and not told on purpose."""
+    if isinstance(error, AtollError):
+        return problem_of(error).status == 500
+    return not isinstance(error, IntegrityError)
+
+
+def _of(code: str, status: int, title: str, detail: str) -> Problem:
+    return Problem(type=f"{URN}{code}", title=title, status=status, detail=detail, code=code)
+
+
+def _told(told: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(encode(told), told.status, dict(headers or {}), CONTENT_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Let an application tell its errors so."""
     app.add_exception_handler(AtollError, _raised)
+    app.add_exception_handler(IntegrityError, _raised)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
 
 async def _raised(request: Request, error: Exception) -> Response:
-    if status_of(type(error)) == 500:
+    if is_fault(error):
         _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem(error)
 
@@ -140,5 +83,5 @@ async def _http(request: Request, error: Exception) -> Response:
             )
         case 405:
             detail = f"{request.url.path} takes no {request.method}, but {headers.get('Allow', 'others')}"
-            return _told("NoSuchMethod", 405, detail, headers)
-    return _told("Malformed", error.status_code, str(error.detail), headers)
+            return _told(_of("NoSuchMethod", 405, "No such method", detail), headers)
+    return _told(_of("Malformed", error.status_code, "Not as expected", str(error.detail)), headers)

@@ -1,0 +1,1 @@
+"""Collaborations: who analyses together, at which nodes."""
