@@ -10,7 +10,6 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from atoll import __version__
 from atoll.hub import problems
 from atoll.hub.algorithms import routes as algorithm_routes
-from atoll.hub.algorithms import routes as algorithm_routes
 from atoll.hub.answers import answer
 from atoll.hub.blobs import routes as blob_routes
 from atoll.hub.collaborations import routes as collaboration_routes
@@ -32,7 +31,18 @@ _FOR_ALL_VERSIONS = (f"{PREFIX}/health", f"{PREFIX}/version")
 router = APIRouter(tags=["hub"])
 
 #: Every room's endpoints.
-ROUTERS: tuple[APIRouter, ...] = (router, login_routes.router, people_routes.router, algorithm_routes.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    router,
+    login_routes.router,
+    people_routes.router,
+    collaboration_routes.router,
+    site_routes.router,
+    algorithm_routes.router,
+    run_routes.router,
+    event_routes.router,
+    blob_routes.router,
+    protocol_routes.router,
+)
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
