@@ -89,6 +89,28 @@ class Workspace:
                 guarded.remove(folder)
         return found
 
+    def is_taken(self) -> bool:
+        """Whether a node works here now."""
+        try:
+            lock = os.open(self.root / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def kept_runs(self) -> list[RunId]:
+        """The runs of which something is here, for who only looks."""
+        return [RunId(path.read_text()) for path in sorted(self.root.glob(f"runs/*/{_RUN}"))]
+
+    def kept_algorithms(self) -> list[str]:
+        """The digests of the algorithms that are laid out here."""
+        return [f"sha256:{path.name}" for path in sorted(self.algorithms.glob("[0-9a-f]*[0-9a-f]"))]
+
     def desk(self, ticket: Ticket) -> Desk:
         """The desk of a ticket's seat."""
         run_id, seat = ticket.job.run_id, ticket.job.seat

@@ -192,9 +192,8 @@ async def _asked(
             yield fault("key", str(error), "register the node: atoll node start --register CODE --hub URL")
             return
         try:
-            bearer = {"Authorization": f"Bearer {key}"}
             url = f"{settings.hub.rstrip('/')}/v1/node/token"
-            async with session.post(url, headers=bearer, **more) as answer:
+            async with session.post(url, data=json.dumps({"key": key}), **more) as answer:
                 yield _key(answer.status)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             yield fault("key", f"it could not be shown to the hub ({type(error).__name__})", "try again")
