@@ -98,12 +98,11 @@ class Events:
     async def _is_seen(self, sight: Sight, event: KeptEvent) -> bool:
         if sight.reach is Reach.GLOBAL:
             return True
-        if event.run_id is not None:
-            whose = await self._ownership.of(RunId(event.run_id))
-        else:
-            collaborations = None if event.collaboration_id is None else frozenset({event.collaboration_id})
-            whose = Whose(collaborations=collaborations)
-        return whose is not None and sight.covers(whose)
+        whose = None if event.run_id is None else await self._ownership.of(RunId(event.run_id))
+        if whose is None:  # It is about no run, or tells that one is gone.
+            of = event.collaboration_id
+            whose = Whose(collaborations=frozenset() if of is None else frozenset({of}))
+        return sight.covers(whose)
 
 
 def _within(sight: Sight, collaboration: str | None) -> Sequence[str] | None:
