@@ -11,7 +11,9 @@ import typer
 
 from atoll import __version__
 from atoll.cli import check, simulate
+from atoll.cli.demo import command as demo
 from atoll.cli.exits import INTERRUPTED, UNUSABLE
+from atoll.cli.node import node_app
 from atoll.cli.refusal import refuse
 
 app = typer.Typer(
@@ -23,7 +25,9 @@ app = typer.Typer(
 )
 app.command("simulate")(simulate.command)
 app.command("check", short_help="Say what a site would object to, without running anything.")(check.command)
-_VERBS = ("simulate", "check")
+app.command("demo")(demo.command)
+app.add_typer(node_app)
+_VERBS = ("simulate", "check", "demo", "node")
 #: A word that no option takes, and that is written as the value of an argument.
 _VALUE_TOO_MANY = re.compile(r"unexpected extra argument\S* \((\w+=[^\s)]+)")
 

@@ -136,7 +136,7 @@ def found(office: Office, log: Path, password: str, data: Sequence[str]) -> Foun
         made = office.ask(
             "POST", "/nodes", {"name": name, "organization": organization, "holds_data": holds_data}
         )
-        node = made["node"]["id"] if "node" in made else made["id"]
+        node = made["id"]
         if holds_data:
             office.ask("PUT", f"/collaborations/{collaboration}/nodes/{node}")
         else:
