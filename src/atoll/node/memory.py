@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +33,8 @@ class Memory:
         self._last = folder / "memory"
         self._earlier = folder / "memory.earlier"
         self._folder = folder
+        #: The job of the last file, once it is known.
+        self._job_id: JobId | None = None
 
     def keep(self, kept: Kept) -> None:
         """Keep what a desk remembers after a job, before the job is reported."""
@@ -47,8 +48,10 @@ class Memory:
         self._folder.mkdir(parents=True, exist_ok=True)
         aside = self._folder / "memory.new"
         aside.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-        with suppress(FileNotFoundError):
+        if (last := self._last_job()) is not None and last != kept.job_id:
+            # Else this is another try of the same job, and what was before it stays.
             self._last.replace(self._earlier)
+        self._job_id = kept.job_id
         aside.replace(self._last)
 
     def recall(self, job_id: JobId) -> Kept | None:
@@ -58,6 +61,11 @@ class Memory:
             return last
         earlier = _read(self._earlier)
         return None if earlier is None or earlier.job_id == job_id else earlier
+
+    def _last_job(self) -> JobId | None:
+        if self._job_id is None and (last := _read(self._last)) is not None:
+            self._job_id = last.job_id
+        return self._job_id
 
     def forget(self) -> None:
         """Remove the files."""
