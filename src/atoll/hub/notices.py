@@ -111,6 +111,18 @@ class Bells:
         if notice.ended and (end := self._runs.pop(notice.run_id, None)) is not None:
             end.set()
 
+    def ring_all(self) -> None:
+        """Wake everybody: notices may have been missed. Who finds nothing new waits again."""
+        for bell in self._work.values():
+            bell.set()
+        for run_id, number in list(self._rounds):
+            self._wake_round(run_id, number)
+        for bells in (self._changes, self._runs):
+            for run_id in list(bells):
+                if (bell_of_run := bells.pop(run_id, None)) is not None:
+                    bell_of_run.set()
+        self.stir()
+
     def stir(self) -> None:
         """Wake who waits for anything at all: something was told that no notice is about."""
         stirred, self._anything = self._anything, asyncio.Event()

@@ -90,6 +90,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
+        self._address = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
         self._file: Engine | None = None
         #: An `AsyncEngine`, which only who has a server imports.
         self._server: Any = None
@@ -121,6 +122,11 @@ class Database:
     def is_server(self) -> bool:
         """Whether several hubs may use it at a time."""
         return self._server is not None
+
+    @property
+    def address(self) -> str:
+        """Where the server is, with a password if it asks for one: for a connection, never for a log."""
+        return self._address
 
     @property
     def is_writing(self) -> bool:
