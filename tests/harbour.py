@@ -7,12 +7,16 @@ and its seats' links. So a link over a network is held to the same promises as a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar, cast
 
+from tests import served
 from tests.federation import REMOTE, RUN, openings, said
+from tests.hub_app import hub_app
 
 from atoll.dialects.coinstac import choreography
 from atoll.engine import calls
@@ -22,6 +26,7 @@ from atoll.model.events import JobBroke, JobReported, RoundGivenUp, RoundRequest
 from atoll.model.work import Failure, Message, MessageId, Order, Run, Seat, Ticket
 from atoll.simulator.link import LocalLink, Turnstile
 from atoll.stores.memory import MemoryBlobStore, MemoryRunStore
+from atoll.transports.http import HttpLink
 
 T = TypeVar("T")
 FAILURE = Failure(type="AlgorithmFailed", message="python local.py ended with exit status 1")
@@ -121,7 +126,38 @@ async def local(runs: RunStore, blobs: BlobStore, seats: Sequence[Seat]) -> Asyn
     yield Harbour(hub=hub, links={seat: LocalLink(hub, seat, turnstile) for seat in seats})
 
 
-LINKS: dict[str, Docking] = {"local": local}
+@asynccontextmanager
+async def over_unix(_: RunStore, __: BlobStore, seats: Sequence[Seat]) -> AsyncIterator[Harbour]:
+    """HTTP in this process: the whole hub behind its server, on a Unix socket."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "hub.sock"
+        async with hub_app(Path(folder)) as app:
+            await served.settle(app, seats)
+            async with served.on_socket(app.app, path):
+                links = {seat: HttpLink(served.over_socket(path, seat)) for seat in seats}
+                async with _started(links):
+                    yield Harbour(hub=app.parts.hub, links=dict(links))
+
+
+@asynccontextmanager
+async def over_tcp(_: RunStore, __: BlobStore, seats: Sequence[Seat]) -> AsyncIterator[Harbour]:
+    """HTTP over a socket of this machine, to a hub in a thread of its own."""
+    with TemporaryDirectory() as folder, served.in_thread(Path(folder), seats) as (port, hub):
+        links = {seat: HttpLink(served.over_tcp(port, seat)) for seat in seats}
+        async with _started(links):
+            yield Harbour(hub=cast(Hub, hub), links=dict(links))
+
+
+@asynccontextmanager
+async def _started(links: Mapping[Seat, HttpLink]) -> AsyncIterator[None]:
+    await asyncio.gather(*(link.start() for link in links.values()))
+    try:
+        yield
+    finally:
+        await asyncio.gather(*(link.close() for link in links.values()))
+
+
+LINKS: dict[str, Docking] = {"local": local, "http": over_unix, "socket": over_tcp}
 
 
 def at(docking: Docking, run: Run, visit: Callable[[Harbour], Coroutine[Any, Any, T]]) -> T:

@@ -186,7 +186,9 @@ def test_what_one_seat_puts_another_gets_in_chunks(docking: Docking, size: int) 
     blob = blob_of(content[:size])
 
     async def visit(harbour: Harbour) -> list[bytes]:
+        (ticket,) = await harbour.claim(LOCAL0)
         await harbour.links[LOCAL0].put_blob(RUN, blob, in_chunks(content[:size]))
+        await harbour.report(ticket, blobs=(blob,))
         return [chunk async for chunk in harbour.links[REMOTE].get_blob(RUN, blob)]
 
     chunks = at(docking, make_run(1), visit)
