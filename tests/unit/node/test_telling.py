@@ -39,6 +39,9 @@ def test_of_any_other_text_nothing_is_told() -> None:
 
 
 def test_where_no_line_is_the_algorithms_the_innermost_is_told() -> None:
-    text = 'Traceback (most recent call last):\n  File "/usr/lib/python3/site-packages/x.py", line 3, in f\nKeyError: 7\n'
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "/usr/lib/python3/site-packages/x.py", line 3, in f\nKeyError: 7\n'
+    )
 
     assert "with KeyError (x.py:3 in f)" in frames_only(AlgorithmFailed(f"it failed:\n{text}"))
