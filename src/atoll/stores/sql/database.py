@@ -11,6 +11,7 @@ reads with ``with_for_update``, which SQLite has no need of and leaves out.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -24,6 +25,7 @@ from sqlalchemy import Engine, Executable, Row, event, make_url
 from sqlalchemy.pool import QueuePool
 
 from atoll.model.errors import Unusable
+from atoll.stores.sql.prepared import Statements
 
 #: Seconds that a writer waits for another process which writes to the same file.
 _BUSY_SECONDS = 10.0
@@ -59,10 +61,19 @@ class Connection(Protocol):
 class _Here:
     """A connection to a file."""
 
-    def __init__(self, connection: sqlalchemy.Connection) -> None:
+    def __init__(self, connection: sqlalchemy.Connection, statements: Statements) -> None:
         self._connection = connection
+        self._statements = statements
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        self._cursor = cast("sqlite3.Cursor", raw.cursor())
 
     async def execute(self, statement: Executable, parameters: Parameters = None) -> Answer:
+        try:
+            if (found := self._statements.execute(self._cursor, statement, parameters)) is not None:
+                return Answer(*found)
+        except sqlite3.Error:
+            pass  # SQLAlchemy meets the same, and says it in its own words.
         result = self._connection.execute(statement, parameters)
         return Answer(result.all() if result.returns_rows else (), result.rowcount)
 
@@ -100,6 +111,7 @@ class Database:
         kind = parsed.get_backend_name()
         if kind == "sqlite" and parsed.database:
             self._file = _open_file(Path(parsed.database))
+            self._statements = Statements(self._file.dialect)
         elif kind == "postgresql":
             # Imported here: it needs greenlet, which comes with the extra `postgres`.
             from sqlalchemy.ext.asyncio import create_async_engine
@@ -174,11 +186,11 @@ class Database:
         assert self._file is not None
         if not writes:
             with self._file.connect() as here, here.begin():
-                yield _Here(here)
+                yield _Here(here, self._statements)
             return
         async with self._writing:
             with self._file.connect().execution_options(atoll_writes=True) as here, here.begin():
-                yield _Here(here)
+                yield _Here(here, self._statements)
 
     async def change(self, do: Callable[[sqlalchemy.Connection], T]) -> T:
         """Do something to the tables themselves, in a transaction of its own, with SQLAlchemy's connection."""
