@@ -26,9 +26,10 @@ BODY_LINES_MAX = 60
 FILE_LINES_MAX = 500
 #: Names that say nothing of what a module is for.
 EMPTY_NAMES = {"common", "globals", "helpers", "manager", "misc", "util", "utils"}
-#: The only modules that may read the environment: for the width of the terminal, for what an
+#: The only modules that may read the environment: for a hub's settings, for the width of the terminal, for what an
 #: algorithm's own environment is made from, and inside a sandbox, where it is the algorithm's.
 ENVIRONMENT_READERS = {
+    "atoll.cli.hub",
     "atoll.cli.output",
     "atoll.runtimes.environment",
     "atoll.runtimes.guest",
