@@ -1,0 +1,33 @@
+"""How far a run is, drawn as bars in a terminal and as text in a notebook."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from atoll.client.records import Event
+
+
+def show(events: Iterable[Event]) -> None:
+    """Draw what happens until it ends: on standard error, so that results can be piped."""
+    # Imported here: who only submits and waits draws nothing.
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=False) as bars:
+        task = bars.add_task("waits for the first job", total=None)
+        for event in events:
+            form = event.form
+            if event.kind == "run":
+                if form["status"] != "active":
+                    bars.update(task, description=escape(f"{form['name']}: {form['status']}"))
+            elif event.kind == "round":
+                what = form["name"] or ("aggregator" if form["role"] == "aggregator" else "sites")
+                done = form["job_count"] - form["open_count"]
+                text = f"step {form['step'] + 1}, {what}, {form['iteration']}"
+                bars.update(task, description=escape(text), total=form["job_count"], completed=done)
+            elif event.kind == "job" and form.get("text"):
+                bars.console.print(escape(f"{form['seat']}: {form['text']}"))
