@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from atoll.engine.limits import (
     LEASE_HEARTBEATS,
@@ -30,6 +31,7 @@ from atoll.model.errors import Malformed, NotYours, StaleEvent
 from atoll.model.events import JobBroke, JobLost, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import JobId, Message, RunId, Ticket
 from atoll.stores.sql import presence
+from atoll.stores.sql.behalf import Behalves
 from atoll.stores.sql.leases import Leases, Line, Sign
 from atoll.stores.sql.presence import Facts
 from atoll.transports.forms import Claim, Claimed, Heard, Heartbeat, Hello, Logs, Signal, Welcome
@@ -69,6 +71,7 @@ class Nodes:
         self._now = parts.now
         self._heartbeat_seconds = parts.settings.heartbeat_seconds
         self._blobs = rooms.of(Blobs)
+        self._behalves = Behalves(parts.database)
         lease_seconds = LEASE_HEARTBEATS * parts.settings.heartbeat_seconds
         self.leases = Leases(parts.database, lease_seconds=lease_seconds)
         #: The latest stream of each node; an earlier one that still waits ends when it wakes.
@@ -150,9 +153,10 @@ class Nodes:
         if claim.unheard:
             await self._lose_others(node.name, claim.working)
         ticket = await self._hub.claim(node.name)
-        if ticket is not None:
-            self._kept.setdefault(node.name, set()).add(ticket.job.run_id)
-        return ticket
+        if ticket is None:
+            return None
+        self._kept.setdefault(node.name, set()).add(ticket.job.run_id)
+        return replace(ticket, behalf=await self._behalves.of(ticket.job.run_id))
 
     async def report(self, node: Principal, event: JobReported | JobBroke) -> None:
         """Take in how a job ended.
