@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -12,8 +13,6 @@ __all__ = ["Client", "Run", "Step", "__version__", "connect", "login"]
 
 def __getattr__(name: str) -> Any:
     if name in _OF_THE_CLIENT:
-        # Late, as said above.
-        from atoll import client
-
-        return getattr(client, name)
+        # By its name: the floors below the client import this module, and never the client with it.
+        return getattr(import_module("atoll.client"), name)
     raise AttributeError(f"module 'atoll' has no attribute {name!r}")
