@@ -126,6 +126,9 @@ class Blobs:
             await self._check_reader(who, run_id, digest)
         else:
             await self._ownership.check(who, run_id, "result", "view")
+            # What sites send each other is a result no more than their messages are.
+            if not await files.is_of_a_result(self._database, run_id, digest):
+                raise NotThere(f"run {run_id} has no file {digest} among its results")
         size_bytes = await self._store.size_bytes(run_id, digest)
         start = min(start, size_bytes)
         length = (size_bytes if end is None else max(start, min(end, size_bytes))) - start

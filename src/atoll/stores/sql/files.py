@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from atoll.model.work import RunId, RunStatus, Seat
 from atoll.stores.sql.database import Connection, Database
 from atoll.stores.sql.people_tables import collaborations
+from atoll.stores.sql.run_rows import Kept
 from atoll.stores.sql.run_tables import message_blobs, messages, run_blobs, runs
 
 
@@ -62,6 +63,19 @@ _NAMED = (
         (message_blobs.c.run_id == messages.c.run_id) & (message_blobs.c.message_id == messages.c.id),
     )
     .where(message_blobs.c.run_id == bindparam("run"), message_blobs.c.digest == bindparam("content"))
+)
+_OF_RESULT = (
+    select(messages.c.id)
+    .join(
+        message_blobs,
+        (message_blobs.c.run_id == messages.c.run_id) & (message_blobs.c.message_id == messages.c.id),
+    )
+    .where(
+        message_blobs.c.run_id == bindparam("run"),
+        message_blobs.c.digest == bindparam("content"),
+        messages.c.kept == Kept.SETTLED.value,
+    )
+    .limit(1)
 )
 _DROP = delete(run_blobs).where(_THIS)
 _DROP_OF_RUN = delete(run_blobs).where(run_blobs.c.run_id == bindparam("run"))
@@ -137,6 +151,13 @@ async def readers(database: Database, run_id: RunId, digest: str) -> frozenset[S
     async with database.reading() as connection:
         rows = (await connection.execute(_NAMED, {"run": run_id, "content": digest})).rows
     return frozenset(seat for row in rows for seat in _seats.decode(row.readers))
+
+
+async def is_of_a_result(database: Database, run_id: RunId, digest: str) -> bool:
+    """Whether a seat's last message in a step names a file. Others passed between the seats alone."""
+    async with database.reading() as connection:
+        found = await connection.execute(_OF_RESULT, {"run": run_id, "content": digest})
+    return found.first is not None
 
 
 async def left_behind(database: Database, before: float) -> Sequence[RunId]:
