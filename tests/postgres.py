@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Postgres:
 
     #: Where its socket lies.
     folder: Path
+    _made: set[str] = field(default_factory=set)
 
     def url(self, database: str) -> str:
         """What Atoll is told to use one of its databases."""
@@ -53,6 +54,13 @@ class Postgres:
         ) as connection:
             answer = connection.execute(words)
             return answer.fetchall() if answer.description else []
+
+    def made(self, database: str) -> str:
+        """What Atoll is told to use a database, which is made when it is first asked for."""
+        if database not in self._made:
+            self.make(database)
+            self._made.add(database)
+        return self.url(database)
 
     def make(self, database: str) -> str:
         """Make an empty database; what Atoll is told to use it."""

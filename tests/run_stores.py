@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import sqlalchemy
 from tests.postgres import Postgres
 
 from atoll.engine.ports import RunStore
 from atoll.stores.memory import MemoryRunStore
-from atoll.stores.sql.base import metadata
 from atoll.stores.sql.database import Database
+from atoll.stores.sql.run_tables import event_cursor
 from atoll.stores.sql.runs import SqlRunStore
+from atoll.stores.sql.tables import metadata
 
 T = TypeVar("T")
 
@@ -57,14 +59,26 @@ def opened(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[
     with waiting():
         if kind == "sqlite":
             database = Database(f"sqlite:///{folder / 'hub.db'}")
+            wait(database.make(metadata))
         else:
             server: Postgres = request.getfixturevalue("postgres")
-            database = Database(server.make("atoll"))
-        wait(database.make(metadata))
+            database = Database(server.made("atoll"))
+            # It is the same one for all tests: making it takes longer than most of them.
+            wait(database.change(_emptied))
         try:
             yield database
         finally:
             wait(database.close())
+
+
+def _emptied(connection: sqlalchemy.Connection) -> None:
+    if not sqlalchemy.inspect(connection).get_table_names():
+        metadata.create_all(connection)
+        return
+    for table in reversed(metadata.sorted_tables):
+        if table is not event_cursor:
+            connection.execute(table.delete())
+    connection.execute(event_cursor.update().values(value=0, gone=0))
 
 
 @contextmanager
