@@ -149,12 +149,14 @@ class Connection:
         self._connector = connector
         self.pace = pace or Pace()
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
         self._token = ""
         self._token_until = 0.0
         self._asking = asyncio.Lock()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, for good: what still calls is cut off."""
+        self._is_closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -257,6 +259,8 @@ class Connection:
         self._token_until = self.pace.clock() + max(told.expires_in - _TOKEN_SECONDS, told.expires_in / 2)
 
     def _opened(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise RuntimeError("the connection to the hub was closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=self._connect(),
