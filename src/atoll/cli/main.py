@@ -13,6 +13,7 @@ from atoll import __version__
 from atoll.cli import check, simulate
 from atoll.cli.demo import command as demo
 from atoll.cli.exits import INTERRUPTED, UNUSABLE
+from atoll.cli.hub import hub_app
 from atoll.cli.node import node_app
 from atoll.cli.refusal import refuse
 
@@ -26,8 +27,9 @@ app = typer.Typer(
 app.command("simulate")(simulate.command)
 app.command("check", short_help="Say what a site would object to, without running anything.")(check.command)
 app.command("demo")(demo.command)
+app.add_typer(hub_app)
 app.add_typer(node_app)
-_VERBS = ("simulate", "check", "demo", "node")
+_VERBS = ("simulate", "check", "demo", "hub", "node")
 #: A word that no option takes, and that is written as the value of an argument.
 _VALUE_TOO_MANY = re.compile(r"unexpected extra argument\S* \((\w+=[^\s)]+)")
 
