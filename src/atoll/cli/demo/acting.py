@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from atoll.cli.demo import performance, stage
-from atoll.cli.demo.command import DEFAULT
+from atoll.cli.demo.defaults import DEFAULT
 from atoll.cli.exits import DONE, FAILED, UNUSABLE
 from atoll.cli.refusal import print_document
 from atoll.model.errors import AtollError, Unusable
@@ -37,7 +37,7 @@ def end(folder: Path, *, as_json: bool) -> int:
     try:
         state = performance.end(folder)
         if state is None:
-            raise Unusable(f"there is no demo in {folder}: name its folder with --dir")  # noqa: TRY301  # one way out
+            raise Unusable(f"there is no demo in {folder}: name its folder with --dir")
     except AtollError as error:
         return _refused(error, as_json=as_json)
     if as_json:

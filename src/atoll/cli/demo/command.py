@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-#: Where a demo lies unless somebody says otherwise.
-DEFAULT = Path("atoll-demo")
+from atoll.cli.demo.defaults import DEFAULT
 
 
 def command(

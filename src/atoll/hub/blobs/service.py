@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from atoll.engine.limits import FILE_BYTES_PER_CALL_MAX
+from atoll.hub.ownership import Ownership
 from atoll.hub.parts import Rooms
 from atoll.hub.principal import Kind, Principal
-from atoll.hub.runs.ownership import Ownership
 from atoll.model.errors import BlobMismatch, NotAllowed, NotThere, QuotaReached, StaleEvent, Taken, TooLarge
 from atoll.model.work import Blob, RunId
 from atoll.stores.objects import Arrived, ObjectBlobStore

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from atoll.hub.ownership import Ownership
 from atoll.hub.parts import Rooms
 from atoll.hub.principal import Principal
-from atoll.hub.runs.ownership import Ownership
 from atoll.model.errors import NotThere
 from atoll.model.scopes import Reach, Sight, Whose
 from atoll.model.work import RunId

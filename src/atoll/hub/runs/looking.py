@@ -9,9 +9,9 @@ from sqlalchemy import bindparam, select
 
 from atoll import __version__
 from atoll.hub.events.service import Events
+from atoll.hub.ownership import Ownership
 from atoll.hub.parts import Rooms
 from atoll.hub.principal import Principal
-from atoll.hub.runs.ownership import Ownership
 from atoll.model.errors import NotThere
 from atoll.model.work import RunId
 from atoll.stores.sql.run_lists import JobFilter, Listed, RunFilter, RunLists

@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from atoll.engine.limits import WAIT_SECONDS_MAX
 from atoll.hub.blobs.service import Blobs
+from atoll.hub.ownership import Ownership
 from atoll.hub.parts import Rooms
 from atoll.hub.principal import Principal
-from atoll.hub.runs.ownership import Ownership
 from atoll.hub.runs.submission import Places, Submission, blobs_of, made
 from atoll.model.errors import Cancelled, Malformed, NotThere, QuotaReached, Taken
 from atoll.model.events import Decision
