@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from atoll.stores.sql.run_rows import JOB, MESSAGE, ROUND, RUN_STATE
-from atoll.stores.sql.run_tables import jobs, message_blobs, messages, rounds, runs, settled
+from atoll.stores.sql.run_tables import jobs, message_blobs, messages, rounds, run_blobs, runs, settled
 
 RUN: BindParameter[str] = bindparam("run")
 NUMBER: BindParameter[int] = bindparam("round")
@@ -68,6 +68,12 @@ RUN_MOVED = (
     )
 )
 RUN_STARTED = update(runs).where(and_(_of_run, runs.c.started_at.is_(None))).values(started_at=NOW)
+_files = (
+    select(func.coalesce(func.sum(run_blobs.c.size_bytes), 0))
+    .where(and_(run_blobs.c.run_id == RUN, run_blobs.c.is_whole))
+    .scalar_subquery()
+)
+RUN_HAS_FILES = update(runs).where(_of_run).values(bytes=runs.c.bytes + _files)
 RUN_WEIGHS = update(runs).where(_of_run).values(bytes=runs.c.bytes + bindparam("more"))
 
 # --- Rounds -----------------------------------------------------------------------------------

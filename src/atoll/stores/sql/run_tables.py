@@ -57,7 +57,7 @@ runs = Table(
     Column("ended_at", Time),
     # When it fails, whatever it does then. None: never.
     Column("deadline_at", Time),
-    # What the bodies of its messages weigh that are kept now. What files weigh stands in `run_blobs`.
+    # What its files weigh, and the bodies of its messages that are kept now.
     Column("bytes", BigInteger, nullable=False, server_default="0"),
     Index("ix_runs_created_at_id", "created_at", "id"),
     Index("ix_runs_collaboration_id_created_at_id", "collaboration_id", "created_at", "id"),

@@ -101,6 +101,8 @@ class SqlRunStore:
                     ),
                 },
             )
+            # Files of the first messages came before it.
+            await connection.execute(ask.RUN_HAS_FILES, {"run": run.id})
             if messages:
                 rows = [message_values(run.id, message, Kept.OPENING, -1) for message in messages]
                 await connection.execute(ask.ADD_MESSAGES, rows)
