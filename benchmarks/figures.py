@@ -23,11 +23,13 @@ class Figure:
     """One thing that was measured, one value per run."""
 
     what: str
-    #: s, ms, µs, MB, kB, or × for a ratio.
+    #: s, ms, µs, MB, kB, /s, %, or × for a ratio.
     unit: str
     values: Sequence[float]
     #: The most that it may be. None: it is only reported.
     target: float | None = None
+    #: Whether more is better: the target is then the least that it may be.
+    is_least: bool = False
     floor: Floor | None = None
     #: Processor seconds of the whole command, one per run. Empty where that says nothing.
     cpu_seconds: Sequence[float] = ()
@@ -42,7 +44,9 @@ class Figure:
     @property
     def met(self) -> bool | None:
         """Whether the median is within the target; None where there is none."""
-        return None if self.target is None else self.median <= self.target
+        if self.target is None:
+            return None
+        return self.median >= self.target if self.is_least else self.median <= self.target
 
     @property
     def ratio(self) -> float | None:

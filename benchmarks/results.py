@@ -74,7 +74,7 @@ def _cells(figure: Figure) -> list[str]:
         _with_unit(figure.median, figure.unit),
         _number(min(figure.values)),
         _number(max(figure.values)),
-        "" if target is None else f"≤ {_with_unit(target, figure.unit)}",
+        "" if target is None else f"{'≥' if figure.is_least else '≤'} {_with_unit(target, figure.unit)}",
         {None: "", True: "yes", False: "**no**"}[figure.met],
         "" if floor is None else f"{floor.what}: {_with_unit(floor.value, figure.unit)}",
         "" if ratio is None else _number(ratio),

@@ -34,7 +34,12 @@ def loaded(port: int, path: str, token: str, *, seconds: float, connections: int
     words = ["--port", port, "--path", path, "--connections", connections, "--seconds", seconds]
     command = [sys.executable, "-m", "benchmarks.federation.load", *map(str, words)]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"BENCHMARK_TOKEN": token}, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=os.environ | {"BENCHMARK_TOKEN": token},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise CommandFailed(f"asking for {path} failed:\n{done.stderr[-2000:]}")
@@ -48,7 +53,14 @@ def reads(folder: Path, *, seconds: float) -> Floor:
     """Authenticated reads of ten rows from a bare application, per second."""
     database, token, port = folder / "floor.db", secrets.token_urlsafe(32), free_port()
     plain.fill(database)
-    words = ["--factory", "benchmarks.federation.plain:application", "--port", str(port), "--log-level", "error"]
+    words = [
+        "--factory",
+        "benchmarks.federation.plain:application",
+        "--port",
+        str(port),
+        "--log-level",
+        "error",
+    ]
     environment = os.environ | {"BENCHMARK_DATABASE": str(database), "BENCHMARK_TOKEN": token}
     with _process([sys.executable, "-m", "uvicorn", *words, "--no-access-log"], environment):
         wait_for_port(port)
@@ -82,7 +94,9 @@ def hop(folder: Path, source: Path, *, digested: bool) -> Floor:
         digested: whether both ends take its sha256 meanwhile.
     """
     kept, arrived = folder / "hop-kept", folder / "hop-arrived"
-    with _process([sys.executable, "-m", "benchmarks.federation.hop", str(kept)], dict(os.environ)) as process:
+    with _process(
+        [sys.executable, "-m", "benchmarks.federation.hop", str(kept)], dict(os.environ)
+    ) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         started = time.perf_counter()

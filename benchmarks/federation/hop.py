@@ -24,7 +24,7 @@ class _Keeper(BaseHTTPRequestHandler):
         buffer = memoryview(bytearray(_CHUNK_BYTES))
         with self.path_kept.open("wb", buffering=0) as file:
             while left:
-                count = self.rfile.readinto(buffer[: min(left, _CHUNK_BYTES)])  # type: ignore[attr-defined]  # it is a BufferedReader
+                count = self.rfile.readinto(buffer[: min(left, _CHUNK_BYTES)])
                 file.write(buffer[:count])
                 left -= count
         self.send_response(204)

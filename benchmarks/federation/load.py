@@ -113,9 +113,13 @@ def main() -> None:
     asked = parser.parse_args()
     # The token comes by the environment: a command line can be read by others.
     token = os.environ["BENCHMARK_TOKEN"]
-    request = f"GET {asked.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    request = (
+        f"GET {asked.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    )
     load = Load(request)
-    found = uvloop.run(load.send("127.0.0.1", asked.port, connections=asked.connections, seconds=asked.seconds))
+    found = uvloop.run(
+        load.send("127.0.0.1", asked.port, connections=asked.connections, seconds=asked.seconds)
+    )
     json.dump(found, sys.stdout)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from benchmarks.figures import Measure
 from benchmarks.measures import (
+    crowds,
+    federated,
     files,
     functions,
     imports,
@@ -35,4 +37,8 @@ MEASURES: Sequence[Measure] = (
     vectors.VECTORS,
     files.FILE,
     files.ANSWER,
+    federated.SUBMIT,
+    federated.FANOUT,
+    crowds.IDLE,
+    crowds.READS,
 )

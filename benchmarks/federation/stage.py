@@ -1,0 +1,137 @@
+"""A federation to measure: the demo's hub and nodes, as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import atoll
+from atoll import Client
+from atoll.cli.demo.founding import Office
+from benchmarks.command import ROOT, CommandFailed
+
+#: One client asks for all that a hospital's people and a thousand nodes at a thousand addresses would.
+_UNBOUNDED = {f"ATOLL_HUB_{name}": "0" for name in ("PERSON_RATE", "NODE_RATE", "ADDRESS_RATE")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """The hub, or a node."""
+
+    name: str
+    pid: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it has in memory now."""
+        return self._status("VmRSS")
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that it ever had."""
+        return self._status("VmHWM")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time that it has taken so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _status(self, name: str) -> int:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+        raise CommandFailed(f"{self.name} has ended while it was measured")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federation:
+    """A hub and nodes that are online."""
+
+    url: str
+    token: str
+    collaboration: str
+    #: The names of the nodes with data.
+    sites: tuple[str, ...]
+    hub: Process
+    nodes: Mapping[str, Process]
+    client: Client
+
+    @property
+    def port(self) -> int:
+        """The hub's."""
+        return int(self.url.rpartition(":")[2])
+
+    def run(self, algorithm: Path, **asked: Any) -> atoll.Run:
+        """Run something, and wait for its end."""
+        run = self.client.runs.submit(collaboration=self.collaboration, algorithm=algorithm, **asked)
+        return run.wait(timeout=600)
+
+    def rounds(self, run: str) -> Sequence[Mapping[str, Any]]:
+        """All rounds of a run, as the hub tells them."""
+        found: list[Mapping[str, Any]] = []
+        cursor = ""
+        while True:
+            page = self._office().ask("GET", f"/runs/{run}/rounds?limit=200{cursor}")
+            found += page["items"]
+            if page["next"] is None:
+                return found
+            cursor = f"&cursor={page['next']}"
+
+    def register(self, count: int) -> list[str]:
+        """Register more nodes; their keys."""
+        office = self._office()
+        organization = office.ask("GET", "/me")["organization"]["id"]
+        keys = []
+        for number in range(count):
+            node = {"name": f"idle{number}", "organization": organization, "holds_data": True}
+            code = office.ask("POST", "/nodes", node)["code"]
+            keys.append(office.nobody.ask("POST", "/nodes/register", {"code": code})["key"])
+        return keys
+
+    def _office(self) -> Office:
+        return Office(self.url, self.token)
+
+
+@contextmanager
+def federation(folder: Path, *, sites: int) -> Iterator[Federation]:
+    """Start a hub and nodes, and end them.
+
+    Raises:
+        CommandFailed: they don't come up.
+    """
+    home = folder / "federation"
+    document = json.loads(_demo("--detach", "--sites", str(sites), dir=home))
+    try:
+        children = json.loads((home / "demo.json").read_text())["children"]
+        processes = {child["name"]: Process(name=child["name"], pid=child["pid"]) for child in children}
+        hub = processes.pop("hub")
+        with atoll.connect(document["url"], token=document["token"]) as client:
+            yield Federation(
+                url=document["url"],
+                token=document["token"],
+                collaboration=document["collaboration"],
+                sites=tuple(document["nodes"]),
+                hub=hub,
+                nodes=processes,
+                client=client,
+            )
+    finally:
+        _demo("--stop", dir=home)
+
+
+def _demo(*words: str, dir: Path) -> str:  # noqa: A002  # the option's name
+    command = [sys.executable, "-m", "atoll", "demo", "--json", *words, "--dir", str(dir)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | _UNBOUNDED, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CommandFailed(f"{' '.join(command)} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout
