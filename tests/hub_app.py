@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from atoll.dialects.coinstac import choreography as coinstac
 from atoll.engine import calls
 from atoll.hub.api import create_app
 from atoll.hub.hub import Hub
-from atoll.hub.parts import Parts
+from atoll.hub.parts import Parts, Rooms
+from atoll.hub.people import logins
 from atoll.hub.settings import HubSettings
 from atoll.stores.objects import ObjectBlobStore
 from atoll.stores.sql.base import metadata
@@ -27,6 +29,8 @@ from atoll.stores.sql.database import Database
 from atoll.stores.sql.runs import SqlRunStore
 
 CHOREOGRAPHIES = {"coinstac": coinstac, "functions": calls, "vantage6": calls}
+#: Hashes passwords as a hub does, and not as hard: tests make many.
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 #: 2026-01-01T00:00:00Z.
 BEGINNING = 1_767_225_600.0
 
@@ -133,15 +137,19 @@ class Caller:
         }
         answered: list[Any] = []
         incoming = [{"type": "http.request", "body": content, "more_body": False}]
+        has_begun = asyncio.Event()
 
         async def receive() -> Any:
             if incoming:
                 return incoming.pop()
-            await asyncio.Event().wait()  # It stays until it has its answer.
-            return None
+            # An answer that goes on for ever is left when it has begun.
+            await has_begun.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             answered.append(message)
+            if message["type"] == "http.response.body":
+                has_begun.set()
 
         await self.app(scope, receive, send)
         start = answered[0]
@@ -161,6 +169,12 @@ class HubApp:
     clock: Clock
 
     @property
+    def rooms(self) -> Rooms:
+        """The hub's services."""
+        rooms: Rooms = self.app.state.rooms
+        return rooms
+
+    @property
     def anybody(self) -> Caller:
         """Somebody who shows no token."""
         return Caller(app=self.app)
@@ -170,6 +184,7 @@ class HubApp:
 async def hub_app(folder: Path, database_url: str | None = None, **settings: Any) -> AsyncIterator[HubApp]:
     """A hub whose database is new: a file in a folder, or what an address names."""
     database = Database(database_url or f"sqlite:///{folder}/hub.db")
+    logins.HASHER = QUICK
     await database.make(metadata)
     clock = Clock()
     runs, blobs = SqlRunStore(database, now=clock), ObjectBlobStore(str(folder / "blobs"))
