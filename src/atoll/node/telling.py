@@ -23,7 +23,7 @@ def frames_only(error: AtollError) -> str:
     if found is None:
         return f"{first}. What it wrote is in this site's log"
     own = [frame for frame in found.frames if not frame.installed] or list(found.frames[-1:])
-    places = ", ".join(frame.shown("") for frame in own[-3:])
+    places = ", ".join(frame.shown("").rpartition("/")[2] for frame in own[-3:])
     return (
         f"{first}, with {found.type}{f' ({places})' if places else ''}. What it wrote is in this site's log"
     )
