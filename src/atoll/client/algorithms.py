@@ -26,6 +26,7 @@ _IMAGES = ("docker:", "sif:")
 
 class _Told(msgspec.Struct):
     manifest: Manifest
+    places: list[Uploaded]
 
 
 class _Listed(msgspec.Struct):
@@ -93,8 +94,9 @@ class Finder:
         if (collaboration, bundle.digest) in self._there:
             return
         path = f"/algorithms/{part(bundle.digest)}"
-        told = await self._core.send("HEAD", path, accept=(404,), collaboration=collaboration)
-        if told.status == 404:
+        told = await self._core.send("GET", path, accept=(404,))
+        places = [] if told.status == 404 else msgspec.json.decode(told.body, type=_Told).places
+        if not any(one.collaboration == collaboration for one in places):
             await self._upload(path, bundle, collaboration)
         self._there[collaboration, bundle.digest] = bundle.manifest
 

@@ -370,4 +370,24 @@ CREATE TABLE message_blobs (
 	CONSTRAINT fk_message_blobs_run_id_message_id_messages FOREIGN KEY(run_id, message_id) REFERENCES messages (run_id, id) ON DELETE CASCADE
 );
 CREATE INDEX ix_message_blobs_run_id_message_id ON message_blobs (run_id, message_id);
+CREATE TABLE algorithms (
+	digest TEXT NOT NULL, 
+	dialect TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	manifest TEXT NOT NULL, 
+	size_bytes BIGINT NOT NULL, 
+	created_at DOUBLE NOT NULL, 
+	CONSTRAINT pk_algorithms PRIMARY KEY (digest)
+);
+CREATE TABLE algorithm_places (
+	digest TEXT NOT NULL, 
+	collaboration_id TEXT NOT NULL, 
+	uploader_id TEXT NOT NULL, 
+	organization_id TEXT NOT NULL, 
+	created_at DOUBLE NOT NULL, 
+	CONSTRAINT pk_algorithm_places PRIMARY KEY (digest, collaboration_id), 
+	CONSTRAINT fk_algorithm_places_collaboration_id_collaborations FOREIGN KEY(collaboration_id) REFERENCES collaborations (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_algorithm_places_digest_algorithms FOREIGN KEY(digest) REFERENCES algorithms (digest) ON DELETE CASCADE
+);
+CREATE INDEX ix_algorithm_places_collaboration_id ON algorithm_places (collaboration_id);
 UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';

@@ -22,6 +22,8 @@ def upgrade() -> None:
     _run_logs()
     _settled()
     _message_blobs()
+    _algorithms()
+    _algorithm_places()
 
 
 def _event_cursor() -> None:
@@ -293,4 +295,44 @@ def _message_blobs() -> None:
     )
     op.create_index(
         "ix_message_blobs_run_id_message_id", "message_blobs", ["run_id", "message_id"], unique=False
+    )
+
+
+def _algorithms() -> None:
+    op.create_table(
+        "algorithms",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("dialect", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("manifest", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_algorithms")),
+    )
+
+
+def _algorithm_places() -> None:
+    op.create_table(
+        "algorithm_places",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("collaboration_id", sa.Text(), nullable=False),
+        sa.Column("uploader_id", sa.Text(), nullable=False),
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["collaboration_id"],
+            ["collaborations.id"],
+            name=op.f("fk_algorithm_places_collaboration_id_collaborations"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["digest"],
+            ["algorithms.digest"],
+            name=op.f("fk_algorithm_places_digest_algorithms"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("digest", "collaboration_id", name=op.f("pk_algorithm_places")),
+    )
+    op.create_index(
+        op.f("ix_algorithm_places_collaboration_id"), "algorithm_places", ["collaboration_id"], unique=False
     )
