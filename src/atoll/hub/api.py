@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.routing import APIRoute
 
 from atoll import __version__
 from atoll.hub import problems
@@ -14,6 +15,7 @@ from atoll.hub.answers import answer
 from atoll.hub.blobs import routes as blob_routes
 from atoll.hub.collaborations import routes as collaboration_routes
 from atoll.hub.described import described, description
+from atoll.hub.dispatch import Dispatch
 from atoll.hub.envelope import Envelope
 from atoll.hub.events import routes as event_routes
 from atoll.hub.parts import Parts, Rooms
@@ -87,6 +89,8 @@ def create_app(parts: Parts) -> FastAPI:
     problems.install(app)
     for one in ROUTERS:
         app.include_router(one, prefix=PREFIX)
+    routes = [route for one in ROUTERS for route in one.routes if isinstance(route, APIRoute)]
+    app.add_middleware(Dispatch, routes=routes, prefix=PREFIX)
     app.add_middleware(
         Envelope,
         body_bytes_max=parts.settings.body_bytes_max,
