@@ -134,10 +134,15 @@ async def settle(app: HubApp, names: Sequence[str]) -> None:
                 nodes.insert(),
                 {"id": f"nod_{name}", "organization_id": f"org_{name}", "holds_data": True, **called},
             )
-            await connection.execute(
-                node_keys.insert(),
-                {"hash": codes.digest(key_of(name)), "node_id": f"nod_{name}", "created_at": 0.0},
-            )
+    for name in names:
+        await know(app, name)
+
+
+async def know(app: HubApp, node: str) -> None:
+    """Let a hub know a node by its key."""
+    async with app.parts.database.writing() as connection:
+        key = {"hash": codes.digest(key_of(node)), "node_id": f"nod_{node}", "created_at": 0.0}
+        await connection.execute(node_keys.insert(), key)
 
 
 async def _at_once(_: float) -> None:
