@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The theme would print news about its maker's other projects.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup demo test check format coverage bench docs lock clean
+.PHONY: help setup demo compare test check format coverage bench docs lock clean
 .PHONY: environments formatted linted typed walls pages fresh fragments
 
 help: ## List the verbs
@@ -37,7 +37,10 @@ $(STAMP): requirements/dev.txt pyproject.toml algorithm/pyproject.toml
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(OURS))
 	@touch $@
 
-demo: setup ## Run a regression over three islands' penguins, and compare it with the pooled one
+demo: setup environments ## Start a hub and three islands' nodes, and run an example of each dialect
+	@$(BIN)/atoll demo
+
+compare: setup ## Run two regressions over simulated islands, and compare them with the pooled ones
 	@$(BIN)/python examples/demo.py
 
 test: setup environments ## Run the tests (under ten minutes; no Docker, Node or database needed)

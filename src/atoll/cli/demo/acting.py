@@ -79,6 +79,8 @@ def _named(folder: Path) -> str:
 
 
 def _say(text: str) -> None:
+    """Say something; what is printed on the other stream comes before it."""
+    sys.stdout.flush()
     print(text, file=sys.stderr, flush=True)
 
 

@@ -45,10 +45,12 @@ def tour(state: State, *, as_json: bool) -> int:
     """Run every example, and print what came of it; the command's exit status."""
     told: list[dict[str, Any]] = []
     failed = False
+    # Programs read standard output; people read both, and want them in one order.
+    say = _aside if as_json else _aloud
     with atoll.connect(state.url, token=state.token) as client:
-        for number, scene in enumerate(_scenes(state), 1):
-            _say(f"\n{number}. {scene.title}")
-            document = _play(client, scene, as_json=as_json)
+        for number, scene in enumerate(_scenes(state, say), 1):
+            say(f"\n{number}. {scene.title}")
+            document = _play(client, scene, say)
             failed |= document["status"] != "done"
             told.append(document)
     if as_json:
@@ -56,7 +58,7 @@ def tour(state: State, *, as_json: bool) -> int:
     return FAILED if failed else DONE
 
 
-def _play(client: Client, scene: Scene, *, as_json: bool) -> dict[str, Any]:
+def _play(client: Client, scene: Scene, say: Callable[[str], None]) -> dict[str, Any]:
     began = time.monotonic()
     document: dict[str, Any] = {"title": scene.title, "dialect": scene.dialect, "run": None}
     try:
@@ -64,34 +66,33 @@ def _play(client: Client, scene: Scene, *, as_json: bool) -> dict[str, Any]:
         document["run"] = run.id
         run.wait(timeout=_PATIENCE_SECONDS)
         result = run.result if run.result is not None else dict(run.results)
-        if not as_json:
-            for line in scene.tell(result):
-                print(f"   {line}", flush=True)
+        for line in scene.tell(result):
+            say(f"   {line}")
         document |= {"status": "done", "result": result, "error": None}
     except RunFailed as error:
         document |= {
             "status": "failed",
             "error": {"type": error.type, "message": error.message, "site": error.site},
         }
-        _say(f"   failed: {error}")
+        say(f"   failed: {error}")
     except AtollError as error:
         document |= {
             "status": "failed",
             "error": {"type": type(error).__name__, "message": str(error), "site": None},
         }
-        _say(f"   failed: {error}")
+        say(f"   failed: {error}")
     seconds = time.monotonic() - began
-    _say(f"   run {document['run']}, {seconds:.1f} s")
+    say(f"   run {document['run']}, {seconds:.1f} s")
     return document | {"seconds": seconds}
 
 
-def _scenes(state: State) -> list[Scene]:
+def _scenes(state: State, say: Callable[[str], None]) -> list[Scene]:
     folder = examples()
     scenes = [_coinstac(folder, state), _functions(folder, state)]
     if state.vantage6:
         scenes.append(_vantage6(folder, state))
     else:
-        _say("vantage6's tools are not installed here, so no algorithm of vantage6 is shown.")
+        say("vantage6's tools are not installed here, so no algorithm of vantage6 is shown.")
     return [*scenes, _mixed(folder, state)]
 
 
@@ -151,7 +152,7 @@ def _mixed(folder: Path, state: State) -> Scene:
         Step(algorithm=folder / "functions" / "mean", function="mean", args={"column": "flipper_length_mm"}),
     ]
     return Scene(
-        title="A pipeline of both: a COINSTAC step, then a function.",
+        title="A pipeline of two dialects: a COINSTAC step, then the mean flipper length by a function.",
         dialect="coinstac, functions",
         submit=lambda client: client.runs.submit(collaboration=state.collaboration, steps=steps),
         tell=_lines,
@@ -160,9 +161,17 @@ def _mixed(folder: Path, state: State) -> Scene:
 
 def _lines(result: Any) -> list[str]:
     if isinstance(result, Mapping):
-        return [f"{name:<24}{value}" for name, value in result.items()]
-    return [f"{result}"]
+        return [f"{name:<24}{_plain(value):>12}" for name, value in result.items()]
+    return [_plain(result)]
 
 
-def _say(text: str) -> None:
+def _plain(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else f"{value}"
+
+
+def _aloud(text: str) -> None:
+    print(text, flush=True)
+
+
+def _aside(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
