@@ -50,6 +50,8 @@ class Finder:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        #: Ids of collaborations by what they were called when they were looked for.
+        self.places: dict[str, str] = {}
         #: What the hub is known to have, by collaboration and digest.
         self._there: dict[tuple[str, str], Manifest] = {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -113,7 +112,6 @@ def login(
     *,
     ca_file: str | Path | None = None,
     proxy: str | None = None,
-    renewed: Callable[[str], None] | None = None,
 ) -> Client:
     """A hub, known by a name and a password. The password is not kept.
 
@@ -123,7 +121,6 @@ def login(
         password: the person's.
         ca_file: see `connect`.
         proxy: see `connect`.
-        renewed: is told every refresh token, so that a program can keep it.
 
     Raises:
         NotLoggedIn: nobody is known by these.
@@ -131,8 +128,7 @@ def login(
         HubUnreachable: there is no hub.
         VersionMismatch: the hub and this client are too far apart.
     """
-    credentials = Credentials(renewed=renewed)
-    return open_client(url, credentials, ca_file=ca_file, proxy=proxy, password=(username, password))
+    return open_client(url, Credentials(), ca_file=ca_file, proxy=proxy, password=(username, password))
 
 
 def open_client(

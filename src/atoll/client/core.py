@@ -11,9 +11,10 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -35,6 +36,18 @@ _AHEAD_SECONDS = 60.0
 _TOKEN_SECONDS = 900.0
 
 
+class Keeper(Protocol):
+    """Keeps a login for several programs: a refresh token works once, whoever uses it."""
+
+    def holding(self, credentials: Credentials) -> AbstractContextManager[None]:
+        """Alone with what is kept. It is read into `credentials` at the beginning."""
+        ...
+
+    def keep(self, credentials: Credentials) -> None:
+        """Keep the latest tokens."""
+        ...
+
+
 @dataclass(kw_only=True)
 class Credentials:
     """What a person is known by: a token, or a login whose tokens follow each other."""
@@ -43,8 +56,12 @@ class Credentials:
     token: str = field(default="", repr=False)
     #: Gives the next tokens, once.
     refresh_token: str = field(default="", repr=False)
-    #: Is told every new refresh token, so that it can be kept.
-    renewed: Callable[[str], None] | None = None
+    #: Where a login is kept.
+    keeper: Keeper | None = None
+
+    def alone(self) -> AbstractContextManager[None]:
+        """While nobody else uses the same login."""
+        return nullcontext() if self.keeper is None else self.keeper.holding(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +139,8 @@ class Core(Connection):
         super().__init__(url, "", ca_file=ca_file, proxy=proxy, connector=connector, pace=pace)
         self.url = url.rstrip("/")
         self._credentials = credentials
-        self._shown = False
+        #: The last token that was shown.
+        self._shown = ""
         self._answers = False
 
     async def meet(self) -> None:
@@ -208,26 +226,26 @@ class Core(Connection):
     async def _ask_for_token(self) -> None:
         """Show the token, or get the next one of a login."""
         credentials = self._credentials
-        if credentials.refresh_token and (self._shown or not credentials.token):
-            told = await self._open("POST", "login/refresh", {"refresh_token": credentials.refresh_token})
-            self._take(told)
-        elif not credentials.token:
-            raise NotLoggedIn("this needs a login: atoll.login(url, username, password), or a token")
-        elif self._shown:
-            raise NotLoggedIn(
-                "the hub doesn't know this token, or not any more: log in again, or make another"
-            )
-        self._shown = True
-        self._token = credentials.token
+        with credentials.alone():
+            if not credentials.token or credentials.token == self._shown:
+                if not credentials.refresh_token:
+                    raise NotLoggedIn(
+                        "the hub doesn't know this token, or not any more: log in again, or make another"
+                        if credentials.token
+                        else "this needs a login: atoll.login(url, username, password), or a token"
+                    )
+                self._take(
+                    await self._open("POST", "login/refresh", {"refresh_token": credentials.refresh_token})
+                )
+        self._shown = self._token = credentials.token
         lasts = _TOKEN_SECONDS - _AHEAD_SECONDS if credentials.refresh_token else float("inf")
         self._token_until = self.pace.clock() + lasts
 
     def _take(self, told: Told) -> None:
         tokens = msgspec.json.decode(told.body, type=_Tokens)
         self._credentials.token, self._credentials.refresh_token = tokens.access_token, tokens.refresh_token
-        self._shown = False
-        if self._credentials.renewed is not None:
-            self._credentials.renewed(tokens.refresh_token)
+        if self._credentials.keeper is not None:
+            self._credentials.keeper.keep(self._credentials)
 
     async def _open(self, method: str, path: str, body: Any = None) -> Told:
         """Call an endpoint that is open. Only what changes nothing is sent again."""

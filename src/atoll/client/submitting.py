@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import secrets
@@ -98,12 +99,19 @@ async def submit(core: Core, finder: Finder, wanted: Wanted, words: Words = PYTH
         Refused: the hub doesn't take it.
     """
     _check(wanted)
-    collaboration = await find_collaboration(core, wanted.collaboration)
-    study = None if wanted.study is None else await find_study(core, collaboration, wanted.study)
-    sites = list(wanted.sites) if wanted.sites is not None else await _sites(core, collaboration, study)
+    id_ = finder.places.get(wanted.collaboration)
+    if id_ is None:
+        id_ = (await find_collaboration(core, wanted.collaboration)).id
+        finder.places[wanted.collaboration] = id_
+    # At the same time: each is a question to the hub, or reads files.
+    asking = asyncio.gather(*(_asked(finder, step, id_) for step in wanted.steps))
+    try:
+        (collaboration, study, sites), asked = await asyncio.gather(_placed(core, id_, wanted), asking)
+    except NotThere:
+        finder.places.pop(wanted.collaboration, None)  # It may be another by now.
+        raise
     if not sites:
         raise SpecInvalid(f"{(study or collaboration).name} has no node with data: there is nowhere to run")
-    asked = [await _asked(finder, step, collaboration.id) for step in wanted.steps]
     opening = open_run(asked, [Seat(site) for site in sites], words)
     run_id = RunId("run_" + "".join(secrets.choice(_ID_CHARACTERS) for _ in range(26)))
     body = {
@@ -165,13 +173,23 @@ async def find_study(core: Core, collaboration: Collaboration, name: str) -> Stu
     raise missing(name, f"study of {collaboration.name}", there)
 
 
-async def _sites(core: Core, collaboration: Collaboration, study: Study | None) -> list[str]:
-    """The names of the nodes with data, in the order of the collaboration or the study."""
-    nodes: dict[str, Node] = {}
-    async for page in core.pages("/nodes", collaboration=collaboration.id):
-        nodes |= {node.id: node for node in msgspec.json.decode(page, type=_Nodes).items}
+async def _placed(core: Core, id_: str, wanted: Wanted) -> tuple[Collaboration, Study | None, list[str]]:
+    """Where a run takes place: its sites are the nodes with data, in the order of what has them."""
+    told, nodes = await asyncio.gather(core.get(f"/collaborations/{part(id_)}"), _nodes(core, id_, wanted))
+    collaboration = msgspec.json.decode(told.body, type=Collaboration)
+    study = None if wanted.study is None else await find_study(core, collaboration, wanted.study)
+    if wanted.sites is not None:
+        return collaboration, study, list(wanted.sites)
     ids = (study or collaboration).nodes
-    return [nodes[id_].name for id_ in ids if id_ in nodes and nodes[id_].holds_data]
+    return collaboration, study, [nodes[id_].name for id_ in ids if id_ in nodes and nodes[id_].holds_data]
+
+
+async def _nodes(core: Core, collaboration: str, wanted: Wanted) -> dict[str, Node]:
+    nodes: dict[str, Node] = {}
+    if wanted.sites is None:
+        async for page in core.pages("/nodes", collaboration=collaboration):
+            nodes |= {node.id: node for node in msgspec.json.decode(page, type=_Nodes).items}
+    return nodes
 
 
 async def _asked(finder: Finder, step: Step, collaboration: str) -> Asked:
