@@ -51,22 +51,32 @@ def serve(config: Path) -> None:
         AtollError: the node can't start, or the hub doesn't take it any more.
     """
     settings = read_settings(config)
-    key = read_secret(settings.key_file)
+    read_secret(settings.key_file)
     logging.basicConfig(
         level=_LEVELS[settings.log.level],
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(message)s",
     )
-    asyncio.run(_serve(settings, key))
+    asyncio.run(_serve(settings))
 
 
-async def _serve(settings: NodeSettings, key: str) -> None:
+async def _serve(settings: NodeSettings) -> None:
     # Imported here: what only looks at a node doesn't load what makes one work.
+    from atoll.node.joining import renew_key
     from atoll.node.station import Station
     from atoll.transports.connection import Connection
     from atoll.transports.http import Facts, HttpLink
 
-    connection = Connection(settings.hub, key, ca_file=settings.ca_file, proxy=settings.proxy)
+    connection = Connection(
+        settings.hub,
+        lambda: read_secret(settings.key_file),
+        ca_file=settings.ca_file,
+        proxy=settings.proxy,
+    )
+
+    async def renew() -> None:
+        await renew_key(connection, settings.key_file)
+
     facts = Facts(
         databases=tuple(settings.offer.databases),
         dialects=("coinstac", "functions", "vantage6"),
@@ -84,7 +94,7 @@ async def _serve(settings: NodeSettings, key: str) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, end)
-    station = Station(settings, HttpLink(connection, facts))
+    station = Station(settings, HttpLink(connection, facts), renew)
     try:
         await station.serve(stop, lambda name: _say(f"{name} is at work for {settings.hub}"))
     except asyncio.CancelledError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import ssl
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,13 @@ from typing import Any
 from atoll import __version__
 from atoll.model.errors import HubUnreachable, SpecInvalid
 from atoll.node.secrets import write_secret
-from atoll.transports import problem, version
+from atoll.transports import forms, problem, version
+from atoll.transports.connection import Connection
 
 #: Seconds that the hub may take to answer.
 _SECONDS = 30.0
+#: Seconds after which a key is replaced: thirty days.
+_KEY_SECONDS = 30 * 86_400.0
 _TEMPLATE = """\
 # The settings of a data station. All of them: docs/reference/node-yaml.md
 hub: {hub}
@@ -82,6 +87,21 @@ async def join(joining: Joining) -> str:
     return str(answer["name"])
 
 
+async def renew_key(connection: Connection, key_file: Path, *, now: Callable[[], float] = time.time) -> bool:
+    """Replace a node's key where it is a month old; whether it was.
+
+    The one before ends when the new one is used for the first time, or a little later.
+
+    Raises:
+        AtollError: the hub gives no new one.
+    """
+    if now() - key_file.stat().st_mtime < _KEY_SECONDS:
+        return False
+    answered = await connection.call("POST", "/node/key")
+    write_secret(key_file, forms.Codec(forms.Key).decode(answered.body).key)
+    return True
+
+
 def _template(joining: Joining, name: str) -> str:
     way = [f"{key}: {json.dumps(str(value))}" for key, value in _way(joining) if value is not None]
     relative = os.path.relpath(joining.key_file, joining.config.parent)
@@ -99,10 +119,8 @@ def _way(joining: Joining) -> list[tuple[str, Any]]:
 
 
 async def _register(joining: Joining) -> dict[str, Any]:
-    # Imported here, with what keeps secrets off open networks: a node that has joined needs neither again.
+    # Imported here: a node that has joined has no more use for it.
     import aiohttp
-
-    from atoll.transports.connection import Connection
 
     Connection(joining.hub, "")  # refuses an address over which no key may travel
     tls = None if joining.ca_file is None else ssl.create_default_context(cafile=joining.ca_file)

@@ -98,7 +98,6 @@ class BundleLibrary:
     def release(self, run_id: RunId) -> None:
         """A run has ended: its algorithms may be removed when there is too much."""
         self._used.pop(run_id, None)
-        self._remove_unused()
 
     async def _get(self, ticket: Ticket) -> _Known:
         # Imported here: reading bundles takes more memory than an idle node has use for.
@@ -157,7 +156,7 @@ class BundleLibrary:
         if f"sha256:{sha.hexdigest()}" != digest:
             raise BlobMismatch(f"what arrived as the bundle {digest} is another one: its digest differs")
 
-    def _remove_unused(self) -> None:
+    def sweep(self) -> None:
         """Remove what is old, and the oldest of what is too much; nothing that a run uses."""
         used = {digest for digests in self._used.values() for digest in digests}
         kept_bytes = 0

@@ -132,8 +132,9 @@ def read_settings(path: Path) -> NodeSettings:
     document = load_yaml(_text(path), path, expected=_WHAT)
     if not isinstance(document, dict):
         raise SpecInvalid(f"{path} holds no settings: expected 'hub:' and the others. {_REMEDY}")
-    reader = Reader(path.parent, path.name, secrets=True)
-    section = Section(document, str(path), reader.faults, folder=path.parent)
+    folder = path.parent.absolute()  # whatever folder the node is started in
+    reader = Reader(folder, path.name, secrets=True)
+    section = Section(document, str(path), reader.faults, folder=folder)
     settings = _settings(section, reader, path)
     section.close()
     if reader.faults:

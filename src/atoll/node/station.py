@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from atoll.model.errors import AtollError, RuntimeUnavailable
@@ -31,6 +31,7 @@ from atoll.node.workspace import Workspace
 from atoll.transports.http import HttpLink
 
 _log = logging.getLogger(__name__)
+_TIDY_SECONDS = 3_600.0
 
 
 class Station:
@@ -39,10 +40,14 @@ class Station:
     Args:
         settings: its node.yaml.
         link: the hub; closed when the node has ended.
+        renew: replaces the node's key where it is old; asked now and then.
     """
 
-    def __init__(self, settings: NodeSettings, link: HttpLink) -> None:
+    def __init__(
+        self, settings: NodeSettings, link: HttpLink, renew: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._settings = settings
+        self._renew = renew
         self._link = link
         self._workspace = Workspace(settings.workspace)
         self._notebook = Notebook(link.progressed, self._workspace.log if settings.log.send else None)
@@ -103,7 +108,13 @@ class Station:
         """Serve until told to stop, or until something ends that shouldn't."""
         serving = [
             asyncio.create_task(each)
-            for each in (agent.serve(), self._link.over(), self._hear_of_ends(agent), self._tell())
+            for each in (
+                agent.serve(),
+                self._link.over(),
+                self._hear_of_ends(agent),
+                self._tell(),
+                self._tidy(agent),
+            )
         ]
         stopping = asyncio.ensure_future(stop.wait())
         try:
@@ -146,6 +157,18 @@ class Station:
                 await self._link.log(remarks)
             except AtollError as error:
                 _log.debug("%d remarks were not told: %s", len(remarks), error)
+
+    async def _tidy(self, agent: Agent) -> None:
+        """Remove what is old, and renew the key, every hour."""
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            self._library.sweep()
+            self._workspace.sweep(keep_days=self._settings.log.keep_days, living=agent.runner.runs)
+            if self._renew is not None:
+                try:
+                    await self._renew()
+                except AtollError as error:
+                    _log.warning("the node's key was not renewed: %s", error)
 
     async def _close(self) -> None:
         await self._runtimes.close()

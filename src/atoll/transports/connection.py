@@ -122,7 +122,7 @@ class Connection:
 
     Args:
         url: the hub's address.
-        key: what the node is known by.
+        key: what the node is known by; or who says it, where it may be renewed meanwhile.
         ca_file: certificates that are trusted beside nobody else's; None: those of the machine.
         proxy: an HTTP proxy; None: what the environment names.
         connector: makes the connections, where they are none over TCP.
@@ -135,7 +135,7 @@ class Connection:
     def __init__(
         self,
         url: str,
-        key: str,
+        key: str | Callable[[], str],
         *,
         ca_file: Path | None = None,
         proxy: str | None = None,
@@ -245,7 +245,7 @@ class Connection:
     async def _ask_for_token(self) -> None:
         async with self._opened().post(
             self._url.join(URL("v1/node/token")),
-            data=forms.encode(forms.Key(key=self._key)),
+            data=forms.encode(forms.Key(key=self._key if isinstance(self._key, str) else self._key())),
             proxy=self._proxy,
             allow_redirects=False,
         ) as response:

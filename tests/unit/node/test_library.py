@@ -182,8 +182,10 @@ def test_what_no_run_uses_is_removed_when_it_is_old(tmp_path: Path) -> None:
         os.utime(path, (0, 0))
 
     node.library.release(RunId("run"))
+    node.library.sweep()
     assert node.laid_out == [other.digest]
     node.library.release(RunId("other"))
+    node.library.sweep()
 
     assert node.laid_out == []
     node.get(ticket(bundle.digest))
@@ -200,5 +202,6 @@ def test_the_oldest_of_what_is_too_much_is_removed(tmp_path: Path, monkeypatch: 
         os.utime(node.folder / digest.removeprefix("sha256:"), (changed_at, changed_at))
 
     node.library.release(RunId("run"))
+    node.library.sweep()
 
     assert node.laid_out == [other.digest]
