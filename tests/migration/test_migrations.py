@@ -49,8 +49,11 @@ def differences(database: Database) -> list[object]:
 
 
 def indexes(database: Database) -> dict[str, str]:
-    """Every index as the database has it, with the rows that it is limited to."""
-    asked = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    """Every index as the database has it, with the rows that it is limited to; and tables without row ids."""
+    asked = (
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL UNION "
+        "SELECT name, 'WITHOUT ROWID' FROM sqlite_master WHERE type = 'table' AND sql LIKE '%WITHOUT ROWID%'"
+    )
     if database.is_server:
         asked = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
 

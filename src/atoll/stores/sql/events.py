@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
 
 from atoll.model.errors import EventsGone
 from atoll.model.work import RunId
@@ -77,7 +77,12 @@ _AFTER = (
 )
 _AFTER_OF_RUN = _AFTER.where(events.c.run_id == bindparam("run"))
 _AFTER_OF_SOME = _AFTER.where(events.c.collaboration_id.in_(bindparam("collaborations", expanding=True)))
-_LAST_BEFORE = select(func.max(events.c.cursor)).where(events.c.at < bindparam("before"))
+_EARLIEST = (
+    select(events.c.cursor, events.c.at)
+    .where(events.c.cursor > bindparam("after"))
+    .order_by(events.c.cursor)
+    .limit(EVENTS_READ_MAX)
+)
 _DROP = delete(events).where(events.c.cursor <= bindparam("last"))
 _GONE = update(event_cursor).where(event_cursor.c.id == 1).values(gone=bindparam("last"))
 _DROP_OF_RUN = delete(events).where(
@@ -178,13 +183,25 @@ async def events_after(
 
 async def drop_events(database: Database, before: float) -> int:
     """Forget what was told before this time; how many events that were."""
+    # So few at a time that nobody waits long for it.
+    dropped = 0
+    while some := await _drop_some(database, before):
+        dropped += some
+    return dropped
+
+
+async def _drop_some(database: Database, before: float) -> int:
     async with database.writing() as connection:
-        row = (await connection.execute(_LAST_BEFORE, {"before": before})).first
-        if row is None or row[0] is None:
-            return 0
         # First the lock that all writers take last, so that two never wait for each other.
-        await connection.execute(_GONE, {"last": row[0]})
-        return (await connection.execute(_DROP, {"last": row[0]})).count
+        kept = (await connection.execute(_CURSOR.with_for_update())).first
+        assert kept is not None
+        earliest = (await connection.execute(_EARLIEST, {"after": kept.gone})).rows
+        # Their numbers come in the order of their times, but for what clocks differ by.
+        old = [row.cursor for row in earliest if row.at < before]
+        if not old:
+            return 0
+        await connection.execute(_GONE, {"last": old[-1]})
+        return (await connection.execute(_DROP, {"last": old[-1]})).count
 
 
 async def drop_events_of(connection: Connection, run: str, *, but_after: int) -> None:

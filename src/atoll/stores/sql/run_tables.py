@@ -6,6 +6,9 @@ is shown with their ids long after they have gone.
 
 What `model.work` never changes of a run stands in one column of JSON, `made`: it may name ten
 thousand sites, and is read once and kept in memory.
+
+Small rows that are found by their key alone have ``sqlite_with_rowid=False``: SQLite keeps them in the
+index of that key, and so writes at one place instead of two.
 """
 
 from __future__ import annotations
@@ -101,6 +104,7 @@ rounds = Table(
         sqlite_where=text("parent IS NOT NULL"),
         postgresql_where=text("parent IS NOT NULL"),
     ),
+    sqlite_with_rowid=False,
 )
 
 #: A job's id is ``RUN.ROUND.POSITION``.
@@ -143,15 +147,10 @@ jobs = Table(
         sqlite_where=text("status = 'queued'"),
         postgresql_where=text("status = 'queued'"),
     ),
+    # What a node works at. So few jobs are claimed at a time that a sweep looks at all of them.
     Index(
         "ix_jobs_node_active",
         "node",
-        "lease_until",
-        sqlite_where=text("status = 'active'"),
-        postgresql_where=text("status = 'active'"),
-    ),
-    Index(
-        "ix_jobs_lease_until",
         "lease_until",
         sqlite_where=text("status = 'active'"),
         postgresql_where=text("status = 'active'"),
@@ -165,6 +164,7 @@ jobs = Table(
         sqlite_where=text("status IN ('queued', 'active', 'held')"),
         postgresql_where=text("status IN ('queued', 'active', 'held')"),
     ),
+    sqlite_with_rowid=False,
 )
 
 #: Bodies are opaque: nothing here looks into one.
@@ -194,6 +194,7 @@ message_blobs = Table(
     Column("message_id", Text, primary_key=True),
     ForeignKeyConstraint(["run_id", "message_id"], ["messages.run_id", "messages.id"], ondelete="CASCADE"),
     Index("ix_message_blobs_run_id_message_id", "run_id", "message_id"),
+    sqlite_with_rowid=False,
 )
 
 #: The last message of each seat in each step.
@@ -204,6 +205,7 @@ settled = Table(
     Column("step", Integer, primary_key=True, autoincrement=False),
     Column("seat", Text, primary_key=True),
     Column("message_id", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 #: What nodes tell about their jobs, a line or a few each.
@@ -250,7 +252,6 @@ events = Table(
     Column("at", Time, nullable=False),
     Column("form", Json, nullable=False),
     Index("ix_events_run_id_cursor", "run_id", "cursor"),
-    Index("ix_events_at", "at"),
 )
 
 #: One row. Whoever tells an event raises it last: its lock makes numbers come in the order of commits.

@@ -212,6 +212,15 @@ CREATE TABLE refresh_tokens (
 );
 CREATE INDEX ix_refresh_tokens_login_id ON refresh_tokens (login_id);
 INSERT INTO alembic_version (version_num) VALUES ('0001') RETURNING alembic_version.version_num;
+CREATE TABLE algorithms (
+	digest TEXT NOT NULL, 
+	dialect TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	manifest TEXT NOT NULL, 
+	size_bytes BIGINT NOT NULL, 
+	created_at DOUBLE PRECISION NOT NULL, 
+	CONSTRAINT pk_algorithms PRIMARY KEY (digest)
+);
 CREATE TABLE event_cursor (
 	id INTEGER NOT NULL, 
 	value BIGINT NOT NULL, 
@@ -229,7 +238,6 @@ CREATE TABLE events (
 	form TEXT NOT NULL, 
 	CONSTRAINT pk_events PRIMARY KEY (cursor)
 );
-CREATE INDEX ix_events_at ON events (at);
 CREATE INDEX ix_events_run_id_cursor ON events (run_id, cursor);
 CREATE TABLE idempotency_keys (
 	principal_id TEXT NOT NULL, 
@@ -277,6 +285,17 @@ CREATE INDEX ix_runs_collaboration_id_created_at_id ON runs (collaboration_id, c
 CREATE INDEX ix_runs_created_at_id ON runs (created_at, id);
 CREATE INDEX ix_runs_deadline_at ON runs (deadline_at) WHERE status = 'active' AND deadline_at IS NOT NULL;
 CREATE INDEX ix_runs_submitter_id_created_at_id ON runs (submitter_id, created_at, id);
+CREATE TABLE algorithm_places (
+	digest TEXT NOT NULL, 
+	collaboration_id TEXT NOT NULL, 
+	uploader_id TEXT NOT NULL, 
+	organization_id TEXT NOT NULL, 
+	created_at DOUBLE PRECISION NOT NULL, 
+	CONSTRAINT pk_algorithm_places PRIMARY KEY (digest, collaboration_id), 
+	CONSTRAINT fk_algorithm_places_collaboration_id_collaborations FOREIGN KEY(collaboration_id) REFERENCES collaborations (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_algorithm_places_digest_algorithms FOREIGN KEY(digest) REFERENCES algorithms (digest) ON DELETE CASCADE
+);
+CREATE INDEX ix_algorithm_places_collaboration_id ON algorithm_places (collaboration_id);
 CREATE TABLE jobs (
 	run_id TEXT NOT NULL, 
 	round_number INTEGER NOT NULL, 
@@ -301,7 +320,6 @@ CREATE TABLE jobs (
 	CONSTRAINT pk_jobs PRIMARY KEY (run_id, round_number, position), 
 	CONSTRAINT fk_jobs_run_id_runs FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
 );
-CREATE INDEX ix_jobs_lease_until ON jobs (lease_until) WHERE status = 'active';
 CREATE INDEX ix_jobs_node_active ON jobs (node, lease_until) WHERE status = 'active';
 CREATE INDEX ix_jobs_node_queued ON jobs (node, queued_at, run_id, ordinal) WHERE status = 'queued';
 CREATE INDEX ix_jobs_run_id_open ON jobs (run_id, round_number, position) WHERE status IN ('queued', 'active', 'held');
@@ -370,24 +388,4 @@ CREATE TABLE message_blobs (
 	CONSTRAINT fk_message_blobs_run_id_message_id_messages FOREIGN KEY(run_id, message_id) REFERENCES messages (run_id, id) ON DELETE CASCADE
 );
 CREATE INDEX ix_message_blobs_run_id_message_id ON message_blobs (run_id, message_id);
-CREATE TABLE algorithms (
-	digest TEXT NOT NULL, 
-	dialect TEXT NOT NULL, 
-	name TEXT NOT NULL, 
-	manifest TEXT NOT NULL, 
-	size_bytes BIGINT NOT NULL, 
-	created_at DOUBLE PRECISION NOT NULL, 
-	CONSTRAINT pk_algorithms PRIMARY KEY (digest)
-);
-CREATE TABLE algorithm_places (
-	digest TEXT NOT NULL, 
-	collaboration_id TEXT NOT NULL, 
-	uploader_id TEXT NOT NULL, 
-	organization_id TEXT NOT NULL, 
-	created_at DOUBLE PRECISION NOT NULL, 
-	CONSTRAINT pk_algorithm_places PRIMARY KEY (digest, collaboration_id), 
-	CONSTRAINT fk_algorithm_places_collaboration_id_collaborations FOREIGN KEY(collaboration_id) REFERENCES collaborations (id) ON DELETE CASCADE, 
-	CONSTRAINT fk_algorithm_places_digest_algorithms FOREIGN KEY(digest) REFERENCES algorithms (digest) ON DELETE CASCADE
-);
-CREATE INDEX ix_algorithm_places_collaboration_id ON algorithm_places (collaboration_id);
 UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';

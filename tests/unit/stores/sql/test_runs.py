@@ -349,7 +349,7 @@ QUESTIONS = {
             *("OPEN_JOBS_OF_ROUND", "LEFT_IN_ROUND", "DROP_MAIN", "DROP_ASKED", "DROP_BELOW"),
         )
     },
-    **{name: getattr(leases, name) for name in ("_ACTIVE", "_EXPIRED", "_OVERDUE", "_OPEN")},
+    **{name: getattr(leases, name) for name in ("_ACTIVE", "_OVERDUE", "_OPEN")},
 }
 
 

@@ -11,19 +11,32 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Make the tables."""
+    _algorithms()
     _event_cursor()
     _events()
     _idempotency_keys()
     _run_blobs()
     _runs()
+    _algorithm_places()
     _jobs()
     _messages()
     _rounds()
     _run_logs()
     _settled()
     _message_blobs()
-    _algorithms()
-    _algorithm_places()
+
+
+def _algorithms() -> None:
+    op.create_table(
+        "algorithms",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("dialect", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("manifest", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_algorithms")),
+    )
 
 
 def _event_cursor() -> None:
@@ -49,7 +62,6 @@ def _events() -> None:
         sa.Column("form", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("cursor", name=op.f("pk_events")),
     )
-    op.create_index("ix_events_at", "events", ["at"], unique=False)
     op.create_index("ix_events_run_id_cursor", "events", ["run_id", "cursor"], unique=False)
 
 
@@ -125,6 +137,33 @@ def _runs() -> None:
     )
 
 
+def _algorithm_places() -> None:
+    op.create_table(
+        "algorithm_places",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("collaboration_id", sa.Text(), nullable=False),
+        sa.Column("uploader_id", sa.Text(), nullable=False),
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["collaboration_id"],
+            ["collaborations.id"],
+            name=op.f("fk_algorithm_places_collaboration_id_collaborations"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["digest"],
+            ["algorithms.digest"],
+            name=op.f("fk_algorithm_places_digest_algorithms"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("digest", "collaboration_id", name=op.f("pk_algorithm_places")),
+    )
+    op.create_index(
+        op.f("ix_algorithm_places_collaboration_id"), "algorithm_places", ["collaboration_id"], unique=False
+    )
+
+
 def _jobs() -> None:
     op.create_table(
         "jobs",
@@ -152,14 +191,7 @@ def _jobs() -> None:
             ["run_id"], ["runs.id"], name=op.f("fk_jobs_run_id_runs"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("run_id", "round_number", "position", name=op.f("pk_jobs")),
-    )
-    op.create_index(
-        "ix_jobs_lease_until",
-        "jobs",
-        ["lease_until"],
-        unique=False,
-        sqlite_where=sa.text("status = 'active'"),
-        postgresql_where=sa.text("status = 'active'"),
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "ix_jobs_node_active",
@@ -233,6 +265,7 @@ def _rounds() -> None:
             ["run_id"], ["runs.id"], name=op.f("fk_rounds_run_id_runs"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_rounds")),
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "ix_rounds_run_id_parent_iteration",
@@ -276,6 +309,7 @@ def _settled() -> None:
             ["run_id"], ["runs.id"], name=op.f("fk_settled_run_id_runs"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("run_id", "step", "seat", name=op.f("pk_settled")),
+        sqlite_with_rowid=False,
     )
 
 
@@ -292,47 +326,8 @@ def _message_blobs() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("run_id", "digest", "message_id", name=op.f("pk_message_blobs")),
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "ix_message_blobs_run_id_message_id", "message_blobs", ["run_id", "message_id"], unique=False
-    )
-
-
-def _algorithms() -> None:
-    op.create_table(
-        "algorithms",
-        sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("dialect", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("manifest", sa.Text(), nullable=False),
-        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("created_at", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("digest", name=op.f("pk_algorithms")),
-    )
-
-
-def _algorithm_places() -> None:
-    op.create_table(
-        "algorithm_places",
-        sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("collaboration_id", sa.Text(), nullable=False),
-        sa.Column("uploader_id", sa.Text(), nullable=False),
-        sa.Column("organization_id", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.Double(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["collaboration_id"],
-            ["collaborations.id"],
-            name=op.f("fk_algorithm_places_collaboration_id_collaborations"),
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
-            ["digest"],
-            ["algorithms.digest"],
-            name=op.f("fk_algorithm_places_digest_algorithms"),
-            ondelete="CASCADE",
-        ),
-        sa.PrimaryKeyConstraint("digest", "collaboration_id", name=op.f("pk_algorithm_places")),
-    )
-    op.create_index(
-        op.f("ix_algorithm_places_collaboration_id"), "algorithm_places", ["collaboration_id"], unique=False
     )
