@@ -30,6 +30,7 @@ from atoll.model.work import (
     RunId,
     Seat,
     Ticket,
+    Whose,
     Work,
 )
 from atoll.transports import forms, wire
@@ -104,6 +105,7 @@ TICKETS = st.builds(
     sites=SEATS,
     parent=st.none() | TEXTS,
     origin=TEXTS,
+    whose=st.builds(Whose, collaboration=TEXTS, study_name=TEXTS, submitter=TEXTS),
 )
 
 
