@@ -35,7 +35,8 @@ class Client:
 
     def __init__(self, core: Core, background: Background) -> None:
         reach = Reach(core=core, background=background, finder=Finder(core))
-        self._reach = reach
+        #: How it reaches the hub.
+        self.reach = reach
         #: The hub's address.
         self.url = core.url
         self.runs = Runs(reach)
@@ -51,12 +52,12 @@ class Client:
 
     def me(self) -> Me:
         """Who is logged in."""
-        told = self._reach.background.run(self._reach.core.get("/me"))
+        told = self.reach.background.run(self.reach.core.get("/me"))
         return msgspec.json.decode(told.body, type=Me)
 
     def logout(self) -> None:
         """End the login, at the hub too, and close the client."""
-        self._reach.background.run(self._reach.core.send("POST", "/logout"))
+        self.reach.background.run(self.reach.core.send("POST", "/logout"))
         self.close()
 
     def close(self) -> None:

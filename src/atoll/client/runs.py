@@ -106,6 +106,25 @@ class Run:
         """Its data-holding sites, in their order."""
         return tuple(self.form["sites"])
 
+    @property
+    def iterations(self) -> int:
+        """How often its sites were called, over all COINSTAC steps; 0 of functions."""
+        steps = {
+            number
+            for number, step in enumerate(self.form["steps"])
+            if step["algorithm"]["dialect"] == "coinstac"
+        }
+
+        async def counted() -> int:
+            count = 0
+            async for page in self._reach.core.pages(f"/runs/{part(self.id)}/rounds"):
+                for one in msgspec.json.decode(page, type=_Runs).items:
+                    called = one["role"] == "site" and one["work"] == "call" and one["depth"] == 0
+                    count += called and one["step"] in steps
+            return count
+
+        return self._reach.background.run(counted()) if steps else 0
+
     def wait(self, timeout: float | None = None) -> Run:
         """Wait until it has ended.
 
