@@ -10,12 +10,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from atoll import __version__
-from atoll.cli import check, simulate
+from atoll.cli import check, login, simulate
 from atoll.cli.demo import command as demo
 from atoll.cli.exits import INTERRUPTED, UNUSABLE
 from atoll.cli.hub import hub_app
 from atoll.cli.node import node_app
 from atoll.cli.refusal import refuse
+from atoll.cli.run import collaboration_app, nodes, run_app
 
 app = typer.Typer(
     name="atoll",
@@ -26,10 +27,17 @@ app = typer.Typer(
 )
 app.command("simulate")(simulate.command)
 app.command("check", short_help="Say what a site would object to, without running anything.")(check.command)
-app.command("demo")(demo.command)
+app.command("demo", short_help="Start a federation on this machine, and run an example of each dialect.")(
+    demo.command
+)
 app.add_typer(hub_app)
 app.add_typer(node_app)
-_VERBS = ("simulate", "check", "demo", "hub", "node")
+app.command("login", short_help="Log in at a hub.")(login.login)
+app.command("logout")(login.logout)
+app.add_typer(run_app)
+app.add_typer(collaboration_app)
+app.command("nodes")(nodes)
+_VERBS = ("simulate", "check", "demo", "hub", "node", "login", "logout", "run", "collaboration", "nodes")
 #: A word that no option takes, and that is written as the value of an argument.
 _VALUE_TOO_MANY = re.compile(r"unexpected extra argument\S* \((\w+=[^\s)]+)")
 
