@@ -16,6 +16,7 @@ from atoll.model.errors import Malformed
 from atoll.model.events import JobBroke, JobLost, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Algorithm,
+    Behalf,
     Blob,
     Failure,
     Job,
@@ -30,7 +31,6 @@ from atoll.model.work import (
     RunId,
     Seat,
     Ticket,
-    Whose,
     Work,
 )
 from atoll.transports import forms, wire
@@ -105,7 +105,7 @@ TICKETS = st.builds(
     sites=SEATS,
     parent=st.none() | TEXTS,
     origin=TEXTS,
-    whose=st.builds(Whose, collaboration=TEXTS, study_name=TEXTS, submitter=TEXTS),
+    behalf=st.builds(Behalf, collaboration=TEXTS, study_name=TEXTS, submitter=TEXTS),
 )
 
 
