@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests import commands
 
 from atoll.engine import limits
 from atoll.model import errors, work
@@ -158,6 +159,11 @@ def test_every_option_of_simulate_is_documented_and_no_other() -> None:
     }
 
     assert documented | {"--help"} == options | {"--help"}
+
+
+def test_every_command_is_on_the_page_of_commands() -> None:
+    """If not: ``python -m tests.commands`` writes it anew."""
+    assert commands.page() == commands.PAGE.read_text()
 
 
 # --- Examples that run ------------------------------------------------------------------------
