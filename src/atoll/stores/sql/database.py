@@ -1,6 +1,6 @@
 """One database, SQLite or PostgreSQL, and its transactions.
 
-SQLite is a file of this machine: a statement takes microseconds, and is executed where it stands.
+SQLite is a file of this machine, where a statement is executed at once (see `file`).
 PostgreSQL is asked over a network, and the event loop goes on meanwhile. What uses a database sees
 no difference.
 
@@ -11,7 +11,6 @@ reads with ``with_for_update``, which SQLite has no need of and leaves out.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -21,14 +20,11 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 import sqlalchemy
-from sqlalchemy import Engine, Executable, Row, event, make_url
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Executable, Row, make_url
 
 from atoll.model.errors import Unusable
-from atoll.stores.sql.prepared import Statements
+from atoll.stores.sql.file import File, Open, json_text
 
-#: Seconds that a writer waits for another process which writes to the same file.
-_BUSY_SECONDS = 10.0
 #: Connections that a hub holds to PostgreSQL. Its server allows a hundred by default.
 _CONNECTIONS_MAX = 16
 
@@ -61,21 +57,11 @@ class Connection(Protocol):
 class _Here:
     """A connection to a file."""
 
-    def __init__(self, connection: sqlalchemy.Connection, statements: Statements) -> None:
+    def __init__(self, connection: Open) -> None:
         self._connection = connection
-        self._statements = statements
-        raw = connection.connection.dbapi_connection
-        assert raw is not None
-        self._cursor = cast("sqlite3.Cursor", raw.cursor())
 
     async def execute(self, statement: Executable, parameters: Parameters = None) -> Answer:
-        try:
-            if (found := self._statements.execute(self._cursor, statement, parameters)) is not None:
-                return Answer(*found)
-        except sqlite3.Error:
-            pass  # SQLAlchemy meets the same, and says it in its own words.
-        result = self._connection.execute(statement, parameters)
-        return Answer(result.all() if result.returns_rows else (), result.rowcount)
+        return Answer(*self._connection.execute(statement, parameters))
 
 
 class _There:
@@ -102,7 +88,7 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
         self._address = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._file: Engine | None = None
+        self._file: File | None = None
         #: An `AsyncEngine`, which only who has a server imports.
         self._server: Any = None
         self._writing = asyncio.Lock()
@@ -110,8 +96,7 @@ class Database:
         self._is_writing: ContextVar[bool] = ContextVar("is_writing", default=False)
         kind = parsed.get_backend_name()
         if kind == "sqlite" and parsed.database:
-            self._file = _open_file(Path(parsed.database))
-            self._statements = Statements(self._file.dialect)
+            self._file = File(Path(parsed.database))
         elif kind == "postgresql":
             # Imported here: it needs greenlet, which comes with the extra `postgres`.
             from sqlalchemy.ext.asyncio import create_async_engine
@@ -121,7 +106,7 @@ class Database:
                 pool_size=_CONNECTIONS_MAX,
                 max_overflow=0,
                 pool_pre_ping=True,
-                json_serializer=_json,
+                json_serializer=json_text,
                 json_deserializer=msgspec.json.decode,
             )
         else:
@@ -185,12 +170,12 @@ class Database:
             return
         assert self._file is not None
         if not writes:
-            with self._file.connect() as here, here.begin():
-                yield _Here(here, self._statements)
+            with self._file.transaction(writes=False) as here:
+                yield _Here(here)
             return
         async with self._writing:
-            with self._file.connect().execution_options(atoll_writes=True) as here, here.begin():
-                yield _Here(here, self._statements)
+            with self._file.transaction(writes=True) as here:
+                yield _Here(here)
 
     async def change(self, do: Callable[[sqlalchemy.Connection], T]) -> T:
         """Do something to the tables themselves, in a transaction of its own, with SQLAlchemy's connection."""
@@ -199,8 +184,7 @@ class Database:
                 return cast("T", await there.run_sync(do))
         assert self._file is not None
         async with self._writing:
-            with self._file.connect().execution_options(atoll_writes=True) as here, here.begin():
-                return do(here)
+            return self._file.change(do)
 
     async def make(self, tables: sqlalchemy.MetaData) -> None:
         """Make tables that are not there, as they are now: for tests. A hub's are made by migrations."""
@@ -211,36 +195,4 @@ class Database:
         if self._server is not None:
             await self._server.dispose()
         if self._file is not None:
-            self._file.dispose()
-
-
-def _open_file(path: Path) -> Engine:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        path.touch(mode=0o600)
-    engine = sqlalchemy.create_engine(
-        f"sqlite:///{path}",
-        poolclass=QueuePool,
-        json_serializer=_json,
-        json_deserializer=msgspec.json.decode,
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _connected(raw: Any, _: Any) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
-            raw.execute(f"PRAGMA {pragma}").close()
-        # Atoll says itself where a transaction begins.
-        raw.isolation_level = None
-
-    @event.listens_for(engine, "begin")
-    def _begun(connection: sqlalchemy.Connection) -> None:
-        # Who will write says so at once: a reader that becomes a writer may be refused half-way.
-        writes = connection.get_execution_options().get("atoll_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+            self._file.close()

@@ -152,7 +152,7 @@ def test_a_value_that_sqlalchemy_makes_is_made(folder: Path) -> None:
 def test_a_statement_that_is_met_once_is_not_prepared(folder: Path) -> None:
     async def work() -> None:
         async with opened(folder) as database, database.writing() as connection:
-            statements = Statements(connection._connection.dialect)  # type: ignore[attr-defined]  # it is a file's
+            statements = Statements(connection._connection._connection.dialect)  # type: ignore[attr-defined]  # it is a file's
             cursor: Any = None  # It isn't asked.
             assert statements.execute(cursor, select(things), None) is None
             assert statements.execute(cursor, _FIND, {"which": 1}) is None
