@@ -7,6 +7,7 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -136,6 +137,8 @@ async def _secured(found: _Way, context: ssl.SSLContext, now: Callable[[], float
         )
     certificate = writer.get_extra_info("peercert")
     writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now()) / 86_400
     if days < _DAYS:
         return doubt("tls", f"the hub's certificate ends in {days:.0f} days", "tell the hub's people")
