@@ -114,7 +114,8 @@ def maps(config: _Config = _CONFIG, as_json: _Json = False) -> int:
 
 
 def _refused(error: AtollError, *, as_json: bool = False) -> int:
-    import sys  # Late, as above.
+    # Late, as above.
+    import sys
 
     from atoll.cli.escape import escape
     from atoll.cli.refusal import print_document
