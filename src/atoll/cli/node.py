@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,8 +116,6 @@ def maps(config: _Config = _CONFIG, as_json: _Json = False) -> int:
 
 def _refused(error: AtollError, *, as_json: bool = False) -> int:
     # Late, as above.
-    import sys
-
     from atoll.cli.escape import escape
     from atoll.cli.refusal import print_document
 
