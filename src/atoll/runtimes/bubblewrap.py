@@ -138,9 +138,17 @@ class _Sandbox(Place):
         # Its first process is bubblewrap's own, which nobody may look or write into.
         self._view = [*view.seats(launch, interpreter, roots), ("cover", "", "/proc/1")]
         file = _find(launch, interpreter)
-        sources = [launch.code, launch.temporary, *(mount.source for mount in launch.mounts)]
-        reachable = all(within_any(Path(os.path.realpath(source)), roots) for source in sources)
         self._shown: dict[Path, str] = {}
+        #: Folders of this machine that are shown, and where.
+        self._points = [
+            (Path(os.path.realpath(source)), target)
+            for source, target in (
+                *((mount.source, mount.target) for mount in launch.mounts),
+                (launch.temporary, view.TEMPORARY),
+                (launch.code, code_at(launch)),
+            )
+        ]
+        reachable = all(within_any(source, roots) for source, _ in self._points)
         #: The parent that made the cell, and the cell's number.
         self._cell: tuple[Parent, int] | None = None
         super().__init__(
@@ -161,10 +169,7 @@ class _Sandbox(Place):
 
     def _find_inside(self, path: Path) -> str:
         real = Path(os.path.realpath(path))
-        shown = [(Path(os.path.realpath(mount.source)), mount.target) for mount in self._launch.mounts]
-        shown += [(Path(os.path.realpath(self._launch.temporary)), view.TEMPORARY)]
-        shown += [(Path(os.path.realpath(self._launch.code)), code_at(self._launch))]
-        fitting = [(source, target) for source, target in shown if within_any(real, [source])]
+        fitting = [(source, target) for source, target in self._points if within_any(real, [source])]
         if not fitting:
             raise ValueError(f"{path} is not shown to the algorithm of {self._launch.seat}")
         source, target = max(fitting, key=lambda pair: len(pair[0].parts))

@@ -10,11 +10,14 @@ import ast
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from atoll.runtimes.interpreter import Interpreter
 
 _log = logging.getLogger(__name__)
+
+_State = tuple[int, int, int, int, int]
 
 #: Files that are read. Published computations have tens; a folder with more holds data, or
 #: libraries of its own, and only the imports of the rest are then not ahead.
@@ -22,6 +25,9 @@ _FILES_MAX = 400
 #: Bytes of a file that is read. Larger Python files hold tables.
 _FILE_BYTES_MAX = 1_000_000
 _DEPTH_MAX = 6
+#: Answers that are remembered until a file or a folder changes: a node starts the same few algorithms
+#: again and again.
+_REMEMBERED_MAX = 4_000
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "build", "dist"}
 #: What the folders of installed libraries are called. Others that are on an interpreter's import
 #: path may hold the algorithm itself, whose code must not run before it is walled in.
@@ -60,20 +66,33 @@ def find_libraries(
         if name is None:
             own |= {path.stem} if path.parent == code else {path.stem, path.parent.name}
         try:
-            tree = ast.parse(path.read_bytes())
+            imported, line = _read(path, _state(path))
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
             _log.debug("%s is not read for its imports: %s", path, error)
             continue
-        if (line := _environment_change(tree)) is not None:
+        if line is not None:
             _log.debug(
                 "nothing is imported ahead for %s: %s changes the environment on line %d", code, path, line
             )
             return ()
-        names |= set(_imported(tree))
+        names |= imported
     installed: dict[str, bool] = {}
     for top in {name.partition(".")[0] for name in names} - own:
         installed[top] = _is_installed(top, interpreter.libraries)
     return tuple(sorted(name for name in names if installed.get(name.partition(".")[0])))
+
+
+def _state(path: Path) -> _State:
+    """What is another when a file or a folder has changed."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _read(path: Path, _: _State) -> tuple[frozenset[str], int | None]:
+    """What a file imports, and the line on which it changes the environment too early."""
+    tree = ast.parse(path.read_bytes())
+    return frozenset(_imported(tree)), _environment_change(tree)
 
 
 def _python_files(code: Path, masked: set[str]) -> Iterator[Path]:
@@ -180,6 +199,14 @@ def _is_installed(name: str, folders: Iterable[Path]) -> bool:
 
 
 def _has(folder: Path, name: str) -> bool:
+    try:
+        return _holds(folder, name, _state(folder))
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _holds(folder: Path, name: str, _: _State) -> bool:
     if (folder / name).is_dir() or (folder / f"{name}.py").is_file():
         return True
     return any(folder.glob(f"{name}.*.so")) or (folder / f"{name}.so").is_file()

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from atoll.engine.running import Launch, Mount
@@ -60,10 +61,19 @@ _ETC = (
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
-def base() -> Iterator[Line]:
+def base() -> Sequence[Line]:
     """The system: the same for every seat."""
+    return _base(SYSTEM, os.geteuid(), os.getegid())
+
+
+@cache  # A machine's own folders don't come and go while a program runs.
+def _base(system: tuple[str, ...], user: int, group: int) -> Sequence[Line]:
+    return tuple(_look_at(system, user, group))
+
+
+def _look_at(system: tuple[str, ...], user: int, group: int) -> Iterator[Line]:
     yield "folder", "", "/run"
-    for path in SYSTEM:
+    for path in system:
         if os.path.islink(path):
             yield "link", os.readlink(path), path
         elif os.path.isdir(path):
@@ -72,7 +82,6 @@ def base() -> Iterator[Line]:
         path = f"/etc/{name}"
         if os.path.exists(path):
             yield "read", os.path.realpath(path), path
-    user, group = os.geteuid(), os.getegid()
     yield "text", f"algorithm:x:{user}:{group}:algorithm:{TEMPORARY}:/bin/sh\n", "/etc/passwd"
     yield "text", f"algorithm:x:{group}:\n", "/etc/group"
     yield "text", "127.0.0.1 localhost\n::1 localhost\n", "/etc/hosts"
@@ -203,7 +212,7 @@ def _hides(interpreter: Interpreter, paths: Iterable[Path], code: Path | None = 
     data stays hidden under that path too. A folder that holds the interpreter, or the code
     itself, can't be covered: the algorithm may see those.
     """
-    shown = [*interpreter.folders, *(Path(os.path.realpath(folder)) for folder in SYSTEM)]
+    shown = [*interpreter.folders, *_real(SYSTEM)]
     needed = [*shown, *interpreter.libraries, interpreter.executable, *([code] if code else [])]
     for path in dict.fromkeys(Path(os.path.realpath(path)) for path in paths):
         if within_any(path, shown) and not any(within_any(each, [path]) for each in needed):
@@ -211,6 +220,11 @@ def _hides(interpreter: Interpreter, paths: Iterable[Path], code: Path | None = 
                 yield "cover", "", str(path)
             elif path.exists():
                 yield "blank", "", str(path)
+
+
+@cache  # As above.
+def _real(folders: tuple[str, ...]) -> Sequence[Path]:
+    return tuple(Path(os.path.realpath(folder)) for folder in folders)
 
 
 def _sources(launch: Launch) -> list[Path]:
