@@ -23,10 +23,11 @@ def read_secret(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
         raise SpecInvalid(f"the file {path} can't be read ({reason}): expected a secret in it") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise SpecInvalid(f"{path} is no file: expected a secret in it")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise SpecInvalid(f"{path} is no file: expected a secret in it")
         if status.st_mode & 0o077:
             raise SpecInvalid(
                 f"the file {path} can be read by others than its owner (mode {status.st_mode & 0o777:04o}): "

@@ -36,12 +36,14 @@ from atoll.engine import limits
 from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Folder
 from atoll.engine.running import whole
-from atoll.model.errors import LimitReached
+from atoll.model.errors import JobRefused, LimitReached
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import Blob, Message, MessageId, Role, RunId, Seat, Ticket, Work
 from atoll.node.at_hand import Shelf as Algorithms
 from atoll.node.hooks import push
-from atoll.node.runner import Runner
+from atoll.node.provision import Provision
+from atoll.node.rules import Outgoing
+from atoll.node.runner import Rules, Runner
 from atoll.node.site_data import SiteData, look_at
 from atoll.stores.memory import MemoryBlobStore
 
@@ -555,3 +557,104 @@ def test_a_run_that_ends_ends_its_session_and_may_end_again(tmp_path: Path) -> N
 
     assert [LOCAL0] == seating.runtime.closed
     assert not seating.desk.folders[Folder.BASE].exists()
+
+
+# --- A site's own rules -----------------------------------------------------------------------
+
+
+def ruled(root: Path, rules: Rules, function: Algorithmic = echo) -> JobReported | JobBroke:
+    """How a job ends at a site with these rules."""
+    seating = Seating(root, function)
+    runner = Runner(
+        seating.shelf,
+        Algorithms({"sha256:0": installed(root / "code")}, seating.runtime),
+        lambda _: seating.desk,
+        seating.heard,
+        limits=CallLimits(),
+        rules=rules,
+    )
+
+    async def work() -> JobReported | JobBroke:
+        return await runner.work(opening(), a_shift())
+
+    return asyncio.run(work())
+
+
+def refuse(*_: Any) -> None:
+    """A rule that allows nothing."""
+    raise JobRefused("not on Fridays")
+
+
+def test_a_job_that_a_policy_refuses_is_not_begun(tmp_path: Path) -> None:
+    def never(_request: Any, _room: Room) -> Any:
+        raise AssertionError
+
+    event = ruled(tmp_path, Rules(policies=[lambda _: None, refuse]), never)
+
+    assert failure_of(event) == ("JobRefused", "not on Fridays")
+
+
+def test_what_a_check_refuses_does_not_leave(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def look(_ticket: Ticket, outgoing: Outgoing) -> None:
+        seen.append(outgoing.body_bytes)
+        refuse()
+
+    assert failure_of(ruled(tmp_path, Rules(checks=[look]))) == ("JobRefused", "not on Fridays")
+    assert seen == [len(b'{"heard":{"a":1}}')]
+
+
+def test_of_an_error_is_told_what_the_site_tells(tmp_path: Path) -> None:
+    event = ruled(tmp_path, Rules(policies=[refuse], told=lambda error: type(error).__name__))
+
+    assert failure_of(event) == ("JobRefused", "JobRefused")
+
+
+def test_a_site_brings_to_each_step_what_belongs_to_it(tmp_path: Path) -> None:
+    seating = Seating(tmp_path, lambda _request, room: {"output": sorted(os.listdir(room.base))})
+    provisions = []
+    for number in range(2):
+        folder = tmp_path / f"site{number}"
+        folder.mkdir()
+        (folder / f"file{number}").touch()
+        provisions.append(Provision(data=look_at(folder)))
+    code = installed(tmp_path / "code")
+    runner = Runner(
+        seating.shelf,
+        Algorithms({"sha256:0": code, "sha256:1": code}, seating.runtime),
+        lambda _: seating.desk,
+        seating.heard,
+        limits=CallLimits(),
+        provide=lambda ticket: provisions[ticket.step],
+    )
+
+    async def work() -> list[Any]:
+        return [await runner.work(opening(step=step), a_shift()) for step in (0, 1)]
+
+    bodies = [message_of(event).body for event in asyncio.run(work())]
+
+    assert bodies == [b'["file0"]', b'["file1"]']
+    assert runner.runs == {RUN}
+
+
+def test_a_computation_whose_process_ended_with_its_node_says_so(tmp_path: Path) -> None:
+    seating = Seating(tmp_path, echo)
+    seating.desk.revived = True
+
+    (event,) = seating.work(make_ticket(iteration=3, inbox=(OPENING,)))
+
+    kind, words = failure_of(event)
+    assert kind == "AlgorithmFailed"
+    assert "before iteration 3" in words
+
+
+def test_what_the_desks_keep_stays_when_a_node_ends(tmp_path: Path) -> None:
+    seating = Seating(tmp_path, echo)
+    seating.work(opening())
+
+    seating.do(seating.runner.close)
+
+    assert seating.runtime.closed == [LOCAL0]
+    assert seating.desk.folders[Folder.BASE].is_dir()
+    assert seating.runner.runs == set()
