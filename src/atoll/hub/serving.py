@@ -29,7 +29,7 @@ from atoll.hub.relay import Relay
 from atoll.hub.runs.service import Runs
 from atoll.hub.settings import HubSettings
 from atoll.hub.sites.sweeper import Sweeper
-from atoll.model.errors import AtollError
+from atoll.model.errors import AtollError, Unusable
 from atoll.stores.objects import ObjectBlobStore
 from atoll.stores.sql.database import Database
 from atoll.stores.sql.events import drop_events
@@ -147,7 +147,12 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         """Begin to listen, and say so."""
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            # Uvicorn has logged why, and would end the process before the database is closed.
+            where = f"{self._settings.host}:{self._settings.port}"
+            raise Unusable(f"the hub can't listen at {where}: another program may, or it may not") from None
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             scheme = "https" if self._settings.has_tls else "http"
