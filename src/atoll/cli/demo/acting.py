@@ -68,7 +68,7 @@ def _tell(state: stage.State, folder: Path) -> None:
         f"  account    {state.username}, password {state.password}\n"
         f"  token      {state.token}\n"
         f"  nodes      {', '.join(state.nodes)}\n"
-        f"  logs       {folder / 'logs'}\n"
+        f"  logs       {folder / stage.LOGS}\n"
         f"In Python:   atoll.connect({state.url!r}, token=…)\n"
         f"To end it:   atoll demo --stop{_named(folder)}"
     )

@@ -38,7 +38,7 @@ class _Begun:
 
     def log(self, name: str) -> Path:
         """What a process prints."""
-        return self.folder / "logs" / f"{name}.log"
+        return self.folder / stage.LOGS / f"{name}.log"
 
 
 def begin(folder: Path, sites: int, port: int, say: Callable[[str], None]) -> State:
@@ -64,6 +64,10 @@ def begin(folder: Path, sites: int, port: int, say: Callable[[str], None]) -> St
         return _begin(begun, rows)
     except BaseException:
         processes.stop(begun.children)
+        # The logs say why. All else would be in the way of the next attempt.
+        for entry in folder.iterdir():
+            if entry.name != stage.LOGS:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         raise
 
 
@@ -142,11 +146,12 @@ def _wait_for_nodes(begun: _Begun, office: founding.Office) -> None:
 
 
 def _take(folder: Path) -> None:
-    """Make the demo's folder."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Make the demo's folder. Logs of an attempt that came to nothing may be there."""
+    if folder.exists() and (not folder.is_dir() or {entry.name for entry in folder.iterdir()} - {stage.LOGS}):
         raise Unusable(f"{folder} holds something already: name another with --dir, or remove it")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (folder / "logs").mkdir(mode=0o700)
+    shutil.rmtree(folder / stage.LOGS, ignore_errors=True)
+    (folder / stage.LOGS).mkdir(mode=0o700)
 
 
 def _free_port() -> int:

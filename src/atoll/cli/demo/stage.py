@@ -28,6 +28,7 @@ from atoll.cli.demo.processes import Child
 from atoll.model.errors import Unusable
 
 STATE = "demo.json"
+LOGS = "logs"
 #: How the collaboration is called.
 COLLABORATION = "islands"
 #: The demo's only person, who may do everything.
