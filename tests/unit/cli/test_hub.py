@@ -53,6 +53,7 @@ def ask(url: str, body: object = None) -> dict[str, object]:
         return found
 
 
+@pytest.mark.timeout(120)
 def test_a_hub_shows_its_set_up_code_once_and_ends_in_order(tmp_path: Path) -> None:
     with started(tmp_path / "hub") as (process, url):
         assert process.stdout is not None
@@ -74,6 +75,7 @@ def test_a_hub_shows_its_set_up_code_once_and_ends_in_order(tmp_path: Path) -> N
     assert "The hub has ended.\n" == again
 
 
+@pytest.mark.timeout(120)
 def test_a_new_password_ends_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +110,7 @@ def test_a_hub_does_not_listen_beyond_its_machine_without_https(
     assert not (tmp_path / "hub").exists()
 
 
+@pytest.mark.timeout(120)
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         command = [sys.executable, "-c", _HUB, "start", "--folder", str(tmp_path)]
