@@ -9,7 +9,6 @@ from contextlib import suppress
 from atoll.engine.limits import LEASE_HEARTBEATS
 from atoll.hub.blobs.service import Blobs
 from atoll.hub.parts import Rooms
-from atoll.hub.runs.service import Runs
 from atoll.hub.sites.protocol import Nodes
 from atoll.model.errors import DeadlinePassed, NotYours, StaleEvent
 from atoll.model.events import JobLost
@@ -41,7 +40,6 @@ class Sweeper:
         self._lease_seconds = LEASE_HEARTBEATS * parts.settings.heartbeat_seconds
         self._nodes = rooms.of(Nodes)
         self._blobs = rooms.of(Blobs)
-        self._runs = rooms.of(Runs)
 
     async def sweep_for_ever(self) -> None:
         """Sweep until cancelled. First those that could not be heard of get the time to be."""
@@ -53,7 +51,6 @@ class Sweeper:
             try:
                 await self.sweep()
                 if count % _FILES_SWEEPS == 0:
-                    await self._runs.sweep()
                     await self._blobs.sweep()
             except Exception:  # the next sweep may go better: the hub outlives a database that is away
                 _LOG.exception("sweeping failed; it is tried again in %s seconds", _SWEEP_SECONDS)
