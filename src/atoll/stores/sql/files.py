@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from atoll.model.work import RunId, RunStatus, Seat
 from atoll.stores.sql.database import Connection, Database
@@ -38,18 +39,8 @@ class Bounds:
 
 _THIS = (run_blobs.c.run_id == bindparam("run")) & (run_blobs.c.digest == bindparam("content"))
 _FILE = select(run_blobs.c.size_bytes, run_blobs.c.is_whole, run_blobs.c.uploader_id).where(_THIS)
-#: Says nothing where the row is there already, on SQLite and PostgreSQL alike.
-_ANNOUNCE = insert(run_blobs).from_select(
-    ["run_id", "digest", "size_bytes", "is_whole", "uploader_id", "created_at"],
-    select(
-        bindparam("run", type_=run_blobs.c.run_id.type).label("run_id"),
-        bindparam("content"),
-        bindparam("size"),
-        bindparam("whole"),
-        bindparam("uploader"),
-        bindparam("now"),
-    ).where(~select(run_blobs.c.run_id).where(_THIS).exists()),
-)
+#: Says nothing where the row is there already, whoever is first. SQLite has PostgreSQL's words for it.
+_ANNOUNCE = insert(run_blobs).on_conflict_do_nothing()
 _WHOLE = update(run_blobs).where(_THIS, ~run_blobs.c.is_whole).values(is_whole=True)
 _RUN = select(runs.c.status, runs.c.collaboration_id).where(runs.c.id == bindparam("run"))
 _WEIGH = update(runs).where(runs.c.id == bindparam("run")).values(bytes=runs.c.bytes + bindparam("size"))
@@ -102,12 +93,12 @@ async def announce(connection: Connection, run_id: RunId, digest: str, file: Fil
     await connection.execute(
         _ANNOUNCE,
         {
-            "run": run_id,
-            "content": digest,
-            "size": file.size_bytes,
-            "whole": file.is_whole,
-            "uploader": file.uploader,
-            "now": now,
+            "run_id": run_id,
+            "digest": digest,
+            "size_bytes": file.size_bytes,
+            "is_whole": file.is_whole,
+            "uploader_id": file.uploader,
+            "created_at": now,
         },
     )
 
