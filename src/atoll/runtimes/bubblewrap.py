@@ -135,8 +135,6 @@ class _Sandbox(Place):
     ) -> None:
         self._interpreter = interpreter
         self._roots = roots
-        # Its first process is bubblewrap's own, which nobody may look or write into.
-        self._view = [*view.seats(launch, interpreter, roots), ("cover", "", "/proc/1")]
         file = _find(launch, interpreter)
         self._shown: dict[Path, str] = {}
         #: Folders of this machine that are shown, and where.
@@ -149,6 +147,11 @@ class _Sandbox(Place):
             )
         ]
         reachable = all(within_any(source, roots) for source, _ in self._points)
+        if not reachable:
+            pool = None
+        #: What the algorithm sees. What can't be shown to it is said now, and not at its first call.
+        self._view = view.seats(launch, interpreter, roots, within_parent=pool is not None)
+        self._is_view_of_parent = pool is not None
         #: The parent that made the cell, and the cell's number.
         self._cell: tuple[Parent, int] | None = None
         super().__init__(
@@ -156,7 +159,7 @@ class _Sandbox(Place):
             _inside(launch, interpreter),
             launch.command,
             file,
-            pool if reachable else None,
+            pool,
             _ways(launch, interpreter),
             SandboxDoors(_DOOR) if launch.speaks_http else Doors(),
         )
@@ -184,8 +187,11 @@ class _Sandbox(Place):
 
     async def _enter(self, parent: Parent) -> int:
         if self._cell is None or self._cell[0] is not parent:
-            lines = view.seats(self._launch, self._interpreter, self._roots, within_parent=True)
-            task = {"view": lines, "proc_read_only": view.PROC_READ_ONLY, "proc_hidden": view.PROC_HIDDEN}
+            task = {
+                "view": self._seen(within_parent=True),
+                "proc_read_only": view.PROC_READ_ONLY,
+                "proc_hidden": view.PROC_HIDDEN,
+            }
             try:
                 self._cell = (parent, await parent.make_cell(task))
             except CellRefused as error:
@@ -199,8 +205,10 @@ class _Sandbox(Place):
         command = [self._file, *arguments]
         if streams.door is not None:
             command = [*self._launcher(streams.door), *command]
+        # Its first process is bubblewrap's own, which nobody may look or write into.
+        lines = [*self._seen(within_parent=False), ("cover", "", "/proc/1")]
         return _spawn(
-            self._view,
+            lines,
             command,
             variables,
             streams,
@@ -208,6 +216,11 @@ class _Sandbox(Place):
             data_bytes_max=self._data_bytes_max,
             group=self._door,
         )
+
+    def _seen(self, *, within_parent: bool) -> list[view.Line]:
+        if self._is_view_of_parent != within_parent:
+            return view.seats(self._launch, self._interpreter, self._roots, within_parent=within_parent)
+        return self._view
 
     def _launcher(self, door: int) -> list[str]:
         """Words that open the door within the sandbox, and become the command that follows them."""

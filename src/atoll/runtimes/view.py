@@ -195,7 +195,9 @@ def _shown(mount: Mount, launch: Launch, lines: Sequence[Line], translate: Calla
 def _masks(launch: Launch, masked: Iterable[str]) -> Iterator[Line]:
     code = Path(os.path.realpath(launch.code))
     for part in masked:
-        real = Path(os.path.realpath(code / part))
+        if not os.path.lexists(path := code / part):
+            continue
+        real = Path(os.path.realpath(path))
         if real == code or code not in real.parents:
             continue  # a link that leads out: what it names was never there
         inside = f"{code_at(launch)}/{real.relative_to(code)}"
