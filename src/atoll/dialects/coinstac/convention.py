@@ -20,7 +20,7 @@ from atoll.dialects.coinstac.printed import answer_in
 from atoll.engine.gate import Door, Gate
 from atoll.engine.ports import Answer, Desk, Folder, Place
 from atoll.engine.running import Reply, Request, Style, whole
-from atoll.model.errors import AlgorithmFailed, InputMissing, ReplyInvalid
+from atoll.model.errors import AlgorithmFailed, InputMissing, JobRefused, ReplyInvalid
 from atoll.model.work import Content, Role, Seat, Ticket, Work
 
 #: What COINSTAC's simulator calls the folder of a run; scripts rebuild paths with it.
@@ -189,7 +189,8 @@ def _mapped(ticket: Ticket, name: str, entry: Mapping[str, Any], desk: Desk) -> 
         return values.write(values.read(json.dumps(given[name]), what=f"the data map's {name!r}"))
     if "value" in entry:
         return values.write(entry["value"])
-    raise InputMissing(
+    # The site gives nothing to this computation: a run may go on without it, as where its rules say so.
+    raise JobRefused(
         f"{ticket.algorithm.name!r} takes {name!r} from each site, and {desk.seat} has not mapped it. "
         f"At that node: atoll node map {shlex.quote(ticket.algorithm.name)} --input {shlex.quote(f'{name}=VALUE')}, "
         "with the value as JSON"

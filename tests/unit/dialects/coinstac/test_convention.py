@@ -18,7 +18,7 @@ from atoll.dialects.coinstac.convention import Convention, opening_body
 from atoll.engine.ports import Database, Folder, Place
 from atoll.engine.running import Reply, Request, Style, whole
 from atoll.hub.hub import Hub
-from atoll.model.errors import AlgorithmFailed, InputMissing, ReplyInvalid
+from atoll.model.errors import AlgorithmFailed, InputMissing, JobRefused, ReplyInvalid
 from atoll.model.work import Content, Message, MessageId, Role, Seat, Ticket, Work
 from atoll.node.gateway.gate import JobGate
 from atoll.node.shift import Shift
@@ -512,7 +512,7 @@ def test_what_a_data_map_leaves_out_has_the_value_that_stands_beside() -> None:
 
 
 def test_a_site_that_has_not_mapped_an_input_is_told_how() -> None:
-    with pytest.raises(InputMissing) as missing:
+    with pytest.raises(JobRefused) as missing:
         opened_with([("covariates", {"site": True})], {"other": 1})
 
     assert str(missing.value) == (
