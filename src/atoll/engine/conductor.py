@@ -299,7 +299,8 @@ def _dropped(state: OpenState, job: Job, choreographies: Choreographies) -> Chan
     if len(run.present) >= run.sites_needed:
         return _left(state, run, job, choreographies)
     because = f": {job.failure.message}" if job.failure else ""
-    message = f"without {job.seat} there are {len(run.present)} sites left, and the run needs {run.sites_needed}{because}"
+    left = f"without {job.seat} there are {len(run.present)} sites left"
+    message = f"{left}, and the run needs {run.sites_needed}{because}"
     failure = Failure(type=NotEnoughSites.__name__, message=message, site=job.seat)
     return replace(_failed(run, failure), jobs=(job,))
 

@@ -15,7 +15,7 @@ from tests.federation import RUN, make_run
 from atoll.engine.conductor import advance, begin
 from atoll.engine.ports import Changes, Following, OpenState
 from atoll.model.errors import NotYours, StaleEvent
-from atoll.model.events import Event, JobBroke, JobClaimed, JobReported
+from atoll.model.events import JobEvent, JobBroke, JobClaimed, JobReported
 from atoll.model.work import (
     Failure,
     Job,
@@ -179,7 +179,7 @@ def finish(ledger: Ledger, laps: Laps, chance: Random, events_max: int = 10_000)
         if ledger.run.status.ended:
             return count
         job = chance.choice(ledger.open_jobs())
-        event: Event = claimed(job) if job.status is JobStatus.QUEUED else reported(job)
+        event: JobEvent = claimed(job) if job.status is JobStatus.QUEUED else reported(job)
         ledger.write(advance(ledger.state(job), event, {"coinstac": laps}))
     raise AssertionError("the run never ends")
 
@@ -224,7 +224,7 @@ def test_a_broken_job_ends_its_run_and_every_open_job(
         if ledger.run.status.ended:
             return
         job = chance.choice(ledger.open_jobs())
-        event: Event = claimed(job) if job.status is JobStatus.QUEUED else reported(job)
+        event: JobEvent = claimed(job) if job.status is JobStatus.QUEUED else reported(job)
         ledger.write(advance(ledger.state(job), event, {"coinstac": choreography}))
     active = [job for job in ledger.open_jobs() if job.status is JobStatus.ACTIVE]
     if not active:
@@ -258,7 +258,7 @@ def test_an_event_about_what_has_ended_changes_nothing(sites: int, laps: int, ch
 
 @pytest.mark.parametrize("event", [claimed, reported, broken])
 def test_an_event_about_an_open_job_of_a_run_that_has_failed_is_stale(
-    event: Callable[[Job], Event],
+    event: Callable[[Job], JobEvent],
 ) -> None:
     ledger = start(make_run(2, aggregated=[False]), Laps(1))
     job = ledger.open_jobs()[0]
@@ -279,7 +279,7 @@ def test_a_job_is_claimed_once() -> None:
 
 @pytest.mark.parametrize("event", [reported, broken])
 def test_nothing_is_heard_of_a_job_that_nobody_claimed(
-    event: Callable[[Job], Event],
+    event: Callable[[Job], JobEvent],
 ) -> None:
     ledger = start(make_run(2, aggregated=[False]), Laps(1))
     job = ledger.open_jobs()[0]
@@ -313,7 +313,7 @@ def test_changes_do_not_grow_with_the_rounds_of_a_run() -> None:
     sizes = set()
     while not ledger.run.status.ended:
         job = ledger.open_jobs()[0]
-        event: Event = claimed(job) if job.status is JobStatus.QUEUED else reported(job)
+        event: JobEvent = claimed(job) if job.status is JobStatus.QUEUED else reported(job)
         state = OpenState(
             run=ledger.run,
             round=ledger.rounds[job.round_number],

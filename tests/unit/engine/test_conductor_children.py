@@ -15,7 +15,7 @@ from atoll.engine import calls, limits
 from atoll.engine.conductor import advance, begin
 from atoll.engine.ports import Changes, ChildState, OpenState
 from atoll.model.errors import LimitReached, NotYours, StaleEvent
-from atoll.model.events import Event, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
+from atoll.model.events import JobEvent, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Failure,
     Job,
@@ -89,11 +89,11 @@ class Tree:
         tree.write(begin(tree.run, CHOREOGRAPHIES))
         return tree
 
-    def advance(self, event: Event) -> Changes:
+    def advance(self, event: JobEvent) -> Changes:
         """What an event changes, when all is known that a store would tell."""
         return advance(self.state(event), event, CHOREOGRAPHIES)
 
-    def do(self, event: Event) -> Changes:
+    def do(self, event: JobEvent) -> Changes:
         """Take an event in."""
         changes = self.advance(event)
         self.write(changes)
@@ -112,14 +112,14 @@ class Tree:
         """A job of a round."""
         return self.jobs[JobId(f"run.{number}.{position}")]
 
-    def state(self, event: Event) -> OpenState:
+    def state(self, event: JobEvent) -> OpenState:
         """What a store tells about an event."""
         job = self.jobs[event.job_id]
         round_ = self.rounds[job.round_number]
         siblings = self.of_round(round_.number) if round_.open_count == 1 else ()
         return OpenState(run=self.run, round=round_, job=job, siblings=siblings, child=self._child(event))
 
-    def _child(self, event: Event) -> ChildState | None:
+    def _child(self, event: JobEvent) -> ChildState | None:
         match event:
             case RoundRequested(job_id=job_id, number=number):
                 asked = self.asked_by(job_id)
@@ -359,7 +359,7 @@ def test_a_job_asks_only_so_often() -> None:
 
 
 @pytest.mark.parametrize("what", [request, lambda job: given_up(job, 1)])
-def test_only_a_running_job_asks(what: Callable[[Job], Event]) -> None:
+def test_only_a_running_job_asks(what: Callable[[Job], JobEvent]) -> None:
     tree = Tree.begun()
     job = tree.job(0)
 
@@ -430,7 +430,7 @@ def test_a_central_job_that_breaks_ends_the_run_with_all_that_it_asked_for() -> 
 
 
 @pytest.mark.parametrize("ends", [reported, broken])
-def test_what_a_job_asked_for_ends_with_it_however_deep(ends: Callable[[Job], Event]) -> None:
+def test_what_a_job_asked_for_ends_with_it_however_deep(ends: Callable[[Job], JobEvent]) -> None:
     tree = Tree.begun()
     parent = tree.claimed(0)
     tree.do(request(parent))
@@ -510,13 +510,13 @@ def test_a_job_gives_up_only_what_it_has_asked_for(number: int) -> None:
 # --- In any order -----------------------------------------------------------------------------
 
 
-def _next(tree: Tree, chance: Random) -> Event:
+def _next(tree: Tree, chance: Random) -> JobEvent:
     """Something that may happen next."""
     job = chance.choice(tree.open_jobs())
     if job.status is JobStatus.QUEUED:
         return JobClaimed(run_id=RUN, job_id=job.id)
     asked = tree.asked_by(job.id)
-    choices: list[Event] = [reported(job), reported(job)]
+    choices: list[JobEvent] = [reported(job), reported(job)]
     if job.round_number:
         choices.append(broken(job))
     if len(tree.rounds) < 12 and tree.rounds[job.round_number].depth < limits.CHILD_DEPTH_MAX:

@@ -51,27 +51,27 @@ class Counting(MemoryRunStore):
         self.asked.append("apply")
         return await super().apply(changes, messages)
 
-    async def next_job(self, seat: Seat) -> Job | None:
+    async def next_job(self, node: str) -> Job | None:
         self.asked.append("next_job")
-        return await super().next_job(seat)
+        return await super().next_job(node)
 
     async def messages(self, run_id: RunId, ids: Sequence[MessageId]) -> Sequence[Message]:
         self.asked.append(f"{len(ids)} messages")
         return await super().messages(run_id, ids)
 
 
-class Queues(dict[Seat, "deque[Job]"]):
+class Queues(dict[str, "deque[Job]"]):
     """The queues of a store, noting which are looked at."""
 
-    def __init__(self, queues: dict[Seat, deque[Job]]) -> None:
+    def __init__(self, queues: dict[str, deque[Job]]) -> None:
         super().__init__(queues)
-        self.looked_at: list[Seat] = []
+        self.looked_at: list[str] = []
 
-    def get(self, key: Seat, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None) -> Any:
         self.looked_at.append(key)
         return super().get(key, default)
 
-    def __getitem__(self, key: Seat) -> deque[Job]:
+    def __getitem__(self, key: str) -> deque[Job]:
         self.looked_at.append(key)
         return super().__getitem__(key)
 
@@ -86,7 +86,7 @@ def hub_with(runs: MemoryRunStore, *listeners: Heard) -> Hub:
     return Hub(runs, MemoryBlobStore(), {"coinstac": choreography, "functions": calls}, listeners)
 
 
-def claimed_with(sites: int) -> tuple[list[str], list[Seat]]:
+def claimed_with(sites: int) -> tuple[list[str], list[str]]:
     """What a claim of one seat, and a claim in vain of another, ask of the store; and which queues."""
     store = Counting()
     run = make_run(sites)
