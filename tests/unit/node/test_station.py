@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -241,42 +240,75 @@ def test_a_computation_goes_on_where_a_killed_node_stood(tmp_path: Path) -> None
     run(scene())
 
 
-def test_a_computation_is_given_what_each_site_has_mapped(tmp_path: Path) -> None:
-    source = EXAMPLES / "coinstac/ridge-one-shot"
-    owners = dict(json.loads((source / "test/inputspec.json").read_text())[0])
-    del owners["data"]
+LOCAL = """\
+import json, pathlib, sys
 
+document = json.loads(sys.stdin.read())
+folder = pathlib.Path(document["state"]["baseDirectory"])
+numbers = [int((folder / name).read_text()) for name in document["input"]["data"]]
+print(json.dumps({"output": {"sum": document["input"]["factor"] * sum(numbers)}}))
+"""
+REMOTE = """\
+import json, sys
+
+given = json.loads(sys.stdin.read())["input"]
+print(json.dumps({"output": {"sum": sum(each["sum"] for each in given.values())}, "success": True}))
+"""
+
+
+def computation(root: Path) -> Path:
+    """A computation that takes a factor from the run's owner, and files from each site."""
+    folder = root / "computation"
+    folder.mkdir()
+    (folder / "local.py").write_text(LOCAL)
+    (folder / "remote.py").write_text(REMOTE)
+    command = {"type": "docker", "dockerImage": "sum"}
+    spec = {
+        "meta": {"name": "Sum of files", "id": "sum-of-files", "version": "v1"},
+        "computation": {
+            **command,
+            "command": ["python", "/computation/local.py"],
+            "remote": {**command, "command": ["python", "/computation/remote.py"]},
+            "input": {
+                "factor": {"type": "number", "source": "owner", "label": "Factor"},
+                "data": {"type": "files", "source": "member", "label": "Files"},
+            },
+            "output": {"sum": {"type": "number", "label": "Sum"}},
+            "display": {"type": "table"},
+        },
+    }
+    (folder / "compspec.json").write_text(json.dumps(spec))
+    return folder
+
+
+def test_a_computation_is_given_what_each_site_has_mapped(tmp_path: Path) -> None:
     async def scene() -> None:
         async with federation(tmp_path, runtime="process") as place:
             await started(place)
-            asked = await place.asked(source, inputs=owners)
-            for number, name in enumerate(SITES):
+            asked = await place.asked(computation(tmp_path), inputs={"factor": {"value": 10}})
+            for number, name in enumerate(SITES, 1):
                 files = tmp_path / f"files-{name}"
-                shutil.copytree(source / f"test/input/local{number}/simulatorRun", files)
-                (files / "penguins.csv").rename(files / f"{name}.csv")
-                mapped = DataMap(
-                    computation=asked.manifest.name, inputs={"data": [f"{name}.csv"]}, folder=files
-                )
+                files.mkdir()
+                (files / f"{name}.txt").write_text(str(number))
+                mapped = DataMap(computation="Sum of files", inputs={"data": [f"{name}.txt"]}, folder=files)
                 write_maps(place.nodes[name].settings.data_maps, [mapped])
+            results = await place.results(await place.submit(asked))
 
-            assert "remote" in await place.results(await place.submit(asked))
+            assert json.loads(results["remote"]) == {"sum": 60}
 
     run(scene())
 
 
 def test_a_site_that_has_not_mapped_its_data_is_told_how(tmp_path: Path) -> None:
-    source = EXAMPLES / "coinstac/ridge-one-shot"
-    owners = dict(json.loads((source / "test/inputspec.json").read_text())[0])
-    del owners["data"]
-
     async def scene() -> None:
         async with federation(tmp_path, runtime="process") as place:
             await started(place)
-            ended = await place.ended(await place.submit(await place.asked(source, inputs=owners)))
+            asked = await place.asked(computation(tmp_path), inputs={"factor": {"value": 10}})
+            ended = await place.ended(await place.submit(asked))
 
             assert ended.failure is not None
-            assert ended.failure.type == "InputMissing"
-            assert "atoll node map 'One-shot ridge regression' --input data=VALUE" in ended.failure.message
+            assert ended.failure.type == "JobRefused"
+            assert "atoll node map 'Sum of files' --input data=VALUE" in ended.failure.message
 
     run(scene())
 
