@@ -6,9 +6,11 @@ copied by somebody, and nobody knows which of the two is the person: the whole l
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from argon2 import PasswordHasher
+from sqlalchemy.exc import IntegrityError
 
 from atoll.hub import codes
 from atoll.hub.parts import Rooms
@@ -77,7 +79,6 @@ class LoginService:
         """
         self._rate.take(address)
         subjects = (f"name:{codes.digest(key_of(username))}", f"address:{address}")
-        # The try is counted before it is made: a thousand at the same time count as a thousand.
         await self._count(subjects)
         async with self._database.reading() as connection:
             found = await people.named_user(connection, username)
@@ -251,7 +252,18 @@ class LoginService:
         )
 
     async def _count(self, subjects: tuple[str, ...]) -> None:
-        """Count a try as failed, or refuse it where there were too many."""
+        """Count a try before it is made: a thousand at the same time count as a thousand.
+
+        Raises:
+            TooMany: there were too many.
+        """
+        while True:
+            # Another hub may have counted the first try of a name at this moment.
+            with suppress(IntegrityError):
+                await self._count_once(subjects)
+                return
+
+    async def _count_once(self, subjects: tuple[str, ...]) -> None:
         now = self._now()
         async with self._database.writing() as connection:
             kept = await logins.get_failures(connection, subjects)
