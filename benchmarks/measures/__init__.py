@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.figures import Measure
 from benchmarks.measures import (
+    carried,
     crowds,
     federated,
     files,
@@ -39,6 +40,7 @@ MEASURES: Sequence[Measure] = (
     files.ANSWER,
     federated.SUBMIT,
     federated.FANOUT,
+    carried.CARRIED,
     crowds.IDLE,
     crowds.READS,
 )
