@@ -181,7 +181,9 @@ class _Shape:
             return None
         changes = isinstance(statement, UpdateBase)
         # Asked for many at a time, it doesn't ask for the key of a new row.
-        compiled = SQLCompiler(dialect, statement, column_keys=list(names), for_executemany=changes)
+        compiled = dialect.statement_compiler(
+            dialect, statement, column_keys=list(names), for_executemany=changes
+        )
         if compiled.insert_prefetch or compiled.update_prefetch:
             return None
         binds = compiled.binds
