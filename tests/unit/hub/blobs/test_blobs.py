@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 from tests.federation import blob_of, in_chunks, joined, said
 from tests.hub_app import hub_app
 from tests.hub_people import LAGOON, SITES, Islands, a_run, islands
+from tests.postgres import Postgres
+from tests.run_stores import DATABASES
 from tests.served import key_of, know
 
 from atoll.engine.limits import FILE_BYTES_PER_CALL_MAX
@@ -39,11 +41,27 @@ BISCOE, DREAM, TORGERSEN = SITES
 BEFORE = RunId("run_aaaaaaaaaaaaaaaaaaaaaaaaaa")
 
 
+#: Where the hub of a test keeps what it knows; None: in a file.
+_databases: list[str | None] = [None]
+
+
+@pytest.fixture(params=DATABASES, autouse=True)
+def _database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every kind of database."""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        _databases.append(server.make("atoll_nodes"))
+    else:
+        _databases.append(None)
+    yield
+    _databases.pop()
+
+
 def at(folder: Path, visit: Visit, **quotas: int) -> Any:
     """Visit a hub with islands."""
 
     async def whole() -> Any:
-        async with hub_app(folder) as app:
+        async with hub_app(folder, _databases[-1]) as app:
             return await visit(await islands(app, **quotas))
 
     return asyncio.run(whole())

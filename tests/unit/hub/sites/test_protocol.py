@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from sqlalchemy import select
 from tests.federation import said
 from tests.hub_app import hub_app
 from tests.hub_people import LAGOON, SITES, Islands, a_run, islands
+from tests.postgres import Postgres
+from tests.run_stores import DATABASES
 
 from atoll.engine.limits import LOG_LINES_MAX, LOG_TOLD_BYTES_MAX
 from atoll.hub.notices import Bell
@@ -32,11 +34,27 @@ BISCOE, DREAM, TORGERSEN = SITES
 HELLO = Hello(version="0.1.0", databases=["penguins"], dialects=["functions"], runtimes=["process"])
 
 
+#: Where the hub of a test keeps what it knows; None: in a file.
+_databases: list[str | None] = [None]
+
+
+@pytest.fixture(params=DATABASES, autouse=True)
+def _database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every kind of database."""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        _databases.append(server.make("atoll_nodes"))
+    else:
+        _databases.append(None)
+    yield
+    _databases.pop()
+
+
 def at(folder: Path, visit: Visit) -> Any:
     """Visit a hub with islands."""
 
     async def whole() -> Any:
-        async with hub_app(folder) as app:
+        async with hub_app(folder, _databases[-1]) as app:
             return await visit(await islands(app))
 
     return asyncio.run(whole())
