@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,12 @@ from atoll.model.errors import NotThere, SpecInvalid
 _DIGEST = "sha256:"
 #: How images are named.
 _IMAGES = ("docker:", "sif:")
+
+
+#: The files of a folder: name, size, time of the last change, and which file it is.
+_Fingerprint = frozenset[tuple[str, int, int, int]]
+#: Files of a folder that are looked at, whether they have changed. A larger one is packed each time.
+_LOOKED_AT_MAX = 1_000
 
 
 class _Told(msgspec.Struct):
@@ -52,6 +59,8 @@ class Finder:
         self._core = core
         #: Ids of collaborations by what they were called when they were looked for.
         self.places: dict[str, str] = {}
+        #: What was packed, by path, with what its files were like before.
+        self._packed: dict[tuple[Any, ...], tuple[_Fingerprint | None, Found]] = {}
         #: What the hub is known to have, by collaboration and digest.
         self._there: dict[tuple[str, str], Manifest] = {}
 
@@ -83,13 +92,24 @@ class Finder:
         if isinstance(algorithm, str) and algorithm.startswith(_DIGEST):
             return await self._by_digest(algorithm, collaboration)
         if os.path.exists(algorithm):
-            with tempfile.TemporaryDirectory(prefix="atoll-bundle-") as folder:
-                bundle = await asyncio.to_thread(
-                    pack, Path(algorithm), Path(folder), dialect=dialect, package=package, entry=entry
-                )
-                await self.bring(bundle, collaboration)
-            return Found(digest=bundle.digest, manifest=bundle.manifest)
+            how = {"dialect": dialect, "package": package, "entry": entry}
+            return await self._by_path(Path(algorithm), collaboration, how)
         return await self._by_name(str(algorithm), collaboration)
+
+    async def _by_path(self, path: Path, collaboration: str, how: dict[str, Any]) -> Found:
+        """What lies at a path; packed anew where any of its files has changed."""
+        key = (str(path.absolute()), *how.values())
+        seen = await asyncio.to_thread(_fingerprint, path)
+        fingerprint, found = self._packed.get(key, (None, None))
+        if found is not None and fingerprint == seen and (collaboration, found.digest) in self._there:
+            return found
+        with tempfile.TemporaryDirectory(prefix="atoll-bundle-") as folder:
+            bundle = await asyncio.to_thread(pack, path, Path(folder), **how)
+            await self.bring(bundle, collaboration)
+        found = Found(digest=bundle.digest, manifest=bundle.manifest)
+        if seen is not None:
+            self._packed[key] = seen, found
+        return found
 
     async def bring(self, bundle: Bundle, collaboration: str) -> None:
         """Bring a bundle to a collaboration, unless it is there."""
@@ -135,3 +155,22 @@ class Finder:
 def missing(name: str, what: str, there: list[str]) -> NotThere:
     """The error that nothing has a name."""
     return NotThere(f"there is no {what} {name!r} for you: there are {', '.join(there) or 'none'}")
+
+
+def _fingerprint(path: Path) -> _Fingerprint | None:
+    """What the files of a folder are like now; None where there are too many."""
+    # What lies beside a module is a part of it.
+    root = path if path.is_dir() else path.parent
+    seen = set()
+    for where, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        for name in files:
+            file = os.path.join(where, name)
+            try:
+                status = os.stat(file)
+            except OSError:
+                continue  # It is told when it is packed.
+            seen.add((file, status.st_size, status.st_mtime_ns, status.st_ino))
+            if len(seen) > _LOOKED_AT_MAX:
+                return None
+    return frozenset(seen)

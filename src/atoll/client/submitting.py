@@ -175,6 +175,8 @@ async def find_study(core: Core, collaboration: Collaboration, name: str) -> Stu
 
 async def _placed(core: Core, id_: str, wanted: Wanted) -> tuple[Collaboration, Study | None, list[str]]:
     """Where a run takes place: its sites are the nodes with data, in the order of what has them."""
+    if wanted.sites is not None and wanted.study is None:
+        return Collaboration(id=id_, name=wanted.collaboration), None, list(wanted.sites)
     told, nodes = await asyncio.gather(core.get(f"/collaborations/{part(id_)}"), _nodes(core, id_, wanted))
     collaboration = msgspec.json.decode(told.body, type=Collaboration)
     study = None if wanted.study is None else await find_study(core, collaboration, wanted.study)
