@@ -225,6 +225,9 @@ class Connection:
                     yield response
                     return
                 error = problem.error_of(response.status, await response.read())
+                after = response.headers.get("Retry-After", "")
+                if isinstance(error, TooMany) and after.isascii() and after.isdigit():
+                    error.seconds = min(float(after), _REPEAT_SECONDS_MAX)
             if isinstance(error, NotLoggedIn) and not renewed:
                 # The token is over, or the hub has forgotten it. A key that is over is refused for good.
                 renewed = True

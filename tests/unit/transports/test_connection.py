@@ -222,6 +222,15 @@ def test_a_hub_that_has_enough_is_left_alone_for_as_long_as_it_says() -> None:
     assert [7.0] == slept.seconds
 
 
+def test_the_header_of_a_proxy_that_has_enough_is_heeded_too() -> None:
+    slept = Slept()
+    told = problem.encode(problem.problem_of(TooMany("wait")))
+    hub = Hub(lambda: web.Response(status=429, body=told, headers={"Retry-After": "12"}))
+
+    assert b"well" == ask(hub, slept=slept)
+    assert [12.0] == slept.seconds
+
+
 def test_a_hub_that_fails_is_asked_again_but_not_for_ever() -> None:
     failing = web.Response
     fault = b'{"code":"Fault","detail":"the hub failed at this request","status":500}'
