@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -60,6 +61,7 @@ async def decoded(request: Request, kind: type[T]) -> T:
     return decode(await request.body(), kind)
 
 
+@lru_cache(maxsize=10_000)  # A page is read again and again, and its times stay.
 def time_text(seconds: float | None) -> str | None:
     """A point in time as the API tells it: RFC 3339, UTC, to the millisecond."""
     if seconds is None:

@@ -220,13 +220,15 @@ class Sight:
 
 def _up_to(reach: Reach, *names: str) -> tuple[Scope, ...]:
     """These rights, each as far as it can be given and not beyond a reach."""
-    scopes = []
-    for name in names:
-        right = _BY_NAME[name]
-        within = [one for one in right.reaches if one <= reach]
-        if within:
-            scopes.append(Scope(resource=right.resource, operation=right.operation, reach=within[-1]))
-    return tuple(scopes)
+    rights = [_BY_NAME[name] for name in names]
+    return tuple(
+        Scope(
+            resource=right.resource,
+            operation=right.operation,
+            reach=max(one for one in right.reaches if one <= reach),
+        )
+        for right in rights
+    )
 
 
 _VIEWS = tuple(right.name for right in RIGHTS if right.operation in {"view", "receive"})

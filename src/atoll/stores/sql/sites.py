@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -103,6 +104,11 @@ _PRUNE_TOKENS = delete(node_tokens).where(
 )
 
 
+@lru_cache(maxsize=10_000)  # What a node says of itself, it says again and again.
+def _texts(text: str) -> tuple[str, ...]:
+    return msgspec.json.decode(text, type=_TEXTS)
+
+
 def _node(row: Any) -> Node:
     return Node(
         id=row[0],
@@ -114,9 +120,9 @@ def _node(row: Any) -> Node:
         online=bool(row[6]),
         last_seen_at=row[7],
         version=row[8],
-        databases=msgspec.json.decode(row[9], type=_TEXTS),
-        dialects=msgspec.json.decode(row[10], type=_TEXTS),
-        runtimes=msgspec.json.decode(row[11], type=_TEXTS),
+        databases=_texts(row[9]),
+        dialects=_texts(row[10]),
+        runtimes=_texts(row[11]),
     )
 
 
