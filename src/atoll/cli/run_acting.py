@@ -203,7 +203,7 @@ def _told_end(run: Run, *, as_json: bool) -> int:
         from atoll.cli.display import render_value
 
         value = run.results if run.result is None else run.result
-        render_value(console(error=False), value, title=form["name"])
+        render_value(console(error=False), value, title=form["name"], whole="--json")
     if not done:
         failure = form["failure"] or {"type": "RunFailed", "message": "it failed", "site": None}
         where = f" at {failure['site']}" if failure["site"] else ""

@@ -46,7 +46,7 @@ def put_json(page: Page, value: Any, *, why: str = "") -> None:
     for line in lines[:LINES_MAX]:
         page.put(Text(line, overflow="fold"))
     if len(lines) > LINES_MAX:
-        page.remark(f"… cut after {counted(LINES_MAX, 'line')}; all of it is in result.json")
+        page.remark(f"… cut after {counted(LINES_MAX, 'line')}; all of it is in {page.whole}")
 
 
 def _lines(value: Any, *, indent: str, depth: int, lead: str = "", tail: str = "") -> Iterator[str]:

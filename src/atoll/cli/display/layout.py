@@ -245,7 +245,7 @@ def _fitting(heads: Sequence[str], columns: Sequence[Sequence[str]], *, width: i
 
 def _put_line(page: Page, values: Sequence[Any]) -> None:
     shown = [page.cell(item) for item in islice(values, ROWS_MAX)]
-    more = f", … {len(values) - ROWS_MAX:,} more in result.json" if len(values) > ROWS_MAX else ""
+    more = f", … {len(values) - ROWS_MAX:,} more in {page.whole}" if len(values) > ROWS_MAX else ""
     page.put(Text(f"[{', '.join(shown)}{more}]", overflow="fold"))
 
 
@@ -254,7 +254,7 @@ def _say_more(page: Page, *, rows: int = 0, columns: int = 0) -> None:
         counted(number, noun) for number, noun in ((rows, "more row"), (columns, "more column")) if number > 0
     ]
     if said:
-        page.remark(f"… {' and '.join(said)} in result.json")
+        page.remark(f"… {' and '.join(said)} in {page.whole}")
 
 
 def _head(page: Page, heading: str) -> None:

@@ -33,8 +33,10 @@ TEXT_CHARACTERS_MAX = 20_000
 class Page:
     """Writes to a console, and remembers what it rounded, shortened and left out."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, whole: str = "result.json") -> None:
         self.console = console
+        #: What has the result as it is, for sentences about what is left out here.
+        self.whole = whole
         #: Tables that were left out, beyond `TABLES_MAX`.
         self.tables_left_out = 0
         #: Whether the whole result stands on the page as JSON.
@@ -106,7 +108,7 @@ class Page:
     def close(self) -> None:
         """Say what was rounded, shortened and left out, and where it is."""
         if self.tables_left_out:
-            self.remark(f"… {counted(self.tables_left_out, 'more table')} in result.json")
+            self.remark(f"… {counted(self.tables_left_out, 'more table')} in {self.whole}")
         said = []
         if self._rounded:
             said.append(f"Numbers are rounded to {SIGNIFICANT_DIGITS} digits")
@@ -114,7 +116,7 @@ class Page:
             said.append("long texts are cut" if said else "Long texts are cut")
         if said:
             self.console.print()
-            self.remark(f"{' and '.join(said)}; result.json has them in full.")
+            self.remark(f"{' and '.join(said)}; {self.whole} has them in full.")
 
     def _item(self, value: Any) -> str:
         """A value inside a list; what is nested deeper only tells its size."""

@@ -17,15 +17,16 @@ from atoll.cli.escape import escape
 _JSON_CHARACTERS_MAX = 1_000_000
 
 
-def render_value(console: Console, value: Any, *, title: str) -> None:
+def render_value(console: Console, value: Any, *, title: str, whole: str = "result.json") -> None:
     """Print a value as text, tables or JSON, cut where it is long.
 
     Args:
         console: where to print. Without a terminal nothing is coloured.
         value: what a function returned, or what one returned at each site: anything that JSON can hold.
         title: the function's name.
+        whole: what has the value as it is, where something is left out here.
     """
-    page = Page(console)
+    page = Page(console, whole)
     console.print()
     console.print(Rule(Text(escape(title)[:200], style="bold"), align="left", style="dim"))
     within = _read(value)
