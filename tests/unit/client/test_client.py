@@ -25,6 +25,7 @@ from atoll.model.errors import (
     RunFailed,
     SpecInvalid,
     StaleEvent,
+    Taken,
     Unusable,
     WaitTimeout,
 )
@@ -205,6 +206,29 @@ def test_an_algorithm_is_brought_once_and_found_by_name_and_digest(
         run = _mean(client, algorithm=named)
         hub.play("Biscoe", 1)
         assert run.wait(timeout=10).record()["run"]["steps"][0]["algorithm"]["digest"] == digest
+
+
+def test_an_algorithm_is_taken_away_when_no_run_uses_it(client: atoll.Client, tmp_path: Path) -> None:
+    (tmp_path / "median.py").write_text((MEAN / "mean.py").read_text() + "# another\n")
+    digest = client.algorithms.upload(tmp_path, collaboration="islands")
+    run = _mean(client, algorithm=digest)
+    with pytest.raises(Taken, match="goes on uses median"):
+        client.algorithms.remove(digest, collaboration="islands")
+    run.cancel()
+    client.algorithms.remove(digest, collaboration="islands")
+
+    with pytest.raises(NotThere):
+        client.algorithms.get(digest)
+
+
+def test_a_folder_that_has_changed_is_packed_anew(client: atoll.Client, tmp_path: Path) -> None:
+    code = tmp_path / "mode.py"
+    code.write_text((MEAN / "mean.py").read_text())
+    first = client.algorithms.upload(tmp_path, collaboration="islands")
+    assert client.algorithms.upload(tmp_path, collaboration="islands") == first
+    code.write_text(code.read_text() + "# changed\n")
+
+    assert client.algorithms.upload(tmp_path, collaboration="islands") != first
 
 
 def test_steps_of_two_dialects_make_one_run(client: atoll.Client) -> None:
