@@ -37,7 +37,9 @@ def read_results(run: Mapping[str, Any], dialect: str, bodies: Mapping[str, byte
     Raises:
         ReplyInvalid: it is not what the dialect's algorithms leave.
     """
-    last, sites = run["steps"][-1], run["sites"]
+    last, lost = run["steps"][-1], run.get("dropped", ())
+    # Whoever is no more part of the run has received nothing.
+    sites = [site for site in run["sites"] if site not in lost]
     if last["aggregated"]:
         result = read_result(dialect, bodies[REMOTE]) if REMOTE in bodies else None
         return Results(result=result, results=dict.fromkeys(sites, result) if bodies else {})
