@@ -22,11 +22,10 @@ from typing import Any, Self
 
 import yaml
 
-import atoll
 from atoll.cli.demo import founding
 from atoll.cli.demo.material import ISLANDS, LAGOON
 from atoll.cli.demo.stage import COLLABORATION, write_private
-from atoll.client.client import Client
+from atoll.client.client import Client, connect
 from atoll.client.runs import Run
 from atoll.runtimes import bubblewrap
 
@@ -271,6 +270,10 @@ class Federation:
         """The nodes with data, in their order."""
         return [self.nodes[name] for name in ISLANDS if name in self.nodes]
 
+    def connect(self, url: str) -> Client:
+        """The administrator's client, at an address of its own."""
+        return connect(url, token=self.token)
+
     def online(self) -> set[str]:
         """The nodes that the hub has heard of lately."""
         return {node.name for node in self.client.nodes.list() if node.online}
@@ -350,7 +353,7 @@ def federation(
         # Now: they come up while the nodes do.
         for hub in others:
             hub.come_up()
-        client = stack.enter_context(atoll.connect(url, token=founded.token))
+        client = stack.enter_context(connect(url, token=founded.token))
         there = Federation(
             folder=folder,
             hubs=hubs,
