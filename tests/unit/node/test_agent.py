@@ -12,7 +12,7 @@ import pytest
 from tests.federation import FunctionRuntime, Heard, NoHub, installed, make_desk, make_ticket
 
 from atoll.engine.limits import CallLimits
-from atoll.model.errors import StaleEvent
+from atoll.model.errors import NotLoggedIn, StaleEvent, TooLarge
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import JobId, Message, MessageId, Outcome, Seat, Ticket
 from atoll.node.agent import Agent
@@ -410,3 +410,55 @@ def test_a_mistake_in_hearing_of_ends_reaches_who_serves() -> None:
             await agent.serve()
 
     asyncio.run(run())
+
+
+# --- What a hub doesn't take ------------------------------------------------------------------
+
+
+class Picky(Counter):
+    """A hub that takes only bad news."""
+
+    def __init__(self, jobs: list[Ticket], error: Exception) -> None:
+        super().__init__(jobs)
+        self.heard: list[JobReported | JobBroke] = []
+        self._error = error
+
+    async def report(self, event: JobReported | JobBroke) -> None:
+        """Refuse what is done."""
+        if isinstance(event, JobReported):
+            raise self._error
+        self.heard.append(event)
+
+
+def test_a_job_whose_outcome_the_hub_does_not_take_has_broken(tmp_path: Path) -> None:
+    async def work() -> list[JobReported | JobBroke]:
+        hub = Picky(tickets(1), TooLarge("the message is too large"))
+        assert await agent_with(tmp_path, hub).work_once()
+        return hub.heard
+
+    (event,) = asyncio.run(work())
+
+    assert isinstance(event, JobBroke)
+    assert event.failure.type == "TooLarge"
+    assert event.failure.message == "the hub doesn't take what the job has left: the message is too large"
+
+
+def test_an_agent_whose_node_the_hub_does_not_know_any_more_ends(tmp_path: Path) -> None:
+    async def work() -> None:
+        with pytest.raises(NotLoggedIn):
+            await agent_with(tmp_path, Picky(tickets(1), NotLoggedIn("the key is over"))).work_once()
+
+    asyncio.run(work())
+
+
+def test_an_agent_that_is_drained_claims_nothing_more(tmp_path: Path) -> None:
+    async def work() -> list[str]:
+        counter = Counter(tickets(2))
+        agent = agent_with(tmp_path, counter)
+        await agent.drain()
+        serving = asyncio.create_task(agent.serve())
+        await asyncio.sleep(0)
+        await ended(serving)
+        return counter.noted
+
+    assert "claim" not in asyncio.run(work())
