@@ -411,7 +411,11 @@ class RunStore(Protocol):
         ...
 
     async def forget(self, run_id: RunId, number: int) -> None:
-        """Drop the messages of a child round that were read for the last time."""
+        """The messages of a child round were read for the last time, and may be dropped.
+
+        A store that outlives the hub keeps them until the job that asked has ended: one whose node is
+        lost is done again, and reads them once more.
+        """
         ...
 
     async def apply(self, changes: Changes, messages: Sequence[Message] = ()) -> Sequence[Job]:
