@@ -169,5 +169,4 @@ def open_client(
 
 def _close(core: Core, background: Background) -> None:
     if background.is_open:
-        background.run(core.close())
-        background.close()
+        background.finish(core.close())

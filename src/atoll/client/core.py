@@ -282,8 +282,12 @@ class Background:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="atoll-client", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="atoll-client", daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
     @property
     def is_open(self) -> bool:
@@ -328,14 +332,23 @@ class Background:
             if not self._loop.is_closed():
                 self.run(end())
 
+    def finish(self, last: Coroutine[Any, Any, None]) -> None:
+        """Do one thing more, and end the thread."""
+        if threading.current_thread() is self._thread:
+            # Whoever let go of the client last did so here: to wait for oneself would be to wait for ever.
+            self._last = self._loop.create_task(last)
+            self._last.add_done_callback(lambda _: self._loop.stop())
+            return
+        try:
+            self.run(last)
+        finally:
+            self.close()
+
     def close(self) -> None:
         """End the thread."""
-        if self._loop.is_closed():
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-            self._loop.close()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
 
 
 def part(name: str) -> str:

@@ -381,6 +381,19 @@ def test_programs_that_share_a_login_take_turns(hub: Landing, tmp_path: Path) ->
         client.close()
 
 
+def test_a_client_that_is_let_go_in_its_own_thread_ends_all_the_same(hub: Landing) -> None:
+    client = hub.connect()
+    client.me()
+    background, end = client.reach.background, client._end
+
+    async def let_go() -> None:
+        end()
+
+    background.run(let_go())
+    background._thread.join(timeout=10)
+    assert not background.is_open
+
+
 def test_importing_atoll_loads_no_client() -> None:
     # Late: in a process of its own.
     import subprocess
