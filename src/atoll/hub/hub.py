@@ -266,7 +266,8 @@ class Hub:
         if child is not None:
             state = replace(state, child=child)
         changes = advance(state, event, self._choreographies)
-        return state, changes, await self._store(event, state.job, changes, messages)
+        addressed = [replace(message, readers=_read_by(state, event, message)) for message in messages]
+        return state, changes, await self._store(event, state.job, changes, addressed)
 
     async def _store(
         self, event: Event | None, job: Job | None, changes: Changes, messages: Sequence[Message] = ()
@@ -297,6 +298,13 @@ class Hub:
             parent=round_.parent,
             origin=round_.origin,
         )
+
+
+def _read_by(state: OpenState, event: JobEvent, message: Message) -> tuple[Seat, ...]:
+    """Who may read a message. Who sent it has no say in that: it might name itself to others' files."""
+    if isinstance(event, RoundRequested):
+        return tuple(order.seat for order in event.orders if message.id in order.inbox)
+    return _readers(state.run, state.round, state.job)
 
 
 def _readers(run: Run, round_: Round, job: Job) -> tuple[Seat, ...]:
