@@ -25,18 +25,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Analyse data where it lives: a small agreed computation travels, only the aggregate leaves.",
 )
-app.command("simulate")(simulate.command)
-app.command("check", short_help="Say what a site would object to, without running anything.")(check.command)
-app.command("demo", short_help="Start a federation on this machine, and run an example of each dialect.")(
-    demo.command
-)
-app.add_typer(hub_app)
-app.add_typer(node_app)
+app.command("simulate", short_help="Run an algorithm on simulated sites.")(simulate.command)
+app.command("check", short_help="Say what a site would object to.")(check.command)
+app.command("demo", short_help="Start a federation on this machine, and show it.")(demo.command)
+app.add_typer(hub_app, short_help="The server.")
+app.add_typer(node_app, short_help="The data station.")
 app.command("login", short_help="Log in at a hub.")(login.login)
-app.command("logout")(login.logout)
-app.add_typer(run_app)
+app.command("logout", short_help="End the login.")(login.logout)
+app.add_typer(run_app, short_help="Submit runs, and look at what they leave.")
 app.add_typer(collaboration_app)
-app.command("nodes")(nodes)
+app.command("nodes", short_help="List nodes.")(nodes)
 _VERBS = ("simulate", "check", "demo", "hub", "node", "login", "logout", "run", "collaboration", "nodes")
 #: A word that no option takes, and that is written as the value of an argument.
 _VALUE_TOO_MANY = re.compile(r"unexpected extra argument\S* \((\w+=[^\s)]+)")

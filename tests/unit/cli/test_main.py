@@ -20,7 +20,7 @@ def atoll(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["nope"], "No such command 'nope'. Try 'atoll --help'."),
+        (["frobnicate"], "No such command 'frobnicate'. Try 'atoll --help'."),
         (["--nope"], "No such option: --nope Try 'atoll --help'."),
         (["simulate", "--nope"], "Try 'atoll simulate --help'."),
         (["check", "a", "b"], "Try 'atoll check --help'."),
@@ -46,9 +46,18 @@ def test_the_help_lists_the_verbs(words: list[str]) -> None:
     done = atoll(*words)
 
     assert 0 == done.returncode
-    assert ["simulate", "check"] == [
-        line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()
-    ]
+    assert [
+        "simulate",
+        "check",
+        "demo",
+        "login",
+        "logout",
+        "nodes",
+        "hub",
+        "node",
+        "run",
+        "collaboration",
+    ] == [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
     assert "..." not in done.stdout.partition("Commands:")[2]
 
 
