@@ -343,7 +343,7 @@ def test_what_does_not_answer_is_no_hub(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_file_that_is_not_what_it_is_named_by_is_refused(
-    hub: Landing, client: atoll.Client, monkeypatch: pytest.MonkeyPatch
+    hub: Landing, client: atoll.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = _mean(client)
     hub.report("Biscoe", hub.claim("Biscoe"), pack(1), {"plot.svg": b"<svg/>"})
@@ -354,7 +354,7 @@ def test_a_file_that_is_not_what_it_is_named_by_is_refused(
 
     monkeypatch.setattr("atoll.transports.files.fetch", forged)
     with pytest.raises(BlobMismatch, match=r"plot\.svg"):
-        run.files("Biscoe", Path("unused"))
+        run.files("Biscoe", tmp_path)
 
 
 def test_programs_that_share_a_login_take_turns(hub: Landing, tmp_path: Path) -> None:
