@@ -26,9 +26,17 @@ _DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with a value as JSON."""
-    return Response(
-        _ENCODER.encode(value), status, dict(headers) if headers else None, media_type="application/json"
-    )
+    return said(encoded(value), status, headers)
+
+
+def said(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer with what was encoded before."""
+    return Response(body, status, dict(headers) if headers else None, media_type="application/json")
+
+
+def encoded(value: Any) -> bytes:
+    """A value as JSON."""
+    return _ENCODER.encode(value)
 
 
 def nothing() -> Response:

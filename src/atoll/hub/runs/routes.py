@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from atoll.engine.limits import WAIT_SECONDS_MAX
-from atoll.hub.answers import Page, answer, decoded, nothing, wanted
+from atoll.hub.answers import Page, answer, decoded, encoded, nothing, said, wanted
 from atoll.hub.described import ONCE, PAGED, described
 from atoll.hub.parts import room
 from atoll.hub.principal import AuthenticatedUser
+from atoll.hub.remembered import Remembered
 from atoll.hub.runs.forms import (
     Choice,
     Ended,
@@ -68,13 +69,18 @@ async def submit(request: Request, who: AuthenticatedUser) -> Response:
 @router.get("/runs", **described("run:view", answer=Page[RunForm], queries={**PAGED, **_FILTERS}))
 async def runs(request: Request, who: AuthenticatedUser) -> Response:
     """The runs that the caller may see, the newest first."""
-    looking = room(request, Looking)
-    query = request.query_params
-    which = RunFilter(**{name: query[name] for name in _FILTERS if query.get(name)})
-    asked = wanted(request, (float, str))
+    looking, remembered = room(request, Looking), room(request, Remembered)
     cursor = await looking.cursor()
-    found = await looking.runs(who, which, asked.after, asked.limit + 1)
-    return _told(asked.page(found, _key, _form), cursor)
+    asked_for: bytes = request.scope["query_string"]
+    body = remembered.find(who, "runs", asked_for, cursor)
+    if body is None:
+        query = request.query_params
+        which = RunFilter(**{name: query[name] for name in _FILTERS if query.get(name)})
+        asked = wanted(request, (float, str))
+        found = await looking.runs(who, which, asked.after, asked.limit + 1)
+        body = encoded(asked.page(found, _key, _form))
+        remembered.keep(who, "runs", asked_for, cursor, body)
+    return said(body, headers=_at(cursor))
 
 
 @router.get("/runs/{run}", **described("run:view", answer=RunForm))
@@ -206,7 +212,11 @@ async def results(request: Request, who: AuthenticatedUser, run: str) -> Respons
 
 
 def _told(value: Any, cursor: int) -> Response:
-    return answer(value, headers={"Atoll-Cursor": str(cursor)})
+    return answer(value, headers=_at(cursor))
+
+
+def _at(cursor: int) -> dict[str, str]:
+    return {"Atoll-Cursor": str(cursor)}
 
 
 def _key(listed: Listed) -> tuple[Any, ...]:

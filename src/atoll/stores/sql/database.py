@@ -162,6 +162,14 @@ class Database:
             finally:
                 self._current.reset(kept)
 
+    async def ask(self, statement: Executable, parameters: Parameters = None) -> Answer:
+        """Read with a single statement, which needs no transaction around it to be of one moment."""
+        outer = self._current.get()
+        if outer is None and self._file is not None:
+            return Answer(*self._file.ask(statement, parameters))
+        async with self.reading() as connection:
+            return await connection.execute(statement, parameters)
+
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[Connection]:
         if self._server is not None:

@@ -121,8 +121,7 @@ async def tell(connection: Connection, told: Sequence[Told], now: float) -> int:
 
 async def cursor(database: Database) -> int:
     """The number of the latest event. Read it before the state that it goes with, never after."""
-    async with database.reading() as connection:
-        row = (await connection.execute(_CURSOR)).first
+    row = (await database.ask(_CURSOR)).first
     assert row is not None
     return int(row.value)
 

@@ -63,12 +63,12 @@ class Open:
     def commit(self) -> None:
         """End it, and keep what it changed."""
         self._say("COMMIT")
-        self._settle()
+        self.settle()
 
     def roll_back(self) -> None:
         """End it, and keep nothing of it."""
         self._raw.rollback()
-        self._settle()
+        self.settle()
 
     def close(self) -> None:
         """Close the connection."""
@@ -81,8 +81,8 @@ class Open:
         except sqlite3.Error:
             self._connection.exec_driver_sql(text)  # As above.
 
-    def _settle(self) -> None:
-        # SQLAlchemy takes what it was asked for a transaction of its own, which is over now.
+    def settle(self) -> None:
+        """Let SQLAlchemy forget that it was asked: it takes that for a transaction of its own."""
         if self._connection.in_transaction():
             self._connection.rollback()
 
@@ -116,6 +116,19 @@ class File:
                 self._idle.append(here)
             else:
                 here.close()
+
+    def ask(
+        self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+    ) -> tuple[Sequence[Row[Any]], int]:
+        """Read with a single statement."""
+        if not self._idle:
+            with self.transaction(writes=False) as here:
+                return here.execute(statement, parameters)
+        here = self._idle[-1]
+        try:
+            return here.execute(statement, parameters)
+        finally:
+            here.settle()
 
     def change(self, do: Callable[[sqlalchemy.Connection], T]) -> T:
         """Do something to the tables themselves, in a transaction of SQLAlchemy's."""

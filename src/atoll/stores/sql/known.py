@@ -157,8 +157,7 @@ class KnownTokens:
 
     async def changes(self) -> int:
         """How often anything about people has changed."""
-        async with self._database.reading() as connection:
-            row = (await connection.execute(_CHANGES)).first
+        row = (await self._database.ask(_CHANGES)).first
         return 0 if row is None else int(row[0])
 
 
