@@ -137,8 +137,10 @@ class Authenticator:
         """A transaction that changes what somebody is known by, or may."""
         try:
             async with self._database.writing() as connection:
-                yield connection
+                # First, as its lock lets one after the other: else the last two administrators could
+                # each remove the other.
                 await change(connection)
+                yield connection
         finally:
             self.forget()
 

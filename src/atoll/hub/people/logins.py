@@ -6,11 +6,9 @@ copied by somebody, and nobody knows which of the two is the person: the whole l
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from argon2 import PasswordHasher
-from sqlalchemy.exc import IntegrityError
 
 from atoll.hub import codes
 from atoll.hub.parts import Rooms
@@ -257,38 +255,31 @@ class LoginService:
         Raises:
             TooMany: there were too many.
         """
-        while True:
-            # Another hub may have counted the first try of a name at this moment.
-            with suppress(IntegrityError):
-                await self._count_once(subjects)
-                return
-
-    async def _count_once(self, subjects: tuple[str, ...]) -> None:
         now = self._now()
         async with self._database.writing() as connection:
-            kept = await logins.get_failures(connection, subjects)
+            kept = await logins.get_failures(connection, subjects, now)
             pause = max((until for _, _, until in kept.values()), default=0.0) - now
             if pause <= 0:
-                counted: dict[str, tuple[int, float, float] | None] = {
-                    subject: _failed(subject, kept.get(subject), now) for subject in subjects
-                }
-                await logins.set_failures(connection, counted, now - _FAILURES_SECONDS)
+                counted = {subject: _failed(subject, before, now) for subject, before in kept.items()}
+                await logins.set_failures(connection, counted)
         if pause > 0:
             raise TooMany(f"too many wrong passwords: try again in {pause:.0f} seconds", seconds=pause)
 
     async def _uncount(self, connection: Connection, subjects: tuple[str, ...]) -> None:
         """Forget a name's failures, and take back the try from the address: others sit there too."""
-        kept = await logins.get_failures(connection, subjects)
-        left: dict[str, tuple[int, float, float] | None] = {}
-        for subject, (failures, last_at, _) in kept.items():
-            own = subject.startswith("name:") or failures <= 1
-            left[subject] = None if own else (failures - 1, last_at, 0.0)
-        await logins.set_failures(connection, left, self._now() - _FAILURES_SECONDS)
+        now = self._now()
+        kept = await logins.get_failures(connection, subjects, now)
+        left = {
+            subject: (0 if subject.startswith("name:") else max(failures - 1, 0), last_at, 0.0)
+            for subject, (failures, last_at, _) in kept.items()
+        }
+        await logins.set_failures(connection, left)
+        await logins.prune_failures(connection, now - _FAILURES_SECONDS)
 
 
-def _failed(subject: str, kept: tuple[int, float, float] | None, now: float) -> tuple[int, float, float]:
+def _failed(subject: str, kept: tuple[int, float, float], now: float) -> tuple[int, float, float]:
     """What is kept of a subject after another failure."""
-    before, last_at, _ = kept or (0, now, 0.0)
+    before, last_at, _ = kept
     failures = 1 if now - last_at > _FAILURES_SECONDS else before + 1
     over = failures - _FREE_FAILURES[subject.partition(":")[0]]
     if over < 0:

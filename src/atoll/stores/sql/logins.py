@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 
 from atoll.model.people import Invitation, Login, PersonalToken
 from atoll.model.scopes import Sight
@@ -335,32 +335,38 @@ _GET_FAILURES = (
     .order_by(login_failures.c.subject)
     .with_for_update()
 )
-_DROP_FAILURES = delete(login_failures).where(
-    or_(
-        login_failures.c.subject.in_(bindparam("subjects", expanding=True)),
-        login_failures.c.last_at < bindparam("before"),
-    )
+#: SQLite and PostgreSQL both take it so. A row that is updated and never removed while it counts is
+#: what makes tries at the same moment wait for each other: one that was put anew would be missed.
+_ENSURE_FAILURES = text(
+    "INSERT INTO login_failures (subject, failures, last_at, until) VALUES (:subject, 0, :now, 0) "
+    "ON CONFLICT (subject) DO NOTHING"
 )
-_ADD_FAILURES = insert(login_failures)
+_SET_FAILURES = (
+    update(login_failures)
+    .where(login_failures.c.subject == bindparam("of"))
+    .values(failures=bindparam("count"), last_at=bindparam("at"), until=bindparam("closed"))
+)
+_PRUNE_FAILURES = delete(login_failures).where(login_failures.c.last_at < bindparam("before"))
 
 
 async def get_failures(
-    connection: Connection, subjects: Sequence[str]
+    connection: Connection, subjects: Sequence[str], now: float
 ) -> dict[str, tuple[int, float, float]]:
-    """By subject: how many, when the last was, and until when nobody is let in."""
+    """By subject: how many, when the last was, and until when nobody is let in. Others wait for the end of this."""
+    await connection.execute(
+        _ENSURE_FAILURES, [{"subject": subject, "now": now} for subject in sorted(subjects)]
+    )
     rows = (await connection.execute(_GET_FAILURES, {"subjects": list(subjects)})).rows
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
-async def set_failures(
-    connection: Connection, failures: dict[str, tuple[int, float, float] | None], before: float
-) -> None:
-    """Keep what is known of these subjects, or forget it; and forget all that was last before a time."""
-    await connection.execute(_DROP_FAILURES, {"subjects": list(failures), "before": before})
-    rows = [
-        {"subject": subject, "failures": kept[0], "last_at": kept[1], "until": kept[2]}
-        for subject, kept in failures.items()
-        if kept is not None
-    ]
-    if rows:
-        await connection.execute(_ADD_FAILURES, rows)
+async def set_failures(connection: Connection, failures: dict[str, tuple[int, float, float]]) -> None:
+    """Keep what is known of these subjects."""
+    for subject, kept in sorted(failures.items()):
+        row = {"of": subject, "count": kept[0], "at": kept[1], "closed": kept[2]}
+        await connection.execute(_SET_FAILURES, row)
+
+
+async def prune_failures(connection: Connection, before: float) -> None:
+    """Forget subjects that were last heard of before a time."""
+    await connection.execute(_PRUNE_FAILURES, {"before": before})
