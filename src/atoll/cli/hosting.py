@@ -32,6 +32,8 @@ def start(settings: HubSettings) -> bool:
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
+    # No line names them, and each request has a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     if not settings.access_log:
         logging.getLogger("atoll.hub.access").setLevel(logging.WARNING)
     for chatty in ("alembic", "uvicorn"):

@@ -90,9 +90,9 @@ def create_app(parts: Parts) -> FastAPI:
     for one in ROUTERS:
         app.include_router(one, prefix=PREFIX)
     routes = [route for one in ROUTERS for route in one.routes if isinstance(route, APIRoute)]
-    app.add_middleware(Dispatch, routes=routes, prefix=PREFIX)
-    app.add_middleware(
-        Envelope,
+    # Around all that FastAPI would put around them: its layers take longer than most of the hub's answers.
+    app.middleware_stack = Envelope(
+        Dispatch(app.build_middleware_stack(), routes=routes, prefix=PREFIX),
         body_bytes_max=parts.settings.body_bytes_max,
         unbounded=_streams,
         check_version=_check_version,

@@ -79,24 +79,31 @@ class Dispatch:
 
     def __init__(self, app: ASGIApp, *, routes: Iterable[APIRoute], prefix: str) -> None:
         self._app = app
+        #: Those whose paths are words alone: such a word comes before a parameter, /nodes/register is no node.
+        self._plain: dict[tuple[str, str], _Endpoint] = {}
         self._known: dict[tuple[str, int], list[_Endpoint]] = {}
         for route in routes:
             endpoint = _Endpoint(route, prefix)
             for method in route.methods or ():
-                self._known.setdefault((method, len(endpoint.segments)), []).append(endpoint)
+                if endpoint.names:
+                    self._known.setdefault((method, len(endpoint.segments)), []).append(endpoint)
+                else:
+                    self._plain[method, "/".join(endpoint.segments)] = endpoint
         for endpoints in self._known.values():
-            # A word comes before a parameter: /nodes/register is no node.
             endpoints.sort(key=lambda one: len(one.names))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        segments: list[str] = scope["path"].split("/")
-        for endpoint in self._known.get((scope.get("method", ""), len(segments)), ()):
-            if endpoint.fits(segments):
-                break
-        else:
-            await self._app(scope, receive, send)
-            return
+        method, path = scope.get("method", ""), scope.get("path", "")
+        segments: list[str] = path.split("/")
+        endpoint = self._plain.get((method, path))
+        if endpoint is None:
+            for endpoint in self._known.get((method, len(segments)), ()):
+                if endpoint.fits(segments):
+                    break
+            else:
+                await self._app(scope, receive, send)
+                return
         request = Request(scope, receive, send)
         given: dict[str, Any] = {name: segments[index] for index, name in endpoint.names}
         try:

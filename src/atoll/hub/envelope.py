@@ -18,6 +18,7 @@ from atoll.model.errors import TooLarge
 
 ACCESS_LOG = logging.getLogger("atoll.hub.access")
 _LOG = logging.getLogger(__name__)
+_LINE = "%s %s %d %.1f ms %s"
 
 _HEADERS = (
     (b"atoll-version", __version__.encode()),
@@ -86,13 +87,12 @@ class Envelope:
         finally:
             if ACCESS_LOG.isEnabledFor(logging.INFO):
                 principal = scope.get("atoll.principal")
-                ACCESS_LOG.info(
-                    "%s %s %d %.1f ms %s",
-                    scope["method"],
-                    scope["path"],
-                    status,
-                    (time.perf_counter() - began) * 1000,
-                    principal.name if principal is not None else "-",
+                took = (time.perf_counter() - began) * 1000
+                name = principal.name if principal is not None else "-"
+                # Made here: a logger would look through the stack for who has called it.
+                said = (scope["method"], scope["path"], status, took, name)
+                ACCESS_LOG.handle(
+                    logging.LogRecord(ACCESS_LOG.name, logging.INFO, __file__, 0, _LINE, said, None)
                 )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,12 +12,12 @@ What isn't plain is left to SQLAlchemy: values that it makes itself, and long li
 from __future__ import annotations
 
 import sqlite3
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Dialect, Executable, Row
-from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.sql import Select
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
@@ -56,8 +56,8 @@ class Prepared:
         self._fixed = fixed
         self._results = results if any(results) else None
         self.gives_rows = bool(results)
-        #: The names of the columns that come back, once some have.
-        self._names: SimpleResultMetaData | None = None
+        #: Makes a row of the columns that come back, once some have.
+        self._row: Callable[[Sequence[Any]], Any] | None = None
 
     def execute(self, cursor: sqlite3.Cursor, parameters: One) -> Sequence[Row[Any]]:
         """Execute it once; what came back."""
@@ -97,10 +97,12 @@ class Prepared:
                 )
                 for row in found
             ]
-        if self._names is None:
-            self._names = SimpleResultMetaData([column[0] for column in cursor.description])
-        rows: Sequence[Row[Any]] = IteratorResult[Any](self._names, iter(found)).all()
-        return rows
+        if self._row is None:
+            names = [column[0] for column in cursor.description]
+            # To who reads it, it is what SQLAlchemy's is: a tuple with names. They are known only now.
+            kind: Any = namedtuple("Row", names, rename=True)  # noqa: PYI024
+            self._row = kind._make
+        return list(map(self._row, found))
 
 
 class Statements:
