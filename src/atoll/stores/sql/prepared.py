@@ -25,6 +25,8 @@ from sqlalchemy.sql.dml import UpdateBase
 Processor = Callable[[Any], Any]
 One = Mapping[str, Any]
 
+#: Makes classes of tuples whose names are known only when they come.
+_named: Any = namedtuple
 #: The longest list for which a text is kept.
 _LIST_MAX = 16
 
@@ -99,9 +101,8 @@ class Prepared:
             ]
         if self._row is None:
             names = [column[0] for column in cursor.description]
-            # To who reads it, it is what SQLAlchemy's is: a tuple with names. They are known only now.
-            kind: Any = namedtuple("Row", names, rename=True)  # noqa: PYI024
-            self._row = kind._make
+            # To who reads it, it is what SQLAlchemy's is: a tuple with names.
+            self._row = _named("Row", names, rename=True)._make
         return list(map(self._row, found))
 
 
