@@ -26,7 +26,7 @@ Processor = Callable[[Any], Any]
 One = Mapping[str, Any]
 
 #: Makes classes of tuples whose names are known only when they come.
-_named: Any = namedtuple
+_named: Any = namedtuple  # noqa: PYI024 -- a class statement takes no names that come so late
 #: The longest list for which a text is kept.
 _LIST_MAX = 16
 
