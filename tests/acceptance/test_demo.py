@@ -176,7 +176,7 @@ def test_five_sites_get_the_rows_in_turn_and_end_with_all_they_started(tmp_path:
                 args={"column": COLUMN},
                 databases=["penguins"],
             ).wait(WAIT)
-        counts = {name: part["n"] for name, part in run.results.items()}
+            counts = {name: part["n"] for name, part in run.results.items()}
         assert {
             name: table[COLUMN].count() for name, table in zip(started["nodes"], dealt, strict=True)
         } == counts

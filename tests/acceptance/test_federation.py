@@ -171,3 +171,23 @@ def test_a_run_goes_on_without_a_site_that_refuses(islands: Federation, tmp_path
     assert {"mean": pytest.approx(mean_of(*remaining), rel=EXACTLY), "sites": list(remaining)} == run.result
     assert ["Dream"] == run.form["dropped"]
     assert set(remaining) == set(run.results)
+
+
+def test_whoever_is_asked_may_let_a_site_try_again(islands: Federation) -> None:
+    dream = islands.nodes["Dream"]
+    obstacle = dream.gate / "obstacle"
+    obstacle.touch()
+    run = islands.submit(GATED, function="fragile", args={"column": COLUMN}, on_failure="ask")
+    until(lambda: any(one.status == "held" for one in run.waiting_for), "somebody is asked")
+
+    (held,) = run.waiting_for
+    assert ("Dream", "held") == (held.seat, held.status)
+    assert held.failure is not None
+    assert "there is something in the way" in held.failure["message"]
+    obstacle.unlink()
+    run.decide("Dream", "retry")
+
+    parts = run.wait(WAIT).results
+    assert list(ISLANDS) == list(parts)
+    total = sum(part["sum"] for part in parts.values()) / sum(part["n"] for part in parts.values())
+    assert pytest.approx(mean_of(), rel=EXACTLY) == total

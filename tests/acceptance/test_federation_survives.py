@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,31 @@ def test_the_job_of_a_node_that_is_not_heard_of_is_free_again(islands: Federatio
     assert not waiting.online
     islands.open_gates()
     torgersen.start()
+    assert pytest.approx(mean_of(), rel=EXACTLY) == run.wait(WAIT).result
+
+
+def test_a_node_that_was_frozen_begins_its_job_again(islands: Federation) -> None:
+    run = gated_mean(islands)
+    dream = islands.nodes["Dream"]
+
+    os.kill(dream.pid, signal.SIGSTOP)
+    try:
+        until(lambda: waits_for(run, dream, "queued"), "its lease has ended", seconds=30.0)
+        islands.open_gates()
+    finally:
+        os.kill(dream.pid, signal.SIGCONT)
+
+    assert pytest.approx(mean_of(), rel=EXACTLY) == run.wait(WAIT).result
+    assert {"Biscoe": 1, "Dream": 2, "Torgersen": 1} == attempts(run)
+
+
+def test_a_hub_ends_when_told_to_whoever_waits_for_it(islands: Federation) -> None:
+    run = gated_mean(islands)
+
+    assert islands.hub.end(seconds=20.0) == 0
+
+    islands.hub.come_up()
+    islands.open_gates()
     assert pytest.approx(mean_of(), rel=EXACTLY) == run.wait(WAIT).result
 
 
