@@ -62,10 +62,13 @@ _REMOVE = delete(algorithms).where(
     ~select(algorithm_places.c.digest).where(algorithm_places.c.digest == algorithms.c.digest).exists(),
 )
 # Few jobs of a node are open at a time, so that looking into what was made of their runs costs little.
+# A submitter says what he likes in a run: only what the run's own collaboration has is had by it.
 _USED_AT = (
     select(runs.c.id)
     .join(jobs, jobs.c.run_id == runs.c.id)
+    .join(algorithm_places, algorithm_places.c.collaboration_id == runs.c.collaboration_id)
     .where(
+        algorithm_places.c.digest == bindparam("digest"),
         jobs.c.node == bindparam("node"),
         jobs.c.status.in_(("queued", "active", "held")),
         runs.c.made.contains(bindparam("digest")),
@@ -173,7 +176,7 @@ async def remove(connection: Connection, digest: str, collaboration: str) -> boo
 
 
 async def used_at(connection: Connection, node: str, digest: str) -> bool:
-    """Whether a node has to do with an algorithm: it has an open job of a run that uses it."""
+    """Whether a node has to do with an algorithm of a collaboration: it has an open job of a run there that uses it."""
     return (await connection.execute(_USED_AT, {"node": node, "digest": digest})).first is not None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from tests.hub_app import HubApp, hub_app
 
 from atoll.algorithms.bundle import Bundle
@@ -22,6 +22,7 @@ from atoll.model.errors import BlobMismatch, Malformed, NotAllowed, NotThere, Qu
 from atoll.model.scopes import Reach
 from atoll.model.work import Algorithm, Message, MessageId, Run, RunId, Seat, Step
 from atoll.stores.sql.people_tables import collaboration_organizations, collaborations, organizations
+from atoll.stores.sql.run_tables import runs
 
 P = ParamSpec("P")
 MEAN = (
@@ -210,6 +211,20 @@ async def test_a_collaboration_has_no_more_than_it_may(tmp_path: Path, bundle: B
             await _brought(rooms, bundle)
 
 
+async def _submitted(app: HubApp, run_id: str, digest: str, place: str) -> None:
+    """A run at a collaboration, for the node of Biscoe."""
+    opening = Message(id=MessageId("o"), sender=Seat("submitter"), readers=(), body=b"x")
+    algorithm = Algorithm(dialect="functions", digest=digest, name="mean")
+    step = Step(algorithm=algorithm, aggregated=False, openings=(opening.id,))
+    run = Run(id=RunId(run_id), steps=(step,), sites=(Seat("Biscoe"),), aggregator=None, iterations_max=1)
+
+    async def also() -> None:
+        async with app.parts.database.writing() as connection:
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(collaboration_id=place))
+
+    await app.parts.hub.submit(run, [opening], also)
+
+
 @in_a_loop
 async def test_a_node_gets_what_a_job_of_its_own_needs_and_nothing_else(
     tmp_path: Path, bundle: Bundle
@@ -218,20 +233,23 @@ async def test_a_node_gets_what_a_job_of_its_own_needs_and_nothing_else(
         await _brought(rooms, bundle)
         with pytest.raises(NotThere):
             await rooms.bundle(NODE, bundle.digest)
-        opening = Message(id=MessageId("o"), sender=Seat("submitter"), readers=(), body=b"x")
-        step = Step(
-            algorithm=Algorithm(dialect="functions", digest=bundle.digest, name="mean"),
-            aggregated=False,
-            openings=(opening.id,),
-        )
-        run = Run(
-            id=RunId("run_1"), steps=(step,), sites=(Seat("Biscoe"),), aggregator=None, iterations_max=1
-        )
-        await app.parts.hub.submit(run, [opening])
+        await _submitted(app, "run_1", bundle.digest, ISLANDS)
 
         assert await _content(rooms, NODE, bundle.digest) == bundle.path.read_bytes()
         with pytest.raises(NotThere):
             await rooms.bundle(NODE, "sha256:" + "0" * 64)
+
+
+@in_a_loop
+async def test_a_run_that_names_the_digest_of_another_collaborations_algorithm_gets_nothing_by_it(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    async with _hub(tmp_path) as (app, rooms):
+        await _brought(rooms, bundle)
+        await _submitted(app, "run_1", bundle.digest, REEF)
+
+        with pytest.raises(NotThere, match="that a job of Biscoe needs"):
+            await rooms.bundle(NODE, bundle.digest)
 
 
 @in_a_loop
