@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -29,6 +30,8 @@ from atoll.transports import version as version_rule
 PREFIX = "/v1"
 #: What answers every version, so that who is too old can find out.
 _FOR_ALL_VERSIONS = (f"{PREFIX}/health", f"{PREFIX}/version")
+#: What brings a file. Nothing else may match: a body that isn't taken in piece by piece fills the memory.
+_FILES = re.compile(rf"PATCH {PREFIX}/runs/[^/]+/uploads/[^/]+|PUT {PREFIX}/algorithms/[^/]+")
 
 router = APIRouter(tags=["hub"])
 
@@ -116,6 +119,4 @@ def _check_version(path: str, theirs: str) -> None:
 
 def _streams(method: str, path: str) -> bool:
     """Whether a request brings a file, which is taken in piece by piece and has a bound of its own."""
-    return (method == "PATCH" and "/uploads/" in path) or (
-        method == "PUT" and path.startswith("/v1/algorithms/")
-    )
+    return _FILES.fullmatch(f"{method} {path}") is not None

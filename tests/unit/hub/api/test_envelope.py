@@ -66,6 +66,17 @@ def test_a_body_that_is_too_large_is_refused_before_and_while_it_comes(tmp_path:
 
 
 @pytest.mark.parametrize(
+    "path", ["users/uploads", "collaborations/uploads/studies/x", "collaborations/x/uploads/y"]
+)
+def test_only_who_brings_a_file_may_send_more(tmp_path: Path, path: str) -> None:
+    async def visit(hub: HubApp) -> Any:
+        _, _, token = await found(hub)
+        return await hub.anybody.as_(token).patch(f"/v1/{path}", b"x" * 1_001)
+
+    assert 413 == at(tmp_path, visit, body_bytes_max=1_000).status
+
+
+@pytest.mark.parametrize(
     ("said", "status"), [(__version__, 401), ("9.0.0", 426), ("0.9.0", 426), ("x", 426), ("0.2.7", 401)]
 )
 def test_another_version_is_refused_with_a_sentence(tmp_path: Path, said: str, status: int) -> None:
