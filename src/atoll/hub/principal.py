@@ -151,7 +151,18 @@ class Authenticator:
         self._looked_at = float("-inf")
 
     async def find(self, token: str) -> Principal:
-        """Who is known by a token.
+        """Who is known by a token, and asks for something.
+
+        Raises:
+            NotLoggedIn: nobody, or not any more.
+            TooMany: he asks too often.
+        """
+        principal = await self.known(token)
+        (self._nodes if principal.kind is Kind.NODE else self._people).take(principal.id)
+        return principal
+
+    async def known(self, token: str) -> Principal:
+        """Who is known by a token now: what an answer that goes on for long asks again and again.
 
         Raises:
             NotLoggedIn: nobody, or not any more.
@@ -166,7 +177,6 @@ class Authenticator:
         principal, expires_at = remembered
         if now >= expires_at:
             raise NotLoggedIn("the token has expired: log in again, or make a new one")
-        (self._nodes if principal.kind is Kind.NODE else self._people).take(principal.id)
         return principal
 
     async def _look(self, now: float) -> None:
@@ -223,8 +233,13 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else "local"
 
 
-def _token(header: str) -> str:
-    kind, _, token = header.partition(" ")
+def token_of(request: Request) -> str:
+    """What who asks shows.
+
+    Raises:
+        NotLoggedIn: he shows nothing.
+    """
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token:
         raise NotLoggedIn("this needs a login: send the header 'Authorization: Bearer TOKEN'")
     return token
@@ -233,7 +248,7 @@ def _token(header: str) -> str:
 async def _authenticated(request: Request) -> Principal:
     authenticator = room(request, Authenticator)
     try:
-        principal = await authenticator.find(_token(request.headers.get("authorization", "")))
+        principal = await authenticator.find(token_of(request))
     except NotLoggedIn:
         authenticator.strangers.take(address_of(request))
         raise

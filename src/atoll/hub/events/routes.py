@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from atoll.hub.described import described
 from atoll.hub.events.service import Events
 from atoll.hub.parts import room
-from atoll.hub.principal import AuthenticatedUser
+from atoll.hub.principal import AuthenticatedUser, Authenticator, Principal, token_of
 from atoll.model.errors import EventsGone, Malformed
 from atoll.model.work import RunId
 from atoll.stores.sql.events import KeptEvent
@@ -41,7 +41,9 @@ async def follow(request: Request, who: AuthenticatedUser) -> Response:
     called `run`, `round`, `job`, `log` or `node`. A comment is a sign of life.
     """
     collaboration = request.query_params.get("collaboration")
-    stream = await room(request, Events).following(who, _after(request), collaboration=collaboration)
+    stream = await room(request, Events).following(
+        who, _after(request), collaboration=collaboration, again=_again(request)
+    )
     return StreamingResponse(_lines(stream), media_type=_STREAM, headers=_HEADERS)
 
 
@@ -53,8 +55,16 @@ async def follow(request: Request, who: AuthenticatedUser) -> Response:
 )
 async def follow_run(request: Request, who: AuthenticatedUser, run: str) -> Response:
     """Follow what happens in one run."""
-    stream = await room(request, Events).following(who, _after(request), run=RunId(run))
+    stream = await room(request, Events).following(
+        who, _after(request), run=RunId(run), again=_again(request)
+    )
     return StreamingResponse(_lines(stream), media_type=_STREAM, headers=_HEADERS)
+
+
+def _again(request: Request) -> Callable[[], Awaitable[Principal]]:
+    """Asks anew who follows: he may be known no longer, or may less than when he began."""
+    authenticator, token = room(request, Authenticator), token_of(request)
+    return lambda: authenticator.known(token)
 
 
 def _after(request: Request) -> int | None:
