@@ -58,6 +58,13 @@ class Bell(asyncio.Event):
     def __init__(self) -> None:
         super().__init__()
         self._wake: Callable[[], None] | None = None
+        #: Whether it was rung for work, and not only for what else a node is told. Who looks clears it.
+        self.is_for_work = False
+
+    def ring_for_work(self) -> None:
+        """Ring it: there may be a job."""
+        self.is_for_work = True
+        self.set()
 
     def on_set(self, wake: Callable[[], None] | None) -> None:
         """Let this be called when it is rung next, instead of what was to be called."""
@@ -92,7 +99,7 @@ class Bells:
     def ring(self, notice: Notice) -> None:
         """Wake who waits for what this notice says."""
         for node in notice.work:
-            self.work(node).set()
+            self.work(node).ring_for_work()
         for number in notice.rounds:
             self._wake_round(notice.run_id, number)
         if notice.all_rounds:
@@ -114,7 +121,7 @@ class Bells:
     def ring_all(self) -> None:
         """Wake everybody: notices may have been missed. Who finds nothing new waits again."""
         for bell in self._work.values():
-            bell.set()
+            bell.ring_for_work()
         for run_id, number in list(self._rounds):
             self._wake_round(run_id, number)
         for bells in (self._changes, self._runs):

@@ -15,7 +15,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -65,6 +65,7 @@ class Answered:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class HubFailed(Exception):
@@ -185,7 +186,9 @@ class Connection:
             try:
                 data = body if isinstance(body, bytes) else body()
                 async with self.request(method, path, data=data, accept=accept) as response:
-                    return Answered(status=response.status, body=await response.read())
+                    return Answered(
+                        status=response.status, body=await response.read(), headers=response.headers
+                    )
             except AGAIN as error:
                 await tries.wait(error)
 

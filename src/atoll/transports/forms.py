@@ -15,6 +15,9 @@ from atoll.model.work import JobId, RunId
 
 T = TypeVar("T")
 
+#: The header that goes with a ticket: ``no`` where there is no other for the node now.
+MORE = "Atoll-More"
+
 
 class Form(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Anything that is told. What is as one would expect it isn't said."""

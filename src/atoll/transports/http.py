@@ -76,6 +76,7 @@ class HttpLink:
         #: One claim at a time: what one has got must be known before the next says what is known.
         self._claiming = asyncio.Lock()
         self._unheard = False
+        self._listening = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._over: asyncio.Future[None] | None = None
 
@@ -130,13 +131,23 @@ class HttpLink:
     # --- Jobs ---------------------------------------------------------------------------------
 
     async def listen(self) -> None:
-        await self._work.wait()
-        self._work.clear()
+        # One at a time: for one job the hub isn't asked by everybody who has nothing to do.
+        async with self._listening:
+            await self._work.wait()
+            self._work.clear()
 
     async def claim(self) -> Ticket | None:
         async with self._claiming:
-            answered = await self._connection.call("POST", "/node/claim", self._claim)
+            # What was told until now, this claim finds.
+            self._work.clear()
+            try:
+                answered = await self._connection.call("POST", "/node/claim", self._claim)
+            except BaseException:
+                self._work.set()
+                raise
             ticket = wire.decode_ticket(answered.body) if answered.status == 200 else None
+            if ticket is not None and answered.headers.get(forms.MORE) != "no":
+                self._work.set()
             if ticket is not None:
                 job = ticket.job
                 self._working[job.id] = Claimed(run=job.run_id, job=job.id, attempt=job.attempt)

@@ -68,6 +68,7 @@ class Nodes:
         parts = rooms.parts
         self._hub = parts.hub
         self._database = parts.database
+        self._runs = parts.runs
         self._now = parts.now
         self._heartbeat_seconds = parts.settings.heartbeat_seconds
         self._blobs = rooms.of(Blobs)
@@ -116,6 +117,8 @@ class Nodes:
             for each in heartbeat.working
         ]
         stale = await self.leases.renew(node.name, signs, now)
+        if signs:
+            self._hub.bells.stir()
         ended = await self.leases.ended(heartbeat.runs)
         self._kept[node.name] = set(heartbeat.runs) - set(ended)
         return Heard(stale=list(stale), ended=list(ended))
@@ -136,12 +139,15 @@ class Nodes:
         if not bell.is_set():
             return [Signal()]
         bell.clear()
+        is_for_work, bell.is_for_work = bell.is_for_work, False
         cancelled = self._hub.bells.cancelled(node.name)
         signals = []
         while (job_id := cancelled.take()) is not None:
             signals.append(Signal(cancelled=job_id))
         signals += [Signal(ended=run_id) for run_id in self._ended.pop(node.name, ())]
-        return [*signals, Signal(work=True)]
+        if is_for_work or not signals:
+            signals.append(Signal(work=True))
+        return signals
 
     def left(self, listening: Listening) -> None:
         """A node listens no longer."""
@@ -157,6 +163,10 @@ class Nodes:
             return None
         self._kept.setdefault(node.name, set()).add(ticket.job.run_id)
         return replace(ticket, behalf=await self._behalves.of(ticket.job.run_id))
+
+    async def has_more(self, node: Principal) -> bool:
+        """Whether there is a job for a node that it could claim now."""
+        return await self._runs.next_job(node.name) is not None
 
     async def report(self, node: Principal, event: JobReported | JobBroke) -> None:
         """Take in how a job ended.
@@ -223,6 +233,7 @@ class Nodes:
             text = each.text.replace("\0", "").encode()[:LOG_TOLD_BYTES_MAX].decode(errors="ignore")
             lines.append(Line(run_id=each.run, job_id=each.job, level=each.level, text=text))
         await self.leases.write_down(node.name, lines, self._now())
+        self._hub.bells.stir()
 
     async def _lose_others(self, node: str, working: Sequence[Claimed]) -> None:
         """Whatever else the node has claimed, nobody works at."""

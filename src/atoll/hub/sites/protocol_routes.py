@@ -50,9 +50,16 @@ async def events(request: Request, node: AuthenticatedNode) -> Response:
 
 @router.post("/claim", **described("node", body=Claim, answer=bytes))
 async def claim(request: Request, node: AuthenticatedNode) -> Response:
-    """The next job of the node, as a ticket; without one, an answer with status 204."""
-    ticket = await room(request, Nodes).claim(node, forms.claim.decode(await request.body()))
-    return nothing() if ticket is None else _said(wire.encode_ticket(ticket))
+    """The next job of the node, as a ticket; without one, an answer with status 204.
+
+    The header Atoll-More says whether there is another one.
+    """
+    nodes = room(request, Nodes)
+    ticket = await nodes.claim(node, forms.claim.decode(await request.body()))
+    if ticket is None:
+        return nothing()
+    more = "yes" if await nodes.has_more(node) else "no"
+    return _said(wire.encode_ticket(ticket), {forms.MORE: more})
 
 
 @router.post("/report", **described("node", body=bytes, errors=(StaleEvent, NotYours)))
@@ -133,8 +140,8 @@ def _child(request: Request) -> tuple[RunId, JobId, int]:
     return RunId(query.get("run", "")), JobId(query.get("job", "")), int(number)
 
 
-def _said(text: bytes) -> Response:
-    return Response(text, media_type="application/json")
+def _said(text: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(text, headers=headers, media_type="application/json")
 
 
 def _lines(signals: Sequence[Signal]) -> Message:

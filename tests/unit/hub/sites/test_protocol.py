@@ -321,7 +321,7 @@ def test_a_stream_tells_of_work_of_ends_and_of_what_is_cancelled(tmp_path: Path)
     assert [
         *(Woken.RUNG, [work]),
         *(Woken.SILENT, [Signal()]),
-        *(Woken.RUNG, [Signal(cancelled=job_id), Signal(ended=run_id), work]),
+        *(Woken.RUNG, [Signal(cancelled=job_id), Signal(ended=run_id)]),
     ] == heard
 
 
