@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from starlette.exceptions import HTTPException
 
 from atoll.model.errors import AtollError, Malformed, NotLoggedIn, NotThere, Taken, TooMany
@@ -24,6 +24,11 @@ def problem(error: BaseException) -> Response:
     """The answer that tells an error."""
     if isinstance(error, IntegrityError):
         error = Taken("somebody else made or removed the same at this moment: look, and try again")
+    if isinstance(error, DataError):
+        error = Malformed(
+            "something that was sent can't be kept or looked for: expected texts without zero bytes, and whole numbers "
+            "of at most nine digits"
+        )
     if not isinstance(error, AtollError):
         return _told(_of("Fault", 500, "A fault of the hub", "the hub failed at this; its log says why"))
     told = problem_of(error)
@@ -41,7 +46,7 @@ def is_fault(error: BaseException) -> bool:
     """Whether an error is the hub's own, and not told on purpose."""
     if isinstance(error, AtollError):
         return problem_of(error).status == 500
-    return not isinstance(error, IntegrityError)
+    return not isinstance(error, IntegrityError | DataError)
 
 
 def _of(code: str, status: int, title: str, detail: str) -> Problem:
@@ -56,6 +61,7 @@ def install(app: FastAPI) -> None:
     """Let an application tell its errors so."""
     app.add_exception_handler(AtollError, _raised)
     app.add_exception_handler(IntegrityError, _raised)
+    app.add_exception_handler(DataError, _raised)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 

@@ -106,6 +106,7 @@ class Database:
                 pool_size=_CONNECTIONS_MAX,
                 max_overflow=0,
                 pool_pre_ping=True,
+                hide_parameters=True,  # An error is logged; what was to be kept is nobody's business.
                 json_serializer=json_text,
                 json_deserializer=msgspec.json.decode,
             )

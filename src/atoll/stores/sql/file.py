@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 import sqlalchemy
 from sqlalchemy import Engine, Executable, Row, event
+from sqlalchemy.exc import DataError
 from sqlalchemy.pool import NullPool
 
 from atoll.stores.sql.prepared import Statements
@@ -50,9 +51,12 @@ class Open:
         try:
             if (found := self._statements.execute(self._cursor, statement, parameters)) is not None:
                 return found
-        except sqlite3.Error:
+        except (sqlite3.Error, OverflowError):
             pass  # SQLAlchemy meets the same, and says it in its own words.
-        result = self._connection.execute(statement, parameters)
+        try:
+            result = self._connection.execute(statement, parameters)
+        except OverflowError as error:  # A number that no column holds: a server has this name for it.
+            raise DataError(None, None, error) from None
         return result.all() if result.returns_rows else (), result.rowcount
 
     def begin(self, *, writes: bool) -> None:
@@ -154,6 +158,7 @@ def _engine(path: Path) -> Engine:
     engine = sqlalchemy.create_engine(
         f"sqlite:///{path}",
         poolclass=NullPool,
+        hide_parameters=True,  # An error is logged; what was to be kept is nobody's business.
         json_serializer=json_text,
         json_deserializer=msgspec.json.decode,
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},

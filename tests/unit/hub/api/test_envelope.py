@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.hub_app import HubApp, hub_app
-from tests.hub_town import found
+from tests.hub_town import found, town
 
 from atoll import __version__
 from atoll.hub.collaborations.service import CollaborationService
@@ -51,6 +52,18 @@ def test_what_is_not_there_is_told_as_a_problem(tmp_path: Path) -> None:
 
     assert (404, "NotThere", "urn:atoll:error:NotThere") == (none.status, none.code, none.json["type"])
     assert (405, "NoSuchMethod", "GET") == (method.status, method.code, method.headers["allow"])
+
+
+def test_a_number_that_no_column_holds_is_refused(tmp_path: Path) -> None:
+    async def visit(hub: HubApp) -> Any:
+        there = await town(hub)
+        far = base64.urlsafe_b64encode(b"[1000000000000000000000]").decode()
+        run = there.places["home"].ids["run"]
+        return await there.founder_caller.get(f"/v1/runs/{run}/rounds?cursor={far}")
+
+    reply = at(tmp_path, visit)
+
+    assert (422, "Malformed") == (reply.status, reply.code)
 
 
 def test_a_body_that_is_too_large_is_refused_before_and_while_it_comes(tmp_path: Path) -> None:

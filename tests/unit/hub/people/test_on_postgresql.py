@@ -157,3 +157,20 @@ def test_wrong_passwords_at_the_same_moment_are_all_counted(postgres: Postgres, 
 
     # Of several that come at once, one counts at a time: no more than five are tried.
     assert at(postgres, tmp_path, visit) <= 5
+
+
+def test_a_zero_byte_is_refused_and_no_fault(
+    postgres: Postgres, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def visit(there: Town) -> list[tuple[int, str]]:
+        caller = there.founder_caller
+        replies = [
+            await caller.post("/v1/login", {"username": "lost\0key", "password": PASSWORD}),
+            await caller.get("/v1/users/\0"),
+            await caller.get("/v1/runs?status=%00"),
+            await there.node.post("/v1/node/hello", {"version": "\0"}),
+        ]
+        return [(reply.status, reply.code) for reply in replies]
+
+    assert [(422, "Malformed")] * 4 == at(postgres, tmp_path, visit)
+    assert "lost" not in caplog.text
