@@ -11,6 +11,7 @@ from atoll.hub.principal import Kind, Principal
 from atoll.hub.runs.submission import NewStep, Opening, Submission
 from atoll.model.scopes import ROLES, grants
 from atoll.model.work import Algorithm
+from atoll.stores.sql.algorithm_tables import algorithm_places, algorithms
 from atoll.stores.sql.people_tables import collaboration_organizations, collaborations, organizations
 from atoll.stores.sql.site_tables import collaboration_nodes, nodes
 
@@ -71,6 +72,25 @@ async def islands(app: HubApp, **quotas: int) -> Islands:
             of = ELSEWHERE if name == "Elsewhere" else ISLANDS
             member = {"collaboration_id": of, "organization_id": f"org_{name}"}
             await connection.execute(collaboration_organizations.insert(), member)
+        await connection.execute(
+            algorithms.insert(),
+            {
+                "digest": "sha256:0",
+                "dialect": "functions",
+                "name": "mean",
+                "manifest": "{}",
+                "size_bytes": 1,
+                "created_at": 0.0,
+            },
+        )
+        for each in (ISLANDS, ELSEWHERE):
+            at = {
+                "digest": "sha256:0",
+                "collaboration_id": each,
+                "uploader_id": "usr_ada",
+                "organization_id": "org_Biscoe",
+            }
+            await connection.execute(algorithm_places.insert(), at | {"created_at": 0.0})
         for position, name in enumerate(SITES):
             node = {"collaboration_id": ISLANDS, "node_id": f"nod_{name}", "position": position}
             await connection.execute(collaboration_nodes.insert(), node)

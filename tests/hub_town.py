@@ -30,6 +30,9 @@ PASSWORD = "seven small islands"
 #: Where a thing is, as seen from somebody at home.
 WORLDS = ("own", "home", "partner", "away")
 
+#: The algorithm of all runs here; every collaboration has it.
+MEAN = f"sha256:{'0' * 64}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -180,24 +183,32 @@ async def made_by(
         peers=frozenset({organization}),
         grants=founder.grants,
     )
+    await _bring(hub, him, collaboration, MEAN)
     run = await hub.rooms.of(Runs).submit(him, submission_of(a_run(collaboration)))
     invitation, _ = await hub.rooms.of(InvitationService).invite(
         him, organization=organization, roles=[], name="", days=7
     )
+    digest = f"sha256:{codes.digest(user_id)}"
+    await _bring(hub, him, collaboration, digest)
+    return {"run": run, "job": f"{run}.0.0", "invitation": invitation.id, "digest": digest}
+
+
+async def _bring(hub: HubApp, who: Principal, collaboration: str, digest: str) -> None:
+    """A collaboration has an algorithm."""
     kept = Kept(
-        digest=f"sha256:{codes.digest(user_id)}",
+        digest=digest,
         dialect="functions",
         name="mean",
         manifest="{}",
         size_bytes=1,
         collaboration=collaboration,
-        uploader=user_id,
-        organization=organization,
+        uploader=who.id,
+        organization=who.organization_id,
         created_at=hub.clock(),
     )
     async with hub.parts.database.writing() as connection:
-        await algorithms.add(connection, kept)
-    return {"run": run, "job": f"{run}.0.0", "invitation": invitation.id, "digest": kept.digest}
+        if await algorithms.at(connection, digest, collaboration) is None:
+            await algorithms.add(connection, kept)
 
 
 def a_run(collaboration: str) -> NewRun:
@@ -207,7 +218,7 @@ def a_run(collaboration: str) -> NewRun:
 
 def run_body(collaboration: str) -> dict[str, Any]:
     """What a client sends to submit a run of one function at all sites."""
-    algorithm = {"dialect": "functions", "digest": f"sha256:{'0' * 64}", "name": "mean"}
+    algorithm = {"dialect": "functions", "digest": MEAN, "name": "mean"}
     return {
         "collaboration": collaboration,
         "steps": [{"algorithm": algorithm, "openings": [{"body": ""}]}],

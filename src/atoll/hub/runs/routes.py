@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from atoll.engine.limits import WAIT_SECONDS_MAX
 from atoll.hub.answers import Page, answer, decoded, encoded, nothing, said, wanted
 from atoll.hub.described import ONCE, PAGED, described
+from atoll.hub.once import Once
 from atoll.hub.parts import room
 from atoll.hub.principal import AuthenticatedUser
 from atoll.hub.remembered import Remembered
@@ -31,7 +32,7 @@ from atoll.hub.runs.forms import (
 )
 from atoll.hub.runs.looking import Looking
 from atoll.hub.runs.service import Runs
-from atoll.model.errors import Malformed, NotYours, QuotaReached, StaleEvent
+from atoll.model.errors import Malformed, NotYours, QuotaReached, StaleEvent, Taken
 from atoll.model.events import Decision
 from atoll.model.work import JobId, RunId
 from atoll.stores.sql.run_lists import JobFilter, Listed, RunFilter
@@ -61,8 +62,21 @@ _JOB_FILTERS = {
 )
 async def submit(request: Request, who: AuthenticatedUser) -> Response:
     """Begin a run."""
+    once = room(request, Once)
+    if (before := await once.find(who, request)) is not None:
+        return before
     form = await decoded(request, NewRun)
-    run = await room(request, Runs).submit(who, submission_of(form))
+
+    async def keep(run: RunId) -> None:
+        await once.keep(who, request, answer(Submitted(id=run), 201))
+
+    try:
+        run = await room(request, Runs).submit(who, submission_of(form), keep)
+    except Taken:
+        # The same request may have been here at the same time.
+        if (before := await once.find(who, request)) is not None:
+            return before
+        raise
     return answer(Submitted(id=run), 201)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from atoll.engine.limits import WAIT_SECONDS_MAX
+from atoll.hub.algorithms.service import Algorithms
 from atoll.hub.blobs.service import Blobs
 from atoll.hub.ownership import Ownership
 from atoll.hub.parts import Rooms
@@ -65,9 +66,20 @@ class Runs:
         self._now = parts.now
         self._ownership = rooms.of(Ownership)
         self._blobs = rooms.of(Blobs)
+        self._algorithms = rooms.of(Algorithms)
 
-    async def submit(self, who: Principal, submission: Submission) -> RunId:
+    async def submit(
+        self,
+        who: Principal,
+        submission: Submission,
+        keep: Callable[[RunId], Awaitable[None]] | None = None,
+    ) -> RunId:
         """Begin a run.
+
+        Args:
+            who: submits it.
+            submission: what is asked for.
+            keep: notes in the same transaction that it was done.
 
         Raises:
             Malformed: it doesn't fit together, or names files that were not uploaded.
@@ -86,11 +98,15 @@ class Runs:
         who.require("run", "create", whose, f"collaboration {submission.collaboration}")
         if found is None:
             raise NotThere(f"there is no collaboration {submission.collaboration}, or no such study of it")
+        digests = [step.algorithm.digest for step in submission.steps]
+        await self._algorithms.check(submission.collaboration, digests)
         run, messages = made(run_id, submission, _places(found))
 
         async def also() -> None:
             await self._admit(run_id, found, submission)
             await self._describe(run_id, who, submission)
+            if keep is not None:
+                await keep(run_id)
 
         try:
             await self._hub.submit(run, messages, also)

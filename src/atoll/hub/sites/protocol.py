@@ -112,7 +112,8 @@ class Nodes:
                 job_id=each.job,
                 attempt=each.attempt,
                 fraction=None if each.fraction is None else min(1.0, max(0.0, each.fraction)),
-                text=each.text.encode()[:PROGRESS_TEXT_BYTES_MAX].decode(errors="ignore"),
+                # An algorithm says it, and one that says what no database keeps must not end a whole node.
+                text=each.text.replace("\0", "").encode()[:PROGRESS_TEXT_BYTES_MAX].decode(errors="ignore"),
             )
             for each in heartbeat.working
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from atoll.model.errors import (
     Taken,
 )
 from atoll.model.events import Decision, JobBroke, JobReported
-from atoll.model.work import Failure, JobId, Loss, Outcome, RunId, Ticket
+from atoll.model.work import Algorithm, Failure, JobId, Loss, Outcome, RunId, Ticket
 from atoll.stores.sql.events import KeptEvent
 from atoll.stores.sql.run_lists import JobFilter, RunFilter
 
@@ -146,6 +147,17 @@ def test_a_client_may_name_its_run_once(tmp_path: Path) -> None:
         for wrong in ("run_1", "run_" + "A" * 26, "x" * 30, "../" + "a" * 27):
             with pytest.raises(Malformed, match="can't be called"):
                 await runs.submit(there.ada, a_run(id=wrong))
+
+    at(tmp_path, visit)
+
+
+def test_an_algorithm_that_nobody_brought_runs_nowhere(tmp_path: Path) -> None:
+    async def visit(there: Islands) -> None:
+        step = replace(
+            a_run().steps[0], algorithm=Algorithm(dialect="functions", digest="sha256:1", name="mean")
+        )
+        with pytest.raises(Malformed, match="bring its bundle first"):
+            await there.rooms.of(Runs).submit(there.ada, a_run(steps=(step,)))
 
     at(tmp_path, visit)
 
