@@ -98,6 +98,12 @@ class SiteService:
                 raise NotAllowed(f"{who.name} may not add nodes to organization {organization}")
             if await sites.same_node(connection, name) is not None:
                 raise Taken(f"there is a node named {name!r} already: names of nodes are unique at a hub")
+            if await sites.is_waited_for(connection, name):
+                # Jobs are addressed by name: whoever had this one next would get those of who had it before.
+                raise Taken(
+                    f"a run that goes on waits for a node named {name!r}, which was removed: cancel the run, or take "
+                    "another name"
+                )
             await sites.add_node(connection, node, codes.digest(code), now + CODE_SECONDS)
         return node, code
 

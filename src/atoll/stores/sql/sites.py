@@ -14,6 +14,8 @@ from atoll.model.scopes import Sight
 from atoll.stores.sql.database import Connection
 from atoll.stores.sql.people import visible, within
 from atoll.stores.sql.people_tables import collaborations
+from atoll.stores.sql.run_rows import json_of
+from atoll.stores.sql.run_tables import runs
 from atoll.stores.sql.site_tables import collaboration_nodes, node_keys, node_tokens, nodes
 
 _TEXTS = tuple[str, ...]
@@ -56,6 +58,10 @@ _LIST = (
     )
     .order_by(nodes.c.name_key)
     .limit(bindparam("limit"))
+)
+# What was made of a run is text, and names stand in it as JSON has them.
+_WAITED_FOR = (
+    select(runs.c.id).where(runs.c.status == "active", runs.c.made.contains(bindparam("named"))).limit(1)
 )
 _SET_CODE = (
     update(nodes)
@@ -159,6 +165,11 @@ async def same_node(connection: Connection, name: str) -> str | None:
     """The id of the node with this name."""
     row = (await connection.execute(_NAMED, {"key": key_of(name)})).first
     return None if row is None else str(row[0])
+
+
+async def is_waited_for(connection: Connection, name: str) -> bool:
+    """Whether a run that goes on names a node; it may have been removed since."""
+    return (await connection.execute(_WAITED_FOR, {"named": json_of(name)})).first is not None
 
 
 async def node_by_code(connection: Connection, digest: str, now: float) -> Node | None:

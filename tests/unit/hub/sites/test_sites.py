@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hub_app import Caller, HubApp, Reply, hub_app
-from tests.hub_town import found
+from tests.hub_town import found, town
 
 Visit = Callable[[HubApp, Caller, dict[str, Any]], Awaitable[Any]]
 
@@ -150,3 +150,22 @@ def test_a_data_node_of_a_collaboration_goes_on_holding_data(tmp_path: Path) -> 
         ]
 
     assert ("Taken", False) == at(tmp_path, visit)
+
+
+def test_nobody_gets_the_jobs_of_a_removed_node_by_taking_its_name(tmp_path: Path) -> None:
+    async def visit() -> Any:
+        async with hub_app(tmp_path, address_rate=0) as hub:
+            there = await town(hub)
+            home, away = there.places["home"], there.places["away"]
+            wanted = {"name": home.node_name, "organization": away.ids["organization"]}
+            founder = there.founder_caller
+            await founder.delete(f"/v1/nodes/{home.ids['node']}")
+            taken = await founder.post("/v1/nodes", wanted)
+            for run in (await founder.get("/v1/runs?limit=200")).json["items"]:
+                await founder.post(f"/v1/runs/{run['id']}/cancel", {})
+            return taken, (await founder.post("/v1/nodes", wanted)).status
+
+    taken, later = asyncio.run(visit())
+
+    assert ("Taken", 201) == (taken.code, later)
+    assert "a run that goes on waits for a node named 'node-home'" in taken.json["detail"]
