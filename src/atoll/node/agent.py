@@ -133,6 +133,8 @@ class Agent:
         job_id = ticket.job.id
         task = asyncio.current_task()
         assert task is not None
+        # An earlier try of it may be at work here still: the node was thought to be lost, and wasn't.
+        await self.give_up(job_id)
         shift = Shift(self._slot, self.relieve)
         work = self._at_work[job_id] = _AtWork(job=ticket.job, task=task)
         self._idle.clear()
@@ -151,7 +153,8 @@ class Agent:
             task.uncancel()
         finally:
             work.ended.set()
-            del self._at_work[job_id]
+            if self._at_work.get(job_id) is work:
+                del self._at_work[job_id]
             self._given_up.discard(job_id)
             if not self._at_work:
                 self._idle.set()

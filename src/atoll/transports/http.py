@@ -157,13 +157,14 @@ class HttpLink:
 
     async def report(self, event: JobReported | JobBroke) -> None:
         if isinstance(event, JobBroke):
-            body = wire.encode_report(self._numbered(event))
+            event = self._numbered(event)
+            body = wire.encode_report(event)
         else:
             message = event.outcome.message
             light = None if message is None else await self._light(event.run_id, message)
             event = replace(self._numbered(event), outcome=replace(event.outcome, message=light))
             body = wire.encode_report(event)
-        await self._tell_end("/node/report", event.job_id, body)
+        await self._tell_end("/node/report", event, body)
 
     async def lost(self, event: JobLost) -> None:
         """Say that nobody works at a job any more: it may be claimed anew.
@@ -171,7 +172,7 @@ class HttpLink:
         Raises:
             StaleEvent: it has ended, or was claimed anew already.
         """
-        await self._tell_end("/node/lost", event.job_id, wire.encode_lost(event))
+        await self._tell_end("/node/lost", event, wire.encode_lost(event))
 
     async def ask(self, event: RoundRequested, messages: Sequence[Message]) -> int:
         light = tuple([await self._light(event.run_id, message) for message in messages])
@@ -345,7 +346,7 @@ class HttpLink:
             return replace(event, attempt=claimed.attempt)
         return event
 
-    async def _tell_end(self, path: str, job_id: JobId, body: bytes) -> None:
+    async def _tell_end(self, path: str, event: JobReported | JobBroke | JobLost, body: bytes) -> None:
         """Say that this node is done with a job."""
         sent = 0
 
@@ -361,7 +362,10 @@ class HttpLink:
             if sent == 1:
                 raise
         finally:
-            self._working.pop(job_id, None)
+            now = self._working.get(event.job_id)
+            # A later try of it may be at work here by now.
+            if now is not None and event.attempt in (None, now.attempt):
+                del self._working[event.job_id]
 
     async def _light(self, run_id: RunId, message: Message) -> Message:
         """A message whose body travels beside it, where it is too large to travel inside."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -336,6 +337,32 @@ def test_the_end_of_a_job_that_is_not_at_work_here_is_nothing() -> None:
 
     assert {"0 done", "1 done"} >= set(runner.ended)
     assert "1 done" in runner.ended
+
+
+def test_an_earlier_try_of_a_job_ends_when_the_node_claims_it_again() -> None:
+    begun: list[str] = []
+
+    async def first_endless(_ticket: Ticket, _shift: Shift) -> None:
+        begun.append("begun")
+        if len(begun) == 1:
+            await asyncio.Event().wait()
+
+    async def run() -> tuple[list[str], list[str]]:
+        (ticket,) = tickets(1)
+        counter = Counter([ticket, replace(ticket, job=replace(ticket.job, attempt=2))])
+        runner = Scripted({0: first_endless})
+        agent = Agent(counter, runner, asyncio.Semaphore(2), loops=2)
+        serving = asyncio.create_task(agent.serve())
+        async with asyncio.timeout(5):
+            await until_idle(counter, agent)
+        assert agent.at_work == []
+        await ended(serving)
+        return runner.ended, counter.noted
+
+    ends, noted = asyncio.run(run())
+
+    assert ["0 cancelled", "0 done"] == ends
+    assert 1 == noted.count("report run.0.1.local0")
 
 
 @pytest.mark.parametrize("first", ["job", "node"])
