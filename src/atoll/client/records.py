@@ -178,6 +178,6 @@ class Event:
 
     #: What to go on from.
     cursor: int | None
-    #: ``run``, ``round``, ``job``, ``log`` or ``node``.
+    #: ``run``, ``round``, ``job`` or ``log``.
     kind: str
     form: dict[str, Any]

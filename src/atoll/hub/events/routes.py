@@ -38,7 +38,7 @@ async def follow(request: Request, who: AuthenticatedUser) -> Response:
     """Follow all that the caller may hear of.
 
     Each event has the whole public form of one thing as `data`, the cursor to go on from as `id`, and is
-    called `run`, `round`, `job`, `log` or `node`. A comment is a sign of life.
+    called `run`, `round`, `job` or `log`. A comment is a sign of life.
     """
     collaboration = request.query_params.get("collaboration")
     stream = await room(request, Events).following(

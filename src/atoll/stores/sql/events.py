@@ -30,7 +30,7 @@ EVENTS_READ_MAX = 1_000
 class Told:
     """One thing that has changed."""
 
-    #: ``run``, ``round``, ``job``, ``log`` or ``node``.
+    #: ``run``, ``round``, ``job`` or ``log``.
     kind: str
     #: What it is about: a later event of the same kind about it replaces this one.
     subject_id: str

@@ -243,7 +243,7 @@ events = Table(
     "events",
     metadata,
     Column("cursor", BigInteger, primary_key=True, autoincrement=False),
-    # ``run``, ``round``, ``job``, ``log`` or ``node``.
+    # ``run``, ``round``, ``job`` or ``log``.
     Column("kind", Text, nullable=False),
     # Of what it is about, so that the latest form replaces an earlier one.
     Column("subject_id", Text, nullable=False),

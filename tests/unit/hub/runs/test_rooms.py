@@ -13,6 +13,7 @@ import pytest
 from tests.federation import said
 from tests.hub_app import HubApp, hub_app
 from tests.hub_people import ELSEWHERE, ISLANDS, SITES, Islands, a_run, islands
+from tests.hub_town import run_body, town
 
 from atoll.hub.events.service import Events
 from atoll.hub.runs.looking import Looking
@@ -103,7 +104,6 @@ def test_strangers_neither_submit_nor_see(tmp_path: Path) -> None:
             looking.record(there.eve, run),
             runs.results(there.eve, run),
             runs.wait(there.eve, run, 0),
-            runs.status(there.eve, run),
             runs.cancel(there.eve, run, ""),
             runs.decide(there.eve, run, JobId(f"{run}.0.0"), Decision.DROP),
             runs.remove(there.eve, run),
@@ -192,9 +192,9 @@ def test_whoever_waits_is_told_when_the_run_has_ended(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         await do(there.app, *SITES, final=True)
         _, messages = await runs.results(there.bob, run)
-        return early, await waiting, await runs.status(there.ada, run), list(messages)
+        return early.ended, (await waiting).value, list(messages)
 
-    assert (False, True, "done", list(SITES)) == at(tmp_path, visit)
+    assert (False, "done", list(SITES)) == at(tmp_path, visit)
 
 
 def test_who_is_waited_for_is_visible(tmp_path: Path) -> None:
@@ -258,6 +258,26 @@ def test_runs_are_kept_as_long_as_their_collaboration_wants(tmp_path: Path) -> N
         return before, [listed.form["id"] for listed in left] == [goes_on]
 
     assert (2, True) == at(tmp_path, visit, retention_days=7)
+
+
+def test_a_run_that_is_submitted_again_with_the_same_key_is_the_same(tmp_path: Path) -> None:
+    async def visit() -> None:
+        async with hub_app(tmp_path) as app:
+            there = await town(app)
+            researcher = there.people["researcher"]
+            body = run_body(researcher.own.ids["collaboration"])
+            sent = await asyncio.gather(
+                *(researcher.caller.post("/v1/runs", body, idempotency_key="k1") for _ in range(2))
+            )
+            again = await researcher.caller.post("/v1/runs", body, idempotency_key="k1")
+            other = await researcher.caller.post("/v1/runs", body | {"name": "x"}, idempotency_key="k1")
+            without = await researcher.caller.post("/v1/runs", body)
+            assert [201] * 4 == [reply.status for reply in (*sent, again, without)]
+            assert 1 == len({reply.json["id"] for reply in (*sent, again)})
+            assert again.json["id"] != without.json["id"]
+            assert "Taken" == other.code
+
+    asyncio.run(visit())
 
 
 # --- Stale state and events make a fresh fetch -------------------------------------------------
