@@ -178,9 +178,8 @@ async def record(request: Request, who: AuthenticatedUser, run: str) -> Response
 async def wait(request: Request, who: AuthenticatedUser, run: str) -> Response:
     """Wait until a run has ended, or for some seconds."""
     seconds = _seconds(request.query_params.get("seconds", "30"))
-    runs = room(request, Runs)
-    ended = await runs.wait(who, RunId(run), seconds)
-    return answer(Ended(ended=ended, status=await runs.status(who, RunId(run))))
+    status = await room(request, Runs).wait(who, RunId(run), seconds)
+    return answer(Ended(ended=status.ended, status=status.value))
 
 
 @router.post("/runs/{run}/cancel", **described("run:send", body=Reason, errors=(StaleEvent,)))

@@ -19,7 +19,7 @@ from atoll.hub.runs.submission import Places, Submission, blobs_of, made
 from atoll.model.errors import Cancelled, Malformed, NotThere, QuotaReached, Taken
 from atoll.model.events import Decision
 from atoll.model.scopes import Whose
-from atoll.model.work import Failure, JobId, Message, Run, RunId, Seat
+from atoll.model.work import Failure, JobId, Message, Run, RunId, RunStatus, Seat
 from atoll.stores.sql.places import Found, find_place, used
 from atoll.stores.sql.removal import kept_long_enough, remove_run
 from atoll.stores.sql.run_tables import run_blobs, runs
@@ -114,15 +114,18 @@ class Runs:
             raise Taken(f"there is a run {run_id} already") from error
         return run_id
 
-    async def wait(self, who: Principal, run_id: RunId, seconds: float) -> bool:
-        """Wait until a run has ended, or for some seconds; whether it has ended."""
+    async def wait(self, who: Principal, run_id: RunId, seconds: float) -> RunStatus:
+        """Wait until a run has ended, or for some seconds; how far it is then.
+
+        Raises:
+            NotThere: there is no such run, or not for who asks.
+        """
         await self._ownership.check(who, run_id, "run", "view")
         try:
             async with asyncio.timeout(min(seconds, WAIT_SECONDS_MAX)):
-                await self._hub.ended(run_id)
+                return (await self._hub.ended(run_id)).status
         except TimeoutError:
-            return False
-        return True
+            return (await self._store.get(run_id)).status
 
     async def cancel(self, who: Principal, run_id: RunId, reason: str) -> None:
         """End a run before its time.
@@ -151,15 +154,6 @@ class Runs:
         if not job_id.startswith(f"{run_id}."):
             raise NotThere(f"there is no job {job_id} in run {run_id}")
         await self._hub.decide(run_id, job_id, decision)
-
-    async def status(self, who: Principal, run_id: RunId) -> str:
-        """How far a run is.
-
-        Raises:
-            NotThere: there is no such run, or not for who asks.
-        """
-        await self._ownership.check(who, run_id, "run", "view")
-        return (await self._store.get(run_id)).status.value
 
     async def results(self, who: Principal, run_id: RunId) -> tuple[Run, Mapping[Seat, Message]]:
         """A run, and the last message of each seat that has done its work in its last step.
