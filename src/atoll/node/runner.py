@@ -187,7 +187,7 @@ class Runner:
         assert chair.session is not None
         fetch.carry(convention.carried(ticket, bodies, chair), desk)
         request = convention.compose(ticket, bodies, chair)
-        gate = JobGate(self._link, ticket, shift, self._observer, desk.log)
+        gate = JobGate(self._link, ticket, shift, self._observer, desk.log, checks=self._rules.checks)
         door = convention.door(ticket, bodies, chair, gate)
         self._observer.started(ticket, whole(request.body) if request.told is None else request.told)
         if door is None:

@@ -20,10 +20,12 @@ from atoll.engine.gate import Part
 from atoll.engine.limits import BODY_BYTES_INSIDE_MAX, PROGRESS_TEXT_BYTES_MAX
 from atoll.engine.running import whole
 from atoll.hub.hub import Hub
-from atoll.model.errors import BlobMismatch, NotRepeatable, NotYours
+from atoll.model.errors import BlobMismatch, JobRefused, NotRepeatable, NotYours
 from atoll.model.events import RoundRequested
 from atoll.model.work import Blob, Content, JobStatus, Message, RunId, RunStatus, Seat, Ticket
+from atoll.node import policies
 from atoll.node.gateway.gate import JobGate
+from atoll.node.settings import Limits
 from atoll.node.shift import Shift
 from atoll.runtimes.held import MemoryFile
 from atoll.simulator.link import LocalLink, Turnstile
@@ -396,5 +398,19 @@ def test_a_held_answer_is_handed_on_as_it_is(tmp_path: Path) -> None:
         (part,) = (await gate.child(number)).parts
         assert part.body is held
         assert b"answer" == whole(held)
+
+    at(tmp_path, work)
+
+
+def test_what_is_asked_of_others_leaves_only_where_the_site_lets_it(tmp_path: Path) -> None:
+    async def work(court: Court, _: JobGate) -> None:
+        shift = Shift(court.slot, lambda: None)
+        checks = list(policies.checks(Limits(sent=4)))
+        gate = JobGate(court.link, court.ticket, shift, court.heard, court.log, checks=checks)
+        with pytest.raises(JobRefused, match="more than 4 bytes"):
+            await gate.ask("mean", [(LOCAL0, b"rows"), (SITES[1], b"more rows")])
+        assert [] == court.link.asked
+        await gate.ask("mean", [(LOCAL0, b"mean")])
+        assert len(court.link.asked) == 1
 
     at(tmp_path, work)

@@ -19,6 +19,7 @@ from atoll.model.errors import AtollError
 from atoll.model.events import RoundGivenUp, RoundRequested
 from atoll.model.work import Content, Job, JobStatus, Message, MessageId, Order, Seat, Ticket
 from atoll.node.hooks import fetch, push
+from atoll.node.rules import Check, Outgoing
 from atoll.node.shift import Shift
 
 
@@ -35,14 +36,33 @@ class Listener(Protocol):
 
 
 class JobGate:
-    """The gate of one job."""
+    """The gate of one job.
 
-    def __init__(self, link: HubLink, ticket: Ticket, shift: Shift, listener: Listener, log: Path) -> None:
+    Args:
+        link: the hub.
+        ticket: the job.
+        shift: holds its slot.
+        listener: hears what it says.
+        log: the seat's.
+        checks: look at what it asks of others, as at all that leaves the site.
+    """
+
+    def __init__(
+        self,
+        link: HubLink,
+        ticket: Ticket,
+        shift: Shift,
+        listener: Listener,
+        log: Path,
+        *,
+        checks: Sequence[Check] = (),
+    ) -> None:
         self._link = link
         self._ticket = ticket
         self._shift = shift
         self._listener = listener
         self._log = log
+        self._checks = checks
         self._asked = 0
         self._refused = 0
         self._asking = asyncio.Lock()
@@ -55,8 +75,15 @@ class JobGate:
     async def ask(
         self, name: str, calls: Sequence[tuple[Seat, Content]], *, session: str | None = None
     ) -> int:
-        """Ask for a child round."""
+        """Ask for a child round.
+
+        Raises:
+            JobRefused: the site's rules don't let out what is asked.
+        """
         job = self._ticket.job
+        for body in {id(body): body for _, body in calls}.values():
+            for check in self._checks:
+                check(self._ticket, Outgoing(body=body))
         async with self._asking:
             prefix = f"{job.id}.ask{self._asked}"
             messages, of_body = await self._messages(prefix, calls)
