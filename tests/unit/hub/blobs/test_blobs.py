@@ -199,6 +199,10 @@ def test_a_person_brings_files_to_a_run_of_his_own_before_he_submits_it(tmp_path
         await bring(place, place.ada, BEFORE)
         with pytest.raises(NotThere):
             await bring(place, place.bob, BEFORE, b"others")
+        more = blob_of(b"more maps", "t2.nii")
+        await place.rooms.of(Blobs).announce(place.ada, BEFORE, more.digest, more.size_bytes)
+        with pytest.raises(NotThere, match="announce it first"):
+            await place.rooms.of(Blobs).append(place.bob, BEFORE, more.digest, 0, in_chunks(b"another's"))
         await place.rooms.of(Runs).submit(place.ada, a_run(id=BEFORE))
         with pytest.raises(NotAllowed, match="was submitted already"):
             await bring(place, place.ada, BEFORE, b"more")
