@@ -15,7 +15,7 @@ from tests.federation import RUN, make_run
 from atoll.engine.conductor import advance, begin
 from atoll.engine.ports import Changes, Following, OpenState
 from atoll.model.errors import NotYours, StaleEvent
-from atoll.model.events import JobEvent, JobBroke, JobClaimed, JobReported
+from atoll.model.events import JobBroke, JobClaimed, JobEvent, JobReported
 from atoll.model.work import (
     Failure,
     Job,

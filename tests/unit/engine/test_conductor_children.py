@@ -15,7 +15,7 @@ from atoll.engine import calls, limits
 from atoll.engine.conductor import advance, begin
 from atoll.engine.ports import Changes, ChildState, OpenState
 from atoll.model.errors import LimitReached, NotYours, StaleEvent
-from atoll.model.events import JobEvent, JobBroke, JobClaimed, JobReported, RoundGivenUp, RoundRequested
+from atoll.model.events import JobBroke, JobClaimed, JobEvent, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import (
     Failure,
     Job,
