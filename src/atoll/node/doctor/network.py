@@ -176,7 +176,12 @@ async def _asked(
     timeout = aiohttp.ClientTimeout(total=_SECONDS)
     said = {version.HEADER: __version__}
     async with aiohttp.ClientSession(timeout=timeout, headers=said) as session:
-        more: dict[str, Any] = {"proxy": found.proxy_url, "ssl": context or False}
+        # Whoever is asked is not believed where else to go: the key is shown to the hub alone.
+        more: dict[str, Any] = {
+            "proxy": found.proxy_url,
+            "ssl": context or False,
+            "allow_redirects": False,
+        }
         try:
             async with session.get(f"{settings.hub.rstrip('/')}/v1/version", **more) as answer:
                 status, headers, body = answer.status, answer.headers.copy(), await answer.content.read(4096)
@@ -243,6 +248,6 @@ def _key(status: int) -> Finding:
             "the hub doesn't know this node's key, or not any more",
             "ask for a new code, and register: atoll node start --register CODE",
         )
-    if status >= 400:
+    if status >= 300:
         return doubt("key", f"the hub answered with status {status}", "try again, and ask its people")
     return fine("key", "the hub knows this node")

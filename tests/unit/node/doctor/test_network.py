@@ -137,6 +137,36 @@ def test_a_key_that_the_hub_does_not_know_is_a_fault(tmp_path: Path) -> None:
     assert levels(look(tmp_path, answering(500)))["key"] == "warning"
 
 
+def test_the_key_goes_to_the_hub_alone_wherever_it_points(tmp_path: Path) -> None:
+    elsewhere: list[bytes] = []
+
+    async def thief(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        elsewhere.append(await reader.readline())
+
+    async def look() -> list[Finding]:
+        async with listening(thief) as other:
+
+            async def pointing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                line = await reader.readline()
+                while (await reader.readline()).strip():
+                    pass
+                there = f"Location: http://127.0.0.1:{other}/\r\n" if b"/node/token" in line else ""
+                status = 307 if there else 200
+                said = (
+                    f"Atoll-Version: {__version__}\r\n{there}Content-Length: 0\r\nConnection: close\r\n\r\n"
+                )
+                writer.write(f"HTTP/1.1 {status} X\r\n{said}".encode())
+                await writer.drain()
+
+            async with listening(pointing) as port:
+                return [each async for each in way(settings(tmp_path, f"http://127.0.0.1:{port}"))]
+
+    findings = asyncio.run(look())
+
+    assert [] == elsewhere
+    assert ("key", "the hub answered with status 307") == (findings[-1].subject, findings[-1].words)
+
+
 def test_a_key_that_others_can_read_is_a_fault_and_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "other.key").write_text("atn_secret")
     finding = look(tmp_path, answering(), key_file=tmp_path / "other.key")["key"]
