@@ -17,7 +17,7 @@ from atoll.stores.sql import presence
 from atoll.stores.sql.leases import Overdue
 
 _LOG = logging.getLogger(__name__)
-#: Seconds between two sweeps: a lost node is noticed within a lease and this.
+#: Seconds between two sweeps at most: a lost node is noticed within a lease and this.
 _SWEEP_SECONDS = 5.0
 #: Sweeps between two looks at files: those of a day ago can wait for some minutes.
 _FILES_SWEEPS = 60
@@ -37,6 +37,8 @@ class Sweeper:
         self._hub = parts.hub
         self._database = parts.database
         self._now = parts.now
+        # Each replica writes down whom it has heard of before another could take them for gone.
+        self._pace_seconds = min(_SWEEP_SECONDS, parts.settings.heartbeat_seconds)
         self._lease_seconds = LEASE_HEARTBEATS * parts.settings.heartbeat_seconds
         self._nodes = rooms.of(Nodes)
         self._blobs = rooms.of(Blobs)
@@ -46,14 +48,14 @@ class Sweeper:
         await self._nodes.leases.grace(self._now())
         count = 0
         while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
+            await asyncio.sleep(self._pace_seconds)
             count += 1
             try:
                 await self.sweep()
                 if count % _FILES_SWEEPS == 0:
                     await self._blobs.sweep()
             except Exception:  # the next sweep may go better: the hub outlives a database that is away
-                _LOG.exception("sweeping failed; it is tried again in %s seconds", _SWEEP_SECONDS)
+                _LOG.exception("sweeping failed; it is tried again in %s seconds", self._pace_seconds)
 
     async def sweep(self) -> None:
         """Look once at what nobody asks for."""
