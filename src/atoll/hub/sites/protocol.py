@@ -29,7 +29,7 @@ from atoll.hub.parts import Rooms
 from atoll.hub.principal import Principal
 from atoll.model.errors import Malformed, NotYours, StaleEvent
 from atoll.model.events import JobBroke, JobLost, JobReported, RoundGivenUp, RoundRequested
-from atoll.model.work import JobId, Message, RunId, Ticket
+from atoll.model.work import Failure, JobId, Message, RunId, Ticket
 from atoll.stores.sql import presence
 from atoll.stores.sql.behalf import Behalves
 from atoll.stores.sql.leases import Leases, Line, Sign
@@ -37,6 +37,8 @@ from atoll.stores.sql.presence import Facts
 from atoll.transports.forms import Claim, Claimed, Heard, Heartbeat, Hello, Logs, Signal, Welcome
 
 _LEVELS = ("info", "warning", "error")
+#: Labels, dialects and runtimes that a node may name, and characters of each: all are shown to people.
+_SAID_MAX, _SAID_LENGTH_MAX = 1_000, 200
 
 
 class Listening:
@@ -85,7 +87,17 @@ class Nodes:
         parts.hub.bells.on_end.append(self._run_ended)
 
     async def hello(self, node: Principal, hello: Hello) -> Welcome:
-        """A node has come. What it doesn't work at any more can be claimed anew."""
+        """A node has come. What it doesn't work at any more can be claimed anew.
+
+        Raises:
+            Malformed: it says more of itself than people could read.
+        """
+        said = (hello.version, *hello.databases, *hello.dialects, *hello.runtimes)
+        if len(said) > _SAID_MAX or max(map(len, said)) > _SAID_LENGTH_MAX:
+            raise Malformed(
+                f"the node says too much of itself: expected at most {_SAID_MAX} labels, dialects and runtimes of at "
+                f"most {_SAID_LENGTH_MAX} characters each"
+            )
         facts = Facts(
             version=hello.version,
             databases=hello.databases,
@@ -179,6 +191,8 @@ class Nodes:
         """
         if isinstance(event, JobReported) and event.outcome.message is not None:
             await self._check_files(event.run_id, [event.outcome.message])
+        if isinstance(event, JobBroke):
+            event = replace(event, failure=_short(event.failure))
         await self._hub.report(node.name, event)
 
     async def lost(self, node: Principal, event: JobLost) -> None:
@@ -262,3 +276,13 @@ class Nodes:
                 kept.discard(run_id)
                 self._ended.setdefault(node, []).append(run_id)
                 self._hub.bells.work(node).set()
+
+
+def _short(failure: Failure) -> Failure:
+    """A failure of a length that can be shown to all who follow a run, whatever a site says."""
+    return replace(
+        failure,
+        type=failure.type[:_SAID_LENGTH_MAX],
+        message=failure.message.encode()[:LOG_TOLD_BYTES_MAX].decode(errors="ignore"),
+        raised=None if failure.raised is None else failure.raised[:_SAID_LENGTH_MAX],
+    )

@@ -348,3 +348,49 @@ def test_a_stream_that_nobody_reads_ends() -> None:
         return await wait_for(Bell(), gone, 10)
 
     assert Woken.GONE is asyncio.run(visit())
+
+
+# --- What a site says, whoever wrote it -------------------------------------------------------
+
+
+def test_a_zero_byte_in_what_an_algorithm_says_costs_its_node_no_job(tmp_path: Path) -> None:
+    async def visit(place: Islands) -> Any:
+        hub = place.rooms.of(Nodes)
+        await submitted(place)
+        ticket = await claim(place, BISCOE)
+        await hub.heartbeat(node(BISCOE), Heartbeat(working=[working(ticket, text="half\0way")]))
+        broke = JobBroke(
+            run_id=ticket.job.run_id,
+            job_id=ticket.job.id,
+            attempt=ticket.job.attempt,
+            failure=Failure(type="AlgorithmFailed", message="zero \0", raised="\0"),
+        )
+        told = await rows(place, select(jobs.c.progress_text).where(jobs.c.node == BISCOE))
+        await hub.report(node(BISCOE), broke)
+        return told, (await place.app.parts.runs.get(ticket.job.run_id)).status
+
+    assert ([("halfway",)], RunStatus.FAILED) == at(tmp_path, visit)
+
+
+def test_a_failure_is_kept_no_longer_than_it_can_be_shown(tmp_path: Path) -> None:
+    async def visit(place: Islands) -> Failure | None:
+        await submitted(place)
+        job = (await claim(place, BISCOE)).job
+        failure = Failure(type="AlgorithmFailed", message="é" * LOG_TOLD_BYTES_MAX, raised="E" * 1_000)
+        event = JobBroke(run_id=job.run_id, job_id=job.id, attempt=job.attempt, failure=failure)
+        await place.rooms.of(Nodes).report(node(BISCOE), event)
+        return (await place.app.parts.runs.get(job.run_id)).failure
+
+    kept = at(tmp_path, visit)
+
+    assert LOG_TOLD_BYTES_MAX == len(kept.message.encode())
+    assert ("AlgorithmFailed", 200) == (kept.type, len(kept.raised))
+
+
+@pytest.mark.parametrize("databases", [["x" * 201], ["x"] * 1_001])
+def test_a_node_that_says_too_much_of_itself_is_refused(tmp_path: Path, databases: list[str]) -> None:
+    async def visit(place: Islands) -> None:
+        with pytest.raises(Malformed, match="says too much of itself"):
+            await place.rooms.of(Nodes).hello(node(BISCOE), Hello(version="0.1.0", databases=databases))
+
+    at(tmp_path, visit)
