@@ -45,6 +45,10 @@ FILES_PER_CALL_MAX = 100_000
 #: one that has a size but no content, must not keep a node reading for ever.
 FILE_BYTES_PER_CALL_MAX = 256 * 1024**3
 
+#: Bytes of files that one person may bring to a hub for runs which are not submitted yet. They are
+#: dropped after a day, and no collaboration's quota counts them.
+FILE_BYTES_AHEAD_MAX = 64 * 1024**3
+
 #: Folders within each other that a file which is sent may lie in: a node holds each of them open,
 #: and a process may have a thousand files open.
 FOLDERS_DEEP_MAX = 64

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from atoll.engine.limits import FILE_BYTES_PER_CALL_MAX
+from atoll.engine.limits import FILE_BYTES_AHEAD_MAX, FILE_BYTES_PER_CALL_MAX
 from atoll.hub.ownership import Ownership
 from atoll.hub.parts import Rooms
 from atoll.hub.principal import Kind, Principal
@@ -18,6 +18,7 @@ from atoll.model.errors import BlobMismatch, NotAllowed, NotThere, QuotaReached,
 from atoll.model.work import Blob, RunId
 from atoll.stores.objects import Arrived, ObjectBlobStore
 from atoll.stores.sql import files
+from atoll.stores.sql.database import Connection
 from atoll.stores.sql.files import File
 
 #: Seconds after which files of a run that nobody has submitted are dropped.
@@ -72,8 +73,11 @@ class Blobs:
             bounds = await files.bounds(connection, run_id)
             if bounds.is_active is False:
                 raise StaleEvent(f"run {run_id} has ended: nobody will read the file {digest}")
-            if bounds.is_active is None and (await files.uploaders(connection, run_id)) - {who.id}:
-                raise NotThere(f"there is no run {run_id}")
+            if bounds.is_active is None:
+                if (await files.uploaders(connection, run_id)) - {who.id}:
+                    raise NotThere(f"there is no run {run_id}")
+                if await files.find(connection, run_id, digest) is None:
+                    await _check_ahead(connection, who, size_bytes)
             if bounds.bytes_max is not None and bounds.used_bytes + size_bytes > bounds.bytes_max:
                 raise QuotaReached(
                     f"the runs of the collaboration have {bounds.used_bytes} bytes, and a file of {size_bytes} "
@@ -178,3 +182,13 @@ class Blobs:
         seats = await files.readers(self._database, run_id, digest)
         if not any(run.node_of(seat) == node.name for seat in seats):
             raise NotThere(f"run {run_id} has no file {digest} that {node.name} may read")
+
+
+async def _check_ahead(connection: Connection, who: Principal, size_bytes: int) -> None:
+    """Refuse files of runs that were not submitted where they are too many: no collaboration bounds them."""
+    ahead = await files.bytes_ahead(connection, who.id)
+    if ahead + size_bytes > FILE_BYTES_AHEAD_MAX:
+        raise QuotaReached(
+            f"{who.name} has brought {ahead} bytes for runs that were not submitted, and {size_bytes} more are over "
+            f"the {FILE_BYTES_AHEAD_MAX} that one may: submit them, or wait a day until they are dropped"
+        )

@@ -46,6 +46,11 @@ _RUN = select(runs.c.status, runs.c.collaboration_id).where(runs.c.id == bindpar
 _WEIGH = update(runs).where(runs.c.id == bindparam("run")).values(bytes=runs.c.bytes + bindparam("size"))
 _BOUND = select(collaborations.c.bytes_max).where(collaborations.c.id == bindparam("id"))
 _USED = select(func.coalesce(func.sum(runs.c.bytes), 0)).where(runs.c.collaboration_id == bindparam("id"))
+_AHEAD = (
+    select(func.coalesce(func.sum(run_blobs.c.size_bytes), 0))
+    .where(run_blobs.c.uploader_id == bindparam("who"))
+    .where(~select(runs.c.id).where(runs.c.id == run_blobs.c.run_id).exists())
+)
 _UPLOADERS = select(run_blobs.c.uploader_id).where(run_blobs.c.run_id == bindparam("run")).distinct()
 _NAMED = (
     select(messages.c.readers)
@@ -129,6 +134,11 @@ async def bounds(connection: Connection, run_id: RunId) -> Bounds:
         return Bounds(is_active=active)
     used = (await connection.execute(_USED, {"id": row.collaboration_id})).rows[0][0]
     return Bounds(is_active=active, used_bytes=int(used), bytes_max=bound.bytes_max)
+
+
+async def bytes_ahead(connection: Connection, uploader: str) -> int:
+    """What the files weigh that somebody has announced for runs which he has not submitted."""
+    return int((await connection.execute(_AHEAD, {"who": uploader})).rows[0][0])
 
 
 async def uploaders(connection: Connection, run_id: RunId) -> frozenset[str]:

@@ -15,7 +15,7 @@ from tests.postgres import Postgres
 from tests.run_stores import DATABASES
 from tests.served import key_of, know
 
-from atoll.engine.limits import FILE_BYTES_PER_CALL_MAX
+from atoll.engine.limits import FILE_BYTES_AHEAD_MAX, FILE_BYTES_PER_CALL_MAX
 from atoll.hub.blobs.service import Blobs
 from atoll.hub.principal import Kind, Principal
 from atoll.hub.runs.service import Runs
@@ -208,6 +208,19 @@ def test_a_person_brings_files_to_a_run_of_his_own_before_he_submits_it(tmp_path
             await bring(place, place.ada, BEFORE, b"more")
         with pytest.raises(NotThere):
             await bring(place, place.bob, BEFORE, b"others")
+
+    at(tmp_path, visit)
+
+
+def test_who_submits_nothing_fills_no_disk(tmp_path: Path) -> None:
+    async def visit(place: Islands) -> None:
+        blobs, half = place.rooms.of(Blobs), FILE_BYTES_AHEAD_MAX // 2
+        for _ in range(3):
+            await blobs.announce(place.ada, BEFORE, MAPS.digest, half)
+        other = RunId(BEFORE.replace("a", "b"))
+        with pytest.raises(QuotaReached, match="not submitted"):
+            await blobs.announce(place.ada, other, blob_of(b"more").digest, half + 1)
+        await blobs.announce(place.bob, other, blob_of(b"more").digest, half + 1)
 
     at(tmp_path, visit)
 
