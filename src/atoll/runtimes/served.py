@@ -280,6 +280,8 @@ async def _while_running(running: Running, work: Coroutine[Any, Any, None]) -> N
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # It was looked at, even where this is cancelled and nobody will raise it.
     if not task.cancelled():
         task.result()
 
