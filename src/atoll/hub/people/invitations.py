@@ -103,13 +103,18 @@ class InvitationService:
             made = await people.get_roles(
                 connection, [role for role in invitation.roles if role not in ROLES]
             )
+            # Those that were removed meanwhile are none.
+            roles = [role for role in invitation.roles if role in ROLES or role in made]
+            if not await self._people.may_still_give(connection, invitation.invited_by, roles):
+                raise NotAllowed(
+                    "who sent this invitation may not give any more what it gives: ask for another"
+                )
             user = await self._people.new_user(
                 organization=invitation.organization_id,
                 username=newcomer.username,
                 name=newcomer.name,
                 password=newcomer.password,
-                # Those that were removed meanwhile are none.
-                roles=[role for role in invitation.roles if role in ROLES or role in made],
+                roles=roles,
                 within=connection,
             )
             await logins.delete_invitation(connection, invitation.id)

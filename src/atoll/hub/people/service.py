@@ -16,7 +16,7 @@ from atoll.hub.people.passwords import check
 from atoll.hub.principal import Authenticator, Principal
 from atoll.model.errors import Malformed, NotAllowed, NotThere, Taken
 from atoll.model.people import Organization, Role, User, check_name, check_shown
-from atoll.model.scopes import ROLES, Scope, Whose, known_scopes, missing, parse
+from atoll.model.scopes import ROLES, Scope, Whose, grants, known_scopes, missing, parse
 from atoll.stores.sql import logins, people
 from atoll.stores.sql.database import Connection
 
@@ -167,6 +167,14 @@ class PeopleService:
                 who.require("organization", "view", whose, f"organization {organization}")
                 raise NotAllowed(f"{who.name} may not add people to organization {organization}")
             await self._may_give(connection, who, organization, roles)
+
+    async def may_still_give(self, connection: Connection, user_id: str, roles: Sequence[str]) -> bool:
+        """Whether somebody who has invited with these roles still may: he may have less than he had."""
+        giver = await people.get_user(connection, user_id)
+        if giver is None or giver.disabled:
+            return False
+        held = grants(await self._scopes_of(connection, giver.roles))
+        return "user:create" in held and not missing(held, await self._scopes_of(connection, roles))
 
     async def new_user(
         self,

@@ -278,6 +278,25 @@ def test_an_invitation_ends_in_its_time_and_when_it_is_withdrawn(tmp_path: Path)
     assert ("NotAllowed", "NotAllowed") == invited(tmp_path, then)
 
 
+@pytest.mark.parametrize("left", [[], ["organization-administrator"]])
+def test_who_may_less_than_before_has_nobody_made_what_he_was(tmp_path: Path, left: list[str]) -> None:
+    async def visit() -> Any:
+        async with hub_app(tmp_path, address_rate=0) as hub:
+            there = await town(hub)
+            administrator = there.people["administrator"]
+            organization = there.places["home"].ids["organization"]
+            sent = {"organization": organization, "roles": ["administrator"]}
+            invitation = (await administrator.caller.post("/v1/invitations", sent)).json
+            founder = there.founder_caller
+            assert 200 == (await founder.patch(f"/v1/users/{administrator.id}", {"roles": left})).status
+            return await accept(hub, invitation["code"])
+
+    reply = asyncio.run(visit())
+
+    assert (403, "NotAllowed") == (reply.status, reply.code)
+    assert "may not give any more" in reply.json["detail"]
+
+
 def test_an_invitation_with_a_role_that_is_gone_gives_the_others(tmp_path: Path) -> None:
     async def then(hub: HubApp, token: str, invitation: dict[str, Any]) -> Any:
         founder = hub.anybody.as_(token)
