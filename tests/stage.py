@@ -365,3 +365,6 @@ def federation(
         )
         until(lambda: there.online() >= set(nodes), "all nodes are online")
         yield there
+        # Whatever was done to them, no node met what it didn't expect.
+        for node in nodes.values():
+            assert "Traceback" not in node.said, node.said
