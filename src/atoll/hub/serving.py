@@ -22,6 +22,7 @@ from atoll.engine import calls
 from atoll.engine.limits import LEASE_HEARTBEATS
 from atoll.engine.ports import Choreography
 from atoll.hub.api import create_app
+from atoll.hub.heads import BoundedHeads
 from atoll.hub.hub import Hub
 from atoll.hub.parts import Parts, Rooms
 from atoll.hub.people.invitations import InvitationService
@@ -114,7 +115,7 @@ class _Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http="httptools",
+                http=BoundedHeads,
                 lifespan="off",
                 access_log=False,
                 log_config=None,
