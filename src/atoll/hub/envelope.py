@@ -81,7 +81,7 @@ class Envelope:
             await self._serve(scope, receive, sending)
         except Exception as error:  # whatever it is, the one who asked hears of it, and the hub goes on
             if is_fault(error):
-                _LOG.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+                _LOG.error("%s %s failed", scope["method"], _line(scope["path"]), exc_info=error)
             if not begun:
                 await problem(error)(scope, receive, sending)
         finally:
@@ -129,3 +129,8 @@ class Envelope:
 
     def _too_large(self, length: int) -> ASGIApp:
         return problem(TooLarge(f"the request has {length} bytes; the hub takes {self._bytes_max}"))
+
+
+def _line(path: str) -> str:
+    """A path as one line of a log: whoever asks may put line ends into it."""
+    return path if path.isprintable() else ascii(path)

@@ -163,6 +163,19 @@ def test_the_log_has_neither_a_token_nor_a_query(tmp_path: Path, caplog: pytest.
     assert not [word for word in (token, "secretly", "not the password") if word in caplog.text]
 
 
+def test_nobody_writes_lines_of_his_own_into_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def visit(hub: HubApp) -> Any:
+        return await hub.anybody.get("/v1/none\nINFO GET /v1/me 200 0.1 ms founder")
+
+    with caplog.at_level(logging.INFO, logger=ACCESS_LOG.name):
+        assert 404 == at(tmp_path, visit).status
+
+    (line,) = [record.getMessage() for record in caplog.records if record.name == ACCESS_LOG.name]
+    assert "\n" not in line
+
+
 def test_a_fault_of_the_hub_is_logged_and_told_without_detail(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
