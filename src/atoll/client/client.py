@@ -16,6 +16,7 @@ from atoll.client.results import table
 from atoll.client.rooms import (
     Algorithms,
     Collaborations,
+    Invitations,
     Nodes,
     Organizations,
     Roles,
@@ -46,6 +47,7 @@ class Client:
         self.nodes = Nodes(reach)
         self.organizations = Organizations(reach)
         self.users = Users(reach)
+        self.invitations = Invitations(reach)
         self.roles = Roles(reach)
         self.tokens = Tokens(reach)
         self._end = weakref.finalize(self, _close, core, background)

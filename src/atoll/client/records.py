@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -28,6 +28,25 @@ class User:
     #: Ids of roles.
     roles: tuple[str, ...] = ()
     created_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """An invitation to become a person of an organization."""
+
+    id: str
+    #: Its id.
+    organization: str
+    #: Ids of roles.
+    roles: tuple[str, ...] = ()
+    #: Whom it is for.
+    name: str = ""
+    #: The id of who invites.
+    invited_by: str = ""
+    created_at: str | None = None
+    expires_at: str | None = None
+    #: What to pass on, only where it was just made. A notebook would keep what it shows.
+    code: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +80,8 @@ class Node:
     runtimes: tuple[str, ...] = ()
     created_at: str | None = None
     registered_at: str | None = None
-    #: What it registers with, only where it was just made.
-    code: str | None = None
+    #: What it registers with, only where it was just made. A notebook would keep what it shows.
+    code: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

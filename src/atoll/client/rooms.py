@@ -13,6 +13,7 @@ from atoll.client.algorithms import missing
 from atoll.client.core import part
 from atoll.client.records import (
     Collaboration,
+    Invitation,
     Node,
     Organization,
     Role,
@@ -25,7 +26,7 @@ from atoll.client.runs import Reach
 from atoll.client.submitting import find_collaboration
 from atoll.model.errors import NotThere
 
-T = TypeVar("T", Organization, User, Role, Node, Collaboration, Study, Token, Uploaded)
+T = TypeVar("T", Organization, User, Invitation, Role, Node, Collaboration, Study, Token, Uploaded)
 
 
 class Room(Generic[T]):
@@ -117,6 +118,18 @@ class Users(Room[User]):
     def change(self, id_: str, **changes: Any) -> User:
         """Change ``name``, ``disabled`` or ``roles``."""
         return self._change(f"{self.path}/{part(id_)}", changes)
+
+
+class Invitations(Room[Invitation]):
+    """Open invitations."""
+
+    path, noun, kind = "/invitations", "invitation", Invitation
+
+    def create(
+        self, name: str = "", *, organization: str, roles: Sequence[str] = (), days: int = 7
+    ) -> Invitation:
+        """Invite somebody. Its ``code`` is what to pass on, once."""
+        return self._make({"name": name, "organization": organization, "roles": [*roles], "days": days})
 
 
 class Roles(Room[Role]):

@@ -281,6 +281,11 @@ def test_people_and_places_are_listed_made_and_changed(client: atoll.Client) -> 
     assert client.organizations.rename(reef.id, "Riff").name == "Riff"
     ada = client.users.create("ada", PASSWORD, organization=reef.id, roles=["researcher"])
     assert client.users.change(ada.id, name="Ada").name == "Ada"
+    invited = client.invitations.create("Ben", organization=reef.id, roles=["researcher"])
+    assert invited.code is not None
+    assert invited.code not in repr(invited)
+    assert client.invitations.get("Ben").code is None
+    client.invitations.delete(invited.id)
     collaboration = client.collaborations.get("islands")
     client.collaborations.add_organization(collaboration.id, reef.id)
     assert reef.id in client.collaborations.get(collaboration.id).organizations
