@@ -123,7 +123,7 @@ def log_in(url: str, username: str | None, *, token_stdin: bool, ca_file: Path |
         login.write({**document, "username": me.username, "access_token": token})
     else:
         name = username or typer.prompt("Username", err=True)
-        password = typer.prompt("Password", hide_input=True, err=True)
+        password = _password()
         credentials = Credentials()
         with open_client(url, credentials, ca_file=ca_file, password=(name, password)) as client:
             me = client.me()
@@ -134,6 +134,17 @@ def log_in(url: str, username: str | None, *, token_stdin: bool, ca_file: Path |
     else:
         print(f"logged in at {document['url']} as {me.username}", file=sys.stderr)
     return DONE
+
+
+def _password() -> str:
+    """The password: asked for at a terminal, else the next line of standard input."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, err=True))
+    if not (line := sys.stdin.readline().rstrip("\r\n")):
+        raise Unusable(
+            "no password stands on standard input: type it at a terminal, or write it there with a pipe"
+        )
+    return line
 
 
 def log_out(*, as_json: bool) -> int:

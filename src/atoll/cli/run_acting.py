@@ -25,6 +25,7 @@ from atoll.client.submitting import find_collaboration
 from atoll.model.errors import AtollError, RunFailed, Unusable
 
 _ENDED = ("done", "failed")
+_STATUSES = ("active", *_ENDED)
 
 
 def carry_out(
@@ -83,6 +84,9 @@ def result(client: Client, *, as_json: bool, id_: str, folder: Path | None) -> i
 
 def listed(client: Client, *, as_json: bool, narrowed: Mapping[str, Any]) -> int:
     """List runs."""
+    status = narrowed["status"]
+    if status not in (None, *_STATUSES):
+        raise Unusable(f"--status {status}: expected {', '.join(_STATUSES)}")
     runs = [run.form for run in client.runs.list(**narrowed)]
     if as_json:
         print_document({"runs": [dict(form) for form in runs]})
@@ -112,12 +116,22 @@ def show(client: Client, *, as_json: bool, id_: str) -> int:
         ("error", failure.get("message", "")),
         ("at", failure.get("site") or ""),
     ]
-    rows += [
-        ("waits for", f"{one['seat']}: {one['status']}{'' if one['online'] else ', its node is away'}")
-        for one in waiting
-    ]
+    rows += [("waits for", _waits(one)) for one in waiting]
     _print_table(("", ""), [row for row in rows if row[1] != ""])
+    for one in waiting:
+        if one["status"] == "held":
+            words = f"to go on: atoll run decide {id_} {one['seat']} retry|drop|fail"
+            print(escape(words), file=sys.stderr)
     return DONE
+
+
+def _waits(one: Mapping[str, Any]) -> str:
+    """What is waited for at a seat, and why."""
+    seat, node = one["seat"], one["node"]
+    where = seat if seat == node else f"{seat} ({node})"
+    away = "" if one["online"] else ", its node is away"
+    why = f", {one['failure']['message']}" if one["failure"] else ""
+    return f"{where}: {one['status']}{away}{why}"
 
 
 def logs(client: Client, *, as_json: bool, id_: str, site: str | None) -> int:
@@ -128,6 +142,10 @@ def logs(client: Client, *, as_json: bool, id_: str, site: str | None) -> int:
     else:
         for line in lines:
             print(escape(f"{line.at[11:19]} {line.seat} {line.level}: {line.text}"))
+        if not lines:
+            print(
+                "no site has let anything out of its logs: what algorithms print stays there", file=sys.stderr
+            )
     return DONE
 
 

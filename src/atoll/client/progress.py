@@ -29,5 +29,10 @@ def show(events: Iterable[Event]) -> None:
                 done = form["job_count"] - form["open_count"]
                 text = f"step {form['step'] + 1}, {what}, {form['iteration']}"
                 bars.update(task, description=escape(text), total=form["job_count"], completed=done)
+            elif event.kind == "job" and form["status"] == "held":
+                why = (form["failure"] or {}).get("message", "")
+                bars.console.print(
+                    escape(f"{form['seat']} waits for a decision (retry, drop or fail): {why}")
+                )
             elif event.kind == "job" and form.get("text"):
                 bars.console.print(escape(f"{form['seat']}: {form['text']}"))

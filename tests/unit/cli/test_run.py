@@ -101,6 +101,8 @@ def test_a_run_is_submitted_watched_and_shown(hub: Landing, atoll: Command) -> N
     assert "weights" in atoll("run", "list").out
     assert atoll("run", "record", run).json["run"]["id"] == run
     assert atoll("run", "logs", run, "--json").json == {"logs": []}
+    assert "no site has let anything out" in atoll("run", "logs", run).err
+    assert "expected active, done, failed" in atoll("run", "list", "--status", "over").err
 
 
 def test_a_run_that_fails_ends_the_command_with_1_and_a_document(hub: Landing, atoll: Command) -> None:
@@ -132,6 +134,9 @@ def test_somebody_decides_about_a_job_that_broke(hub: Landing, atoll: Command) -
     run = _submitted(atoll, "--function", "moments", "--site", "Dream", "--on-failure", "ask")
     hub.break_("Dream")
     assert atoll("run", "decide", run, "Dream", "despair").status == 2
+    shown = atoll("run", "show", run)
+    assert "Dream: held" in shown.out
+    assert f"atoll run decide {run} Dream retry|drop|fail" in shown.err
 
     assert atoll("run", "decide", run, "Dream", "fail", "--json").json["decision"] == "fail"
     assert atoll("run", "watch", run).status == 1
@@ -207,7 +212,9 @@ def test_a_login_is_kept_for_its_owner_alone_until_he_logs_out(
     hub: Landing, nobody: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "log in with atoll login" in nobody("nodes").err
-    monkeypatch.setattr("typer.prompt", lambda *_, **__: PASSWORD)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert "no password stands on standard input" in nobody("login", hub.url, "--username", "keeper").err
+    monkeypatch.setattr("sys.stdin", io.StringIO(PASSWORD + "\n"))
 
     ended = nobody("login", hub.url, "--username", "keeper", "--json")
     assert ended.json == {"url": hub.url, "username": "keeper"}
