@@ -35,7 +35,8 @@ def load_yaml(text: str, path: Path, *, expected: str) -> Any:
     try:
         document = yaml.load(text, Loader=_OnlyOnce)  # noqa: S506  # It is the safe loader, and stricter.
     except yaml.YAMLError as error:
-        raise SpecInvalid(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        words = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
+        raise SpecInvalid(f"{path} is not YAML: {words}") from None
     except ValueError as error:  # What looks like a date is none, or a number has thousands of digits.
         raise SpecInvalid(f"{path} can't be read: {error}. Put such a value in quotes") from None
     except RecursionError:
