@@ -90,7 +90,7 @@ class Envelope:
                 took = (time.perf_counter() - began) * 1000
                 name = principal.name if principal is not None else "-"
                 # Made here: a logger would look through the stack for who has called it.
-                said = (scope["method"], scope["path"], status, took, name)
+                said = (scope["method"], _line(scope["path"]), status, took, name)
                 ACCESS_LOG.handle(
                     logging.LogRecord(ACCESS_LOG.name, logging.INFO, __file__, 0, _LINE, said, None)
                 )
