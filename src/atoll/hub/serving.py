@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import resource
@@ -16,6 +17,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Message, Receive, Scope, Send
 
 from atoll.dialects.coinstac import choreography as coinstac
 from atoll.engine import calls
@@ -43,7 +45,7 @@ _DAY = 86_400.0
 #: Seconds between two looks at what is kept too long.
 _TIDY_SECONDS = 3_600.0
 #: Seconds that requests may take to end when the hub does. Those that listen never would.
-_END_SECONDS = 3
+_END_SECONDS = 2
 #: Files and connections that a process may have: each node keeps a connection open.
 _FILES = 65_536
 
@@ -94,6 +96,11 @@ async def serve(settings: HubSettings, say: Callable[[str], None]) -> None:
         Unusable: the hub can't start.
     """
     _open_more_files()
+    with _alone(settings):
+        await _serve(settings, say)
+
+
+async def _serve(settings: HubSettings, say: Callable[[str], None]) -> None:
     async with opened(settings) as (app, rooms):
         code = await rooms.of(InvitationService).setup_code()
 
@@ -106,13 +113,39 @@ async def serve(settings: HubSettings, say: Callable[[str], None]) -> None:
         await _Server(app, settings, ready).serve()
 
 
+@contextmanager
+def _alone(settings: HubSettings) -> Iterator[None]:
+    """Hold a file's database for one hub: two wouldn't hear of what the other stores."""
+    if not settings.database_url.startswith("sqlite:///"):
+        yield
+        return
+    path = Path(f"{settings.database_url.removeprefix('sqlite:///')}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unusable(f"the database's folder {path.parent} can't be used ({error.strerror})") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unusable(
+                f"another hub serves {path.with_suffix('')}: end that one. Several hubs may share PostgreSQL"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
 class _Server(uvicorn.Server):
     """Serves a hub, and says when it does."""
 
     def __init__(self, app: FastAPI, settings: HubSettings, ready: Callable[[str], None]) -> None:
+        self._app = app
         super().__init__(
             uvicorn.Config(
-                app,
+                self._answer,
+                interface="asgi3",
                 host=settings.host,
                 port=settings.port,
                 http=BoundedHeads,
@@ -130,6 +163,35 @@ class _Server(uvicorn.Server):
         )
         self._settings = settings
         self._ready = ready
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. What still waits when the hub ends is told so, and may ask its next hub."""
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:
+            if not self.should_exit:
+                raise
+            if not begun:
+                await send(
+                    {"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]}
+                )
+                await send({"type": "http.response.body", "body": b""})
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        """End. Streams would go on for ever: they are told that nobody reads them any more."""
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

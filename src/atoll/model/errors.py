@@ -13,7 +13,7 @@
     - BlobMismatch        what arrived is not what was announced
     - InputMissing        a value, a database or a dataframe that a call needs is not there
     - NotRepeatable       a job that was tried again asked for something else
-    - JobRefused          a site's own rules don't allow the job
+    - JobRefused          a site doesn't do the job: its rules forbid it, or it has mapped nothing to it
     - NodeLost            the node that worked at the job was not heard of again, too often
   * RunStoppedEarly       a run was ended from outside
     - Cancelled           somebody ended it
@@ -110,7 +110,7 @@ class NotRepeatable(JobFailed):
 
 
 class JobRefused(JobFailed):
-    """A site's own rules don't allow the job. The sentence says which, and what is expected."""
+    """A site doesn't do the job: a rule of its own forbids it, or it has mapped nothing to the computation."""
 
 
 class NodeLost(JobFailed):

@@ -71,11 +71,18 @@ class Office:
             with _DIRECT.open(request, timeout=START_SECONDS) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
-            told = json.loads(error.read() or b"{}")
-            raise AtollError(f"{method} {path}: {told.get('detail', error.reason)}") from None
+            raise AtollError(f"{method} {path}: {_detail(error)}") from None
         except (urllib.error.URLError, OSError) as error:
             raise HubUnreachable(f"no hub answers at {self._url}: {error}") from None
         return json.loads(text) if text else None
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    """What a hub says of its refusal; or what another program says that listens in its place."""
+    try:
+        return str(json.loads(error.read())["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {error.code}, {error.reason}"
 
 
 def wait_until(holds: Callable[[], bool], *, what: str, alive: Callable[[], bool], log: Path) -> None:
