@@ -157,3 +157,12 @@ def test_a_fault_in_the_settings_is_told_to_programs_too(
 
     assert UNUSABLE == status
     assert "did you mean port" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+@pytest.mark.timeout(120)
+def test_one_hub_alone_serves_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with started(tmp_path / "hub"):
+        assert hub("start", "--folder", tmp_path / "hub", "--port", "0") == UNUSABLE
+    told = capsys.readouterr().err
+    assert f"another hub serves {tmp_path / 'hub' / 'hub.db'}" in told
+    assert "PostgreSQL" in told
