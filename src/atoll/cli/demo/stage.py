@@ -118,6 +118,7 @@ def lay_out_hub(folder: Path, port: int) -> Path:
     settings = {
         "host": "127.0.0.1",
         "port": port,
+        "folder": str(home),
         "database": f"sqlite:///{home / 'hub.db'}",
         "blobs": str(home / "blobs"),
     }
