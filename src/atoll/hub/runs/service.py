@@ -190,7 +190,7 @@ class Runs:
     async def _admit(self, run_id: RunId, found: Found, submission: Submission) -> None:
         """Refuse what is more than the collaboration may have, or names files that are not there."""
         async with self._database.writing() as connection:
-            active, weight = await used(connection, found.collaboration)
+            active, weight = await used(connection, found.collaboration, hold=True)
             uploaded = (await connection.execute(_UPLOADED, {"run": run_id})).rows
         if found.runs_active_max is not None and active >= found.runs_active_max:
             raise QuotaReached(

@@ -57,6 +57,7 @@ _NODES = (
     .where(collaboration_organizations.c.collaboration_id == bindparam("id"))
     .order_by(nodes.c.name)
 )
+_HOLD = select(collaborations.c.id).where(collaborations.c.id == bindparam("id")).with_for_update()
 _ACTIVE = select(func.count()).where(runs.c.collaboration_id == bindparam("id"), runs.c.status == "active")
 _BYTES = select(func.coalesce(func.sum(runs.c.bytes), 0)).where(runs.c.collaboration_id == bindparam("id"))
 
@@ -88,8 +89,16 @@ async def find_place(connection: Connection, collaboration: str, study: str | No
     )
 
 
-async def used(connection: Connection, collaboration: str) -> tuple[int, int]:
-    """How many runs of a collaboration go on, and how many bytes all of its runs have."""
+async def used(connection: Connection, collaboration: str, *, hold: bool = False) -> tuple[int, int]:
+    """How many runs of a collaboration go on, and how many bytes all of its runs have.
+
+    Args:
+        connection: an open transaction.
+        collaboration: its id.
+        hold: let nobody else who holds it begin a run there until the transaction is over.
+    """
+    if hold:
+        await connection.execute(_HOLD, {"id": collaboration})
     active = (await connection.execute(_ACTIVE, {"id": collaboration})).rows[0][0]
     weight = (await connection.execute(_BYTES, {"id": collaboration})).rows[0][0]
     return int(active), int(weight)
