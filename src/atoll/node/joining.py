@@ -83,6 +83,8 @@ async def join(joining: Joining) -> str:
     answer = await _register(joining)
     write_secret(joining.key_file, answer["key"])
     if not joining.config.exists():
+        # A proxy's address may hold a password.
+        joining.config.touch(mode=0o600)
         joining.config.write_text(_template(joining, answer["name"]), encoding="utf-8")
     return str(answer["name"])
 
