@@ -37,7 +37,8 @@ $(STAMP): requirements/dev.txt pyproject.toml algorithm/pyproject.toml
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(OURS))
 	@touch $@
 
-demo: setup environments ## Start a hub and three islands' nodes, and run an example of each dialect
+demo: setup ## Start a hub and three islands' nodes, and run an example of each dialect
+	@$(BIN)/python -m requirements.environments vantage6-4
 	@$(BIN)/atoll demo
 
 compare: setup ## Run two regressions over simulated islands, and compare them with the pooled ones
