@@ -70,8 +70,14 @@ def _tell(state: stage.State, folder: Path) -> None:
         f"  nodes      {', '.join(state.nodes)}\n"
         f"  logs       {folder / stage.LOGS}\n"
         f"In Python:   atoll.connect({state.url!r}, token=…)\n"
-        f"To end it:   atoll demo --stop{_named(folder)}"
+        f"To end it:   {_atoll()} demo --stop{_named(folder)}"
     )
+
+
+def _atoll() -> str:
+    """How this command is typed where somebody stands now, with an environment that is active or not."""
+    here = Path(sys.executable).with_name("atoll")
+    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else "atoll"
 
 
 def _named(folder: Path) -> str:
