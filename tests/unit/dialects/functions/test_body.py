@@ -423,3 +423,11 @@ def test_whatever_a_container_holds_it_is_shown_or_refused(value: Any, buffers: 
     except ReplyInvalid:
         return
     json.dumps(read, allow_nan=False)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_numbers_that_json_has_no_word_for_travel_as_arguments(value: float) -> None:
+    body = call_body("mean", {"limits": [0.0, value]}, None)
+    got = theirs.unpack(body)["args"]["limits"]
+
+    assert repr([0.0, value]) == repr(got)
