@@ -42,9 +42,11 @@ class _Crowd:
             stream.raise_for_status()
         listening.set()
         beating = asyncio.create_task(self._beat(headers, welcome["heartbeat_seconds"]))
-        async for _ in stream.content:
-            self.lines += 1
-        beating.cancel()
+        try:
+            async for _ in stream.content:
+                self.lines += 1
+        finally:
+            beating.cancel()
 
     async def _beat(self, headers: dict[str, str], seconds: float) -> None:
         # They were not all started at the same moment.
