@@ -90,7 +90,6 @@ class Bells:
         #: For as long as somebody waits.
         self._rounds: WeakValueDictionary[tuple[RunId, int], asyncio.Event] = WeakValueDictionary()
         self._runs: WeakValueDictionary[RunId, asyncio.Event] = WeakValueDictionary()
-        self._changes: WeakValueDictionary[RunId, asyncio.Event] = WeakValueDictionary()
         self._cancelled: dict[str, _Told] = {}
         self._anything = asyncio.Event()
         #: Are told of every run that ends.
@@ -110,8 +109,6 @@ class Bells:
             self.cancelled(node).tell(job_id)
             # Who listens for a node has one bell for all that it is told.
             self.work(node).set()
-        if (changed := self._changes.pop(notice.run_id, None)) is not None:
-            changed.set()
         self.stir()
         for told in self.on_end if notice.ended else ():
             told(notice.run_id)
@@ -124,10 +121,9 @@ class Bells:
             bell.ring_for_work()
         for run_id, number in list(self._rounds):
             self._wake_round(run_id, number)
-        for bells in (self._changes, self._runs):
-            for run_id in list(bells):
-                if (bell_of_run := bells.pop(run_id, None)) is not None:
-                    bell_of_run.set()
+        for run_id in list(self._runs):
+            if (end := self._runs.pop(run_id, None)) is not None:
+                end.set()
         self.stir()
 
     def stir(self) -> None:
@@ -150,10 +146,6 @@ class Bells:
     def run(self, run_id: RunId) -> asyncio.Event:
         """Is set when a run has ended. Take it before you look."""
         return _kept(self._runs, run_id)
-
-    def change(self, run_id: RunId) -> asyncio.Event:
-        """Is set when something has changed in a run. Take it before you look."""
-        return _kept(self._changes, run_id)
 
     def cancelled(self, node: str) -> _Told:
         """The claimed jobs of a node that nobody waits for."""
