@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.engine.ports import Convention
+from atoll.engine.running import Image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +14,10 @@ class Installed:
     """An algorithm that is at hand at this node."""
 
     convention: Convention
-    code: Path
+    #: None where it is in the image.
+    code: Path | None
+    #: See `Launch`.
+    image: Image | None = None
     #: Parts of `code` that the algorithm must not see, relative to it.
     masked: tuple[str, ...] = ()
     #: See `Launch`.

@@ -102,6 +102,14 @@ LEASE_HEARTBEATS = 3
 #: Lines about jobs that a node may tell at once.
 LOG_LINES_MAX = 100
 
+#: Processes and threads of one call. A numeric library starts one thread for each processor, and
+#: an algorithm some workers; what makes a thousand of them takes the machine down.
+PROCESSES_MAX = 1_024
+
+#: Bytes that a session may print beside its answers. A day of a line for each millisecond; more
+#: would fill the disk that holds the logs of all runs.
+LOG_BYTES_MAX = 1024**3
+
 #: Bytes of the end of a log that an error quotes.
 LOG_TAIL_BYTES = 4_000
 
@@ -152,3 +160,11 @@ class CallLimits:
     #: Memory of one call, all its processes together where a control group can be made, else
     #: of each process. None: as much as the machine has.
     memory_bytes: int | None = None
+    #: Processors that may be busy with it, such as 1.5. None: all.
+    processors: float | None = None
+    #: Processes and threads that it may have at a time, where they can be counted.
+    processes: int | None = PROCESSES_MAX
+    #: Bytes that the folders which it can write to may hold, all together. None: what the disk holds.
+    disk_bytes: int | None = None
+    #: Bytes that it may print beside its answers, all calls of a session together.
+    log_bytes: int = LOG_BYTES_MAX

@@ -34,6 +34,40 @@ class Style(Enum):
     TALK = "talk"
 
 
+class ImageKind(Enum):
+    """What an image is kept as."""
+
+    #: In the store of a container engine, or in a registry: what Docker and Podman run.
+    OCI = "oci"
+    #: A file of Apptainer's format, or a folder with an unpacked root file system.
+    SIF = "sif"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What an algorithm is packed in, with all that it needs of a system."""
+
+    kind: ImageKind
+    #: What it is called: ``registry.example/group/name:tag``, or the path of a file or folder.
+    name: str
+    #: ``sha256:`` and 64 hexadecimal digits: a registry's digest of it, or its own id; of a file's
+    #: content. What has another digest is another image, whatever it is called.
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlet:
+    """An address that an algorithm reaches beside its door: its node passes on what arrives there."""
+
+    #: Where it is found inside: an address of the sandbox's own loopback, and a port.
+    host: str
+    port: int
+    #: A name by which the algorithm finds `host`; empty for none.
+    alias: str = ""
+    #: Takes over the descriptor of a connection that the algorithm has made. Called in the event loop.
+    take: Callable[[int], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """A folder or file of this machine that an algorithm may see."""
@@ -50,12 +84,16 @@ class Launch:
 
     seat: Seat
     style: Style
-    #: The algorithm's folder; appears read-only as ``/computation``, the working directory.
-    code: Path
+    #: The algorithm's folder; appears read-only as ``/computation``, the working directory. None:
+    #: the code is in the image, and the working directory is the one that the image names.
+    code: Path | None
+    #: What it runs in, instead of this machine's own system; not every runtime knows images.
+    image: Image | None = None
     #: Where the code is a package or a single file: its name within ``/computation``, beside
     #: which nothing of its own folder appears. The working directory is ``/computation`` then, too.
     code_name: str | None = None
     #: What to start, as the algorithm's author wrote it: ``("python", "/computation/local.py")``.
+    #: Empty, with an image: what the image itself starts.
     command: tuple[str, ...]
     #: Parts of `code` that the algorithm must not see, relative to it: they hold sites' data.
     masked: tuple[str, ...] = ()
@@ -72,6 +110,8 @@ class Launch:
     libraries: tuple[str, ...] = ()
     #: Whether calls may speak HTTP to their node: `Session.address` says where.
     speaks_http: bool = False
+    #: What calls may reach beside; a runtime without isolation leaves them out.
+    outlets: tuple[Outlet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +218,23 @@ class Session(Protocol):
         """
         ...
 
+    async def offer(self, outlet: Outlet) -> None:
+        """Let the algorithm reach a further address, for as long as the session lives.
+
+        Raises:
+            RuntimeUnavailable: this runtime can't, or nothing of the session runs yet.
+        """
+        ...
+
+    async def reach(self, port: int) -> int:
+        """Connect to a port at which the algorithm listens; the connection's descriptor.
+
+        Raises:
+            RuntimeUnavailable: this runtime can't, or nothing of the session runs yet.
+            ConnectionRefusedError: nobody listens there.
+        """
+        ...
+
     async def close(self) -> None:
         """End every process of this session. May be called twice."""
         ...
@@ -198,6 +255,10 @@ class Runtime(Protocol):
 
     def caveats(self) -> Sequence[str]:
         """Sentences about what this runtime does not contain or enforce here; may be empty."""
+        ...
+
+    async def recover(self) -> None:
+        """End and remove what an earlier life of this runtime's owner has left on this machine."""
         ...
 
     async def warm_up(self, launch: Launch) -> None:

@@ -233,6 +233,7 @@ class Desk:
             seat=self.seat,
             style=style,
             code=installed.code,
+            image=installed.image,
             code_name=installed.code_name,
             command=command,
             masked=installed.masked,

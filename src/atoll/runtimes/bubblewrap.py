@@ -18,7 +18,7 @@ from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import environment, groups, view
 from atoll.runtimes.children import Child, Streams, spawn
-from atoll.runtimes.command import BOOT, CODE, code_at, is_python, source_of
+from atoll.runtimes.command import BOOT, CODE, code_at, code_of, is_python, source_of
 from atoll.runtimes.doors import Doors, SandboxDoors
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
 from atoll.runtimes.places import Inside, Place, Way, ways
@@ -88,6 +88,9 @@ class BubblewrapRuntime:
         """What a sandbox doesn't bound here."""
         return (groups.caveat(),)
 
+    async def recover(self) -> None:
+        """Nothing: a sandbox ends with whoever started it."""
+
     async def warm_up(self, launch: Launch) -> None:
         """Start the warm parent that such a launch's calls are forked from."""
         if self._pool is not None:
@@ -143,7 +146,7 @@ class _Sandbox(Place):
             for source, target in (
                 *((mount.source, mount.target) for mount in launch.mounts),
                 (launch.temporary, view.TEMPORARY),
-                (launch.code, code_at(launch)),
+                (code_of(launch), code_at(launch)),
             )
         ]
         reachable = all(within_any(source, roots) for source, _ in self._points)

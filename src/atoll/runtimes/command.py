@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.engine.running import Launch
-from atoll.model.errors import AlgorithmFailed
+from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 
 #: The words of a command that stand for the interpreter which Atoll was given.
 _PYTHON = re.compile(r"python(3(\.\d+)?)?\Z")
@@ -102,11 +102,26 @@ def code_at(launch: Launch) -> str:
     return f"{CODE}/{name}"
 
 
+def code_of(launch: Launch) -> Path:
+    """The algorithm's folder on this machine, for a runtime that knows no images.
+
+    Raises:
+        RuntimeUnavailable: it is packed in an image.
+    """
+    if launch.code is None or launch.image is not None:
+        named = "an image" if launch.image is None else f"the image {launch.image.name}"
+        raise RuntimeUnavailable(
+            f"the algorithm is packed in {named}, and this runtime runs code that lies in a folder. Use a runtime "
+            "for images, such as docker or podman"
+        )
+    return launch.code
+
+
 def source_of(launch: Launch, word: str) -> Path | None:
     """What a path within ``/computation`` names, as it lies on this machine; None where it lies beside the code."""
     at = Path(code_at(launch))
     path = Path(os.path.normpath(os.path.join(CODE, word)))
-    return launch.code / path.relative_to(at) if path.is_relative_to(at) else None
+    return code_of(launch) / path.relative_to(at) if path.is_relative_to(at) else None
 
 
 def rewrite(command: tuple[str, ...], code: Path) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import LOG_TAIL_BYTES
-from atoll.engine.running import Doorway, Head, Launch, Reply, Request
-from atoll.model.errors import AlgorithmFailed, ReplyInvalid
+from atoll.engine.running import Doorway, Head, Launch, Outlet, Reply, Request
+from atoll.model.errors import AlgorithmFailed, ReplyInvalid, RuntimeUnavailable
 from atoll.model.work import Content
 from atoll.runtimes.command import source_of
 from atoll.runtimes.held import map_held
@@ -92,7 +92,22 @@ class Loaded:
             _append(self._logs[seat], text)
 
 
-class FunctionSession:
+class NoWayIn:
+    """What a session can't do that has no network of its own."""
+
+    async def offer(self, outlet: Outlet) -> None:
+        raise RuntimeUnavailable(
+            f"nothing can be offered at port {outlet.port} to code that runs in Atoll's own process: it has no "
+            "network of its own"
+        )
+
+    async def reach(self, port: int) -> int:
+        raise RuntimeUnavailable(
+            f"code that runs in Atoll's own process can't be reached at port {port}: it has no network of its own"
+        )
+
+
+class FunctionSession(NoWayIn):
     """One seat's calls of functions in this process."""
 
     def __init__(self, launch: Launch, loaded: Loaded) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 from atoll.engine.limits import LOG_TAIL_BYTES
 from atoll.engine.running import Doorway, Launch, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
-from atoll.runtimes.functions import FunctionSession, Loaded, let_others, reseed, target_of
+from atoll.runtimes.command import code_of
+from atoll.runtimes.functions import FunctionSession, Loaded, NoWayIn, let_others, reseed, target_of
 
 Function = Callable[[Any], Any]
 
@@ -58,6 +59,9 @@ class InlineRuntime:
             "inline code runs inside Atoll's own process, without isolation or limits: use it for code you trust",
         )
 
+    async def recover(self) -> None:
+        """Nothing: what ran here ended with its process."""
+
     async def warm_up(self, launch: Launch) -> None:
         """There is nothing to share: sessions are this process."""
 
@@ -90,7 +94,7 @@ class InlineRuntime:
         """Nothing outlives a session here."""
 
 
-class _InlineSession:
+class _InlineSession(NoWayIn):
     def __init__(self, launch: Launch, local: Function, remote: Function) -> None:
         self._launch = launch
         self._functions = {"local": local, "remote": remote}
@@ -138,7 +142,7 @@ def _load(launch: Launch) -> tuple[Function, Function]:
     stand_in = types.ModuleType("coinstac")
     stand_in.start = lambda local, remote: caught.append((local, remote))  # type: ignore[attr-defined]  # A module takes any name.
     script = _script(launch)
-    with _modules_of_its_own(launch.code, script.parent, stand_in):
+    with _modules_of_its_own(code_of(launch), script.parent, stand_in):
         try:
             source = _compiled(str(script), script.stat().st_mtime_ns)
             main = {"__name__": "__main__", "__file__": str(script), "__builtins__": __builtins__}
@@ -163,7 +167,7 @@ def _compiled(script: str, _changed_at_ns: int) -> types.CodeType:
 
 
 def _script(launch: Launch) -> Path:
-    return Path(launch.command[1].replace("/computation", str(launch.code), 1))
+    return Path(launch.command[1].replace("/computation", str(code_of(launch)), 1))
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.running import Launch
+from atoll.engine.running import Launch, Outlet
+from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams
-from atoll.runtimes.command import Program, read_program
+from atoll.runtimes.command import Program, code_of, read_program
 from atoll.runtimes.doors import Doors
 from atoll.runtimes.imports import find_libraries
 from atoll.runtimes.interpreter import Interpreter
@@ -21,6 +22,7 @@ from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
 
 #: How a served process learns which descriptor is its line; the guests know the name too.
 SERVE_VARIABLE = "ATOLL_SERVE_FD"
+_NO_WAY_IN = "this runtime gives an algorithm no network of its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,24 @@ class Place:
                 task = self._exec(seed, variables) if program is None else self._run(program, seed, variables)
                 return self._fork(parent, cell, task, streams)
         return self._start_cold(self._arguments(seed), self._variables(variables, streams), streams)
+
+    async def offer(self, outlet: Outlet) -> None:
+        """Open a further address inside, where there is an inside.
+
+        Raises:
+            RuntimeUnavailable: there is none.
+        """
+        raise RuntimeUnavailable(
+            f"nothing can be offered to the algorithm at port {outlet.port}: {_NO_WAY_IN}"
+        )
+
+    async def reach(self, port: int) -> int:
+        """Connect to a port inside, where there is an inside.
+
+        Raises:
+            RuntimeUnavailable: there is none.
+        """
+        raise RuntimeUnavailable(f"the algorithm can't be reached at port {port}: {_NO_WAY_IN}")
 
     async def close(self) -> None:
         """Give up what the place holds. May be called twice."""
@@ -218,7 +238,7 @@ def _choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Ki
     if "PYTHONPATH" not in launch.environment:
         libraries |= set(
             find_libraries(
-                launch.code,
+                code_of(launch),
                 launch.masked,
                 interpreter,
                 name=launch.code_name,

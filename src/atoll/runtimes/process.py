@@ -13,7 +13,7 @@ from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes import environment, groups
 from atoll.runtimes.children import Child, Streams, spawn
-from atoll.runtimes.command import code_at, is_python, rewrite
+from atoll.runtimes.command import code_at, code_of, is_python, rewrite
 from atoll.runtimes.doors import Doors, LoopbackDoors
 from atoll.runtimes.interpreter import Interpreter, describe
 from atoll.runtimes.places import Inside, Place, ways
@@ -49,6 +49,9 @@ class ProcessRuntime:
             groups.caveat(),
         )
 
+    async def recover(self) -> None:
+        """Nothing: what was started ends with whoever started it."""
+
     async def warm_up(self, launch: Launch) -> None:
         """Start the warm parent that such a launch's calls are forked from."""
         if self._pool is not None:
@@ -79,7 +82,7 @@ class ProcessRuntime:
         served = (str(SERVED),) if launch.style is Style.SERVE else ()
         lent = (str(self._shelves.shelf(launch.modules)),) if launch.modules else ()
         return Inside(
-            code=str(launch.code),
+            code=str(code_of(launch)),
             guest=str(HERE),
             path=(*served, *lent),
             environment=environment.shared(interpreter.executable, launch.temporary, launch.environment),
@@ -117,7 +120,7 @@ class _Process(Place):
 
     def __init__(self, launch: Launch, interpreter: Interpreter, inside: Inside, pool: Pool | None) -> None:
         self._linked = _link(launch)
-        self._cwd = self._linked or launch.code
+        self._cwd = self._linked or code_of(launch)
         command = rewrite(launch.command, self._cwd)
         try:
             file = _find(command[0], inside.environment["PATH"], launch, self._cwd, interpreter)
@@ -157,7 +160,7 @@ def _link(launch: Launch) -> Path | None:
     if launch.code_name is None:
         return None
     folder = Path(tempfile.mkdtemp(prefix=".code-", dir=launch.temporary))
-    (folder / Path(at).name).symlink_to(os.path.realpath(launch.code))
+    (folder / Path(at).name).symlink_to(os.path.realpath(code_of(launch)))
     return folder
 
 

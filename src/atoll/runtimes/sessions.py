@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.running import Doorway, Reply, Request, whole
+from atoll.engine.running import Doorway, Outlet, Reply, Request, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached
 from atoll.runtimes.children import Streams
 from atoll.runtimes.doors import Doors
@@ -55,6 +55,14 @@ class Place(Protocol):
 
     def memory_kills(self) -> int | None:
         """How often the system ended a process for its memory; None where that can't be told."""
+        ...
+
+    async def offer(self, outlet: Outlet) -> None:
+        """Open a further address inside; see `atoll.engine.running.Session`."""
+        ...
+
+    async def reach(self, port: int) -> int:
+        """Connect to a port inside; see `atoll.engine.running.Session`."""
         ...
 
     async def close(self) -> None:
@@ -113,6 +121,12 @@ class Seated:
 
     def inside(self, path: Path) -> str:
         return self.place.inside(path)
+
+    async def offer(self, outlet: Outlet) -> None:
+        await self.place.offer(outlet)
+
+    async def reach(self, port: int) -> int:
+        return await self.place.reach(port)
 
     def open_log(self) -> int:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC

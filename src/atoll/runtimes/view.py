@@ -28,7 +28,7 @@ from pathlib import Path
 
 from atoll.engine.running import Launch, Mount
 from atoll.model.errors import AlgorithmFailed
-from atoll.runtimes.command import CODE, code_at
+from atoll.runtimes.command import CODE, code_at, code_of
 from atoll.runtimes.interpreter import SYSTEM, Interpreter, within_any
 
 Line = tuple[str, str, str]
@@ -138,7 +138,7 @@ def seats(
     Raises:
         AlgorithmFailed: a folder can't be shown where it is asked for.
     """
-    code = Path(os.path.realpath(launch.code))
+    code = Path(os.path.realpath(code_of(launch)))
     translate = _at_parent if within_parent else str
     system = [*base()]
     tools = [*programs(interpreter), *lent(launch.modules)]
@@ -164,7 +164,7 @@ def seats(
 def _code(launch: Launch, translate: Callable[[Path], str]) -> Iterator[Line]:
     if launch.code_name is not None:
         yield "folder", "", CODE
-    yield "read", translate(Path(os.path.realpath(launch.code))), code_at(launch)
+    yield "read", translate(Path(os.path.realpath(code_of(launch)))), code_at(launch)
 
 
 def _at_parent(path: Path) -> str:
@@ -185,7 +185,7 @@ def _shown(mount: Mount, launch: Launch, lines: Sequence[Line], translate: Calla
     if target.startswith((at := code_at(launch)) + "/"):
         # The code is somebody's folder: no point to mount on may be made in it.
         covered = any(kind == "cover" and (target + "/").startswith(point + "/") for kind, _, point in lines)
-        if not covered and not (launch.code / target.removeprefix(at + "/")).exists():
+        if not covered and not (code_of(launch) / target.removeprefix(at + "/")).exists():
             raise AlgorithmFailed(
                 f"nothing can be shown to the algorithm at {mount.target!r}: its folder has no such file or folder"
             )
@@ -193,7 +193,7 @@ def _shown(mount: Mount, launch: Launch, lines: Sequence[Line], translate: Calla
 
 
 def _masks(launch: Launch, masked: Iterable[str]) -> Iterator[Line]:
-    code = Path(os.path.realpath(launch.code))
+    code = Path(os.path.realpath(code_of(launch)))
     for part in masked:
         if not os.path.lexists(path := code / part):
             continue

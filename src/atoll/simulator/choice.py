@@ -182,6 +182,7 @@ def _launch_of(prepared: Prepared, folder: RunFolder) -> Launch:
         seat=seat,
         style=style,
         code=installed.code,
+        image=installed.image,
         code_name=installed.code_name,
         command=command,
         masked=installed.masked,

@@ -50,7 +50,8 @@ class Prepared:
     @property
     def sources(self) -> list[Path]:
         """Folders and files of this machine that the algorithms will be shown."""
-        code = [installed.code for installed in self.plan.installed.values()]
+        installed = self.plan.installed.values()
+        code = [each.code for each in installed if each.code is not None]
         modules = [path for installed in self.plan.installed.values() for path in installed.modules]
         data = [site.folder for site in self.plan.data.values()]
         outside = [path for site in self.plan.data.values() for path in site.outside]
