@@ -9,60 +9,29 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from atoll.engine.running import Launch, Session, Style
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
-from atoll.runtimes import environment, groups, view
-from atoll.runtimes.children import Child, Streams, spawn
+from atoll.runtimes import bwrap, environment, groups, view
+from atoll.runtimes.children import Child, Streams
 from atoll.runtimes.command import BOOT, CODE, code_at, code_of, is_python, source_of
 from atoll.runtimes.doors import Doors, SandboxDoors
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
 from atoll.runtimes.places import Inside, Place, Way, ways
-from atoll.runtimes.refused import refusing
 from atoll.runtimes.served import seat
 from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
 
 _log = logging.getLogger(__name__)
 
-_NAMESPACES = (
-    *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
-    *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "atoll"),
-)
 #: Where an algorithm reaches its doorway: on its sandbox's own loopback every port is free.
 _DOOR = ("127.0.0.1", 8080)
-#: Seconds that the probe may take; it takes hundredths.
-_PROBE_SECONDS = 20.0
 
 
-@cache
 def probe() -> str | None:
     """Why bubblewrap doesn't work on this machine, as a sentence; None where it does."""
-    program = shutil.which("bwrap")
-    if program is None:
-        return "bubblewrap is not installed: there is no program named bwrap"
-    texts: list[int] = []
-    command = [program, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", *_filter_words(texts)]
-    try:
-        tried = subprocess.run(
-            [*command, "--", "/bin/true"],
-            capture_output=True,
-            timeout=_PROBE_SECONDS,
-            check=False,
-            pass_fds=texts,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"bubblewrap doesn't work on this machine: {error}"
-    finally:
-        for text in texts:
-            os.close(text)
-    if tried.returncode == 0:
-        return None
-    said = tried.stderr.decode("utf-8", "replace").strip() or f"it ended with status {tried.returncode}"
-    return f"bubblewrap doesn't work on this machine: {said}"
+    return bwrap.probe()
 
 
 class BubblewrapRuntime:
@@ -123,7 +92,7 @@ class BubblewrapRuntime:
             # The capabilities are those of its own user namespace: it makes sandboxes with them.
             options = ["--cap-add", "ALL"]
             variables = environment.isolated(kind.executable, dict(kind.environment))
-            return _spawn(
+            return bwrap.spawn_in(
                 lines, [str(kind.executable), *command], variables, streams, options=options, passed=[line]
             )
         finally:
@@ -210,7 +179,7 @@ class _Sandbox(Place):
             command = [*self._launcher(streams.door), *command]
         # Its first process is bubblewrap's own, which nobody may look or write into.
         lines = [*self._seen(within_parent=False), ("cover", "", "/proc/1")]
-        return _spawn(
+        return bwrap.spawn_in(
             lines,
             command,
             variables,
@@ -230,88 +199,6 @@ class _Sandbox(Place):
         boot = BOOT.format(here=view.GUEST, program="door", arguments="sys.argv[1:]")
         # Nothing that the algorithm brings is looked at before.
         return [str(self._interpreter.executable), "-I", "-S", "-c", boot, str(door), str(_DOOR[1])]
-
-
-def _spawn(
-    lines: Sequence[view.Line],
-    command: Sequence[str],
-    variables: Mapping[str, str],
-    streams: Streams,
-    *,
-    options: Sequence[str] = (),
-    passed: Sequence[int] = (),
-    data_bytes_max: int | None = None,
-    group: Path | None = None,
-) -> Child:
-    """Start a command in a sandbox that shows what the lines say.
-
-    What starts the sandbox, out here, gets no variable at all: a site's may be such as the linker
-    obeys. They are read from a file, since everybody may see the words of a command.
-    """
-    program = shutil.which("bwrap") or "bwrap"
-    texts: list[int] = []
-    try:
-        words = [word for line in lines for word in _words(line, texts)]
-        # Only now: a mount may have needed a point in one of them.
-        for target in ["/", *(target for kind, _, target in lines if kind == "cover")]:
-            words += ["--remount-ro", target]
-        words += _filter_words(texts)
-        settings = "".join(f"--setenv\0{name}\0{value}\0" for name, value in variables.items())
-        words += ["--args", str(_file_of(os.fsencode(settings), texts))]
-        return spawn(
-            [program, *_NAMESPACES, *options, *words, "--", *command],
-            {},
-            streams,
-            passed=[*passed, *texts],
-            data_bytes_max=data_bytes_max,
-            group=group,
-            sandboxed=True,
-        )
-    finally:
-        for text in texts:
-            os.close(text)
-
-
-def _words(line: view.Line, texts: list[int]) -> list[str]:
-    """A line of a view in bubblewrap's words."""
-    kind, source, target = line
-    if kind in ("text", "blank"):
-        return ["--perms", "0444", "--ro-bind-data", str(_file_of(source.encode(), texts)), target]
-    return {
-        "folder": ["--dir", target],
-        "link": ["--symlink", source, target],
-        "proc": ["--proc", target, *_proc_words(target)],
-        "memory": ["--perms", source.partition("=")[2], "--tmpfs", target],
-        "cover": ["--tmpfs", target],
-        "read": ["--ro-bind", source, target],
-        "write": ["--bind", source, target],
-        "device": ["--dev-bind", source, target],
-    }[kind]
-
-
-def _filter_words(texts: list[int]) -> list[str]:
-    """The filter of system calls in bubblewrap's words."""
-    refused = refusing()
-    return [] if refused is None else ["--seccomp", str(_file_of(refused, texts))]
-
-
-def _file_of(content: bytes, texts: list[int]) -> int:
-    """A file in memory for bubblewrap to read, added to those that are to be closed."""
-    descriptor = os.memfd_create("text", os.MFD_CLOEXEC)
-    texts.append(descriptor)
-    os.write(descriptor, content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
-
-
-def _proc_words(proc: str) -> Iterator[str]:
-    """What of /proc is one for the whole machine: as read-only or hidden as in a forked sandbox."""
-    for name in view.PROC_READ_ONLY:
-        if os.path.exists(f"/proc/{name}"):
-            yield from ("--ro-bind", f"/proc/{name}", f"{proc}/{name}")
-    for name in view.PROC_HIDDEN:
-        if os.path.exists(f"/proc/{name}"):
-            yield from ("--dev-bind", "/dev/null", f"{proc}/{name}")
 
 
 def _ways(launch: Launch, interpreter: Interpreter) -> list[Way]:

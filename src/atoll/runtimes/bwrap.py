@@ -1,0 +1,134 @@
+"""Commands in sandboxes, in bubblewrap's words: what carries a view out for a cold start.
+
+What a sandbox shows is a list of `view.py`'s lines. What it is beside is the same for all: its
+own namespaces, without a network, and the filter of ``refused.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from atoll.runtimes import view
+from atoll.runtimes.children import Child, Streams, spawn
+from atoll.runtimes.refused import refusing
+
+_NAMESPACES = (
+    *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
+    *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "atoll"),
+)
+#: Seconds that the probe may take; it takes hundredths.
+_PROBE_SECONDS = 20.0
+
+
+@cache
+def probe() -> str | None:
+    """Why bubblewrap doesn't work on this machine, as a sentence; None where it does."""
+    program = shutil.which("bwrap")
+    if program is None:
+        return "bubblewrap is not installed: there is no program named bwrap"
+    texts: list[int] = []
+    command = [program, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", *_filter_words(texts)]
+    try:
+        tried = subprocess.run(
+            [*command, "--", "/bin/true"],
+            capture_output=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
+            pass_fds=texts,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"bubblewrap doesn't work on this machine: {error}"
+    finally:
+        for text in texts:
+            os.close(text)
+    if tried.returncode == 0:
+        return None
+    said = tried.stderr.decode("utf-8", "replace").strip() or f"it ended with status {tried.returncode}"
+    return f"bubblewrap doesn't work on this machine: {said}"
+
+
+def spawn_in(
+    lines: Sequence[view.Line],
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    streams: Streams,
+    *,
+    options: Sequence[str] = (),
+    passed: Sequence[int] = (),
+    data_bytes_max: int | None = None,
+    group: Path | None = None,
+) -> Child:
+    """Start a command in a sandbox that shows what the lines say.
+
+    What starts the sandbox, out here, gets no variable at all: a site's may be such as the linker
+    obeys. They are read from a file, since everybody may see the words of a command.
+    """
+    program = shutil.which("bwrap") or "bwrap"
+    texts: list[int] = []
+    try:
+        words = [word for line in lines for word in _words(line, texts)]
+        # Only now: a mount may have needed a point in one of them.
+        for target in ["/", *(target for kind, _, target in lines if kind == "cover")]:
+            words += ["--remount-ro", target]
+        words += _filter_words(texts)
+        settings = "".join(f"--setenv\0{name}\0{value}\0" for name, value in variables.items())
+        words += ["--args", str(_file_of(os.fsencode(settings), texts))]
+        return spawn(
+            [program, *_NAMESPACES, *options, *words, "--", *command],
+            {},
+            streams,
+            passed=[*passed, *texts],
+            data_bytes_max=data_bytes_max,
+            group=group,
+            sandboxed=True,
+        )
+    finally:
+        for text in texts:
+            os.close(text)
+
+
+def _words(line: view.Line, texts: list[int]) -> list[str]:
+    """A line of a view in bubblewrap's words."""
+    kind, source, target = line
+    if kind in ("text", "blank"):
+        return ["--perms", "0444", "--ro-bind-data", str(_file_of(source.encode(), texts)), target]
+    return {
+        "folder": ["--dir", target],
+        "link": ["--symlink", source, target],
+        "proc": ["--proc", target, *_proc_words(target)],
+        "memory": ["--perms", source.partition("=")[2], "--tmpfs", target],
+        "cover": ["--tmpfs", target],
+        "read": ["--ro-bind", source, target],
+        "write": ["--bind", source, target],
+        "device": ["--dev-bind", source, target],
+    }[kind]
+
+
+def _filter_words(texts: list[int]) -> list[str]:
+    """The filter of system calls in bubblewrap's words."""
+    refused = refusing()
+    return [] if refused is None else ["--seccomp", str(_file_of(refused, texts))]
+
+
+def _file_of(content: bytes, texts: list[int]) -> int:
+    """A file in memory for bubblewrap to read, added to those that are to be closed."""
+    descriptor = os.memfd_create("text", os.MFD_CLOEXEC)
+    texts.append(descriptor)
+    os.write(descriptor, content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _proc_words(proc: str) -> Iterator[str]:
+    """What of /proc is one for the whole machine: as read-only or hidden as in a forked sandbox."""
+    for name in view.PROC_READ_ONLY:
+        if os.path.exists(f"/proc/{name}"):
+            yield from ("--ro-bind", f"/proc/{name}", f"{proc}/{name}")
+    for name in view.PROC_HIDDEN:
+        if os.path.exists(f"/proc/{name}"):
+            yield from ("--dev-bind", "/dev/null", f"{proc}/{name}")
