@@ -54,6 +54,7 @@ class Place:
         pool: the warm parents, where there are any.
         ways: which of them may start these calls, best first.
         doors: how calls reach their doorway over HTTP.
+        bounded: whether somebody else bounds what the processes take.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class Place:
         pool: Pool | None,
         ways: Sequence[Way],
         doors: Doors,
+        *,
+        bounded: bool = False,
     ) -> None:
         self.limits: CallLimits = launch.limits
         self.log: Path = launch.log
@@ -74,8 +77,11 @@ class Place:
         self._command = command
         self._file = file
         self._program = read_program(command)
+        self._bounded = bounded
         self._group = (
-            None if self.limits.memory_bytes is None else groups.make_group(self.limits.memory_bytes)
+            None
+            if self.limits.memory_bytes is None or bounded
+            else groups.make_group(self.limits.memory_bytes)
         )
         self._pool = pool
         self._ways = ways
@@ -95,8 +101,7 @@ class Place:
             AlgorithmFailed: the command can't be started.
             ParentLost: the warm parent ended meanwhile.
         """
-        # What libraries read when they are imported is known to no parent that has imported them.
-        late = bool(environment.read_at_import(variables))
+        late = self._is_late(variables)
         for kind, program in self._ways:
             if self._pool is None or (late and program is not None):
                 continue
@@ -129,6 +134,13 @@ class Place:
             RuntimeUnavailable: there is none.
         """
         raise RuntimeUnavailable(f"the algorithm can't be reached at port {port}: {_NO_WAY_IN}")
+
+    def _is_late(self, variables: Mapping[str, str]) -> bool:
+        """Whether they are such as libraries read when they are imported.
+
+        Then they are known to no parent that has imported them.
+        """
+        return bool(environment.read_at_import(variables))
 
     async def close(self) -> None:
         """Give up what the place holds. May be called twice."""
@@ -163,11 +175,7 @@ class Place:
         }
 
     def _fork(self, parent: Parent, cell: int | None, task: dict[str, Any], streams: Streams) -> Running:
-        task |= {
-            "cwd": self._inside.code,
-            "memory": self._data_bytes_max,
-            "port": None if self.doors.address is None else self.doors.address[1],
-        }
+        task = self._told(task)
         if self._group is None:
             return parent.start(task, streams, cell=cell)
         door = os.open(self._group.door, os.O_WRONLY | os.O_CLOEXEC)
@@ -175,6 +183,15 @@ class Place:
             return parent.start(task, streams, cell=cell, group=door)
         finally:
             os.close(door)
+
+    def _told(self, task: dict[str, Any]) -> dict[str, Any]:
+        """A task with what every fork is told."""
+        return {
+            **task,
+            "cwd": self._inside.code,
+            "memory": self._data_bytes_max,
+            "port": None if self.doors.address is None else self.doors.address[1],
+        }
 
     def _arguments(self, seed: int | None) -> tuple[str, ...]:
         """What stands behind the command's program where that is started."""
@@ -200,7 +217,7 @@ class Place:
     @property
     def _data_bytes_max(self) -> int | None:
         """The bound on each process's memory, where no control group bounds that of all."""
-        return self.limits.memory_bytes if self._group is None else None
+        return self.limits.memory_bytes if self._group is None and not self._bounded else None
 
     @property
     def _door(self) -> Path | None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import START_SECONDS_MAX
+from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes.children import Child, Streams, kill_tree
 from atoll.runtimes.command import BOOT
 
@@ -44,6 +45,10 @@ class ParentLost(Exception):
 
 class CellRefused(Exception):
     """A warm parent could not make a sandbox."""
+
+
+class MustStartCold(Exception):
+    """A process that has imported libraries must not fork: why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,7 @@ class Call:
 class Parent:
     """A warm parent that said that it is ready."""
 
-    def __init__(self, child: Child, line: socket.socket, *, isolated: bool) -> None:
+    def __init__(self, child: Child | None, line: socket.socket, *, isolated: bool) -> None:
         self._child = child
         self._line = line
         self._isolated = isolated
@@ -172,12 +177,18 @@ class Parent:
     async def close(self) -> None:
         """End the parent with everything that it forked."""
         self._lose()
+        if self._child is None:
+            return
         try:
             async with asyncio.timeout(_END_SECONDS):
                 await asyncio.shield(self._child.ended)
         except TimeoutError:
             self._child.kill()
             await self._child.ended
+
+    def lose(self) -> None:
+        """Give up a parent that somebody else ends: nothing of it is waited for any more."""
+        self._lose()
 
     def _send(self, message: Mapping[str, Any], files: Sequence[int]) -> None:
         if not self.alive:
@@ -221,7 +232,12 @@ class Parent:
             if not text:
                 self._lose()
                 return
-            self._understand(json.loads(text))
+            try:
+                self._understand(json.loads(text))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                # Who is in a box with an algorithm may say anything.
+                _log.debug("a warm parent said what none says: %s", type(error).__name__)
+                self._lose()
 
     def _understand(self, message: Mapping[str, Any]) -> None:
         if "started" in message:
@@ -323,6 +339,34 @@ class Pool:
         return None
 
 
+async def begin(line: socket.socket, first: Mapping[str, Any]) -> Parent:
+    """Make a parent of a process that somebody else has started, and will end.
+
+    Args:
+        line: the connection to it; taken over.
+        first: what it is told first.
+
+    Raises:
+        AlgorithmFailed: it ended.
+        MustStartCold: it can't be a parent, with what it has imported.
+    """
+    line.setblocking(False)
+    try:
+        line.send(json.dumps(first).encode())
+        reason = await _first_word(line)
+    except BaseException as error:
+        line.close()
+        if isinstance(error, OSError):
+            raise AlgorithmFailed(
+                f"the first process of the algorithm's box ended: {error.strerror}"
+            ) from None
+        raise
+    if reason is None:
+        return Parent(None, line, isolated=True)
+    line.close()
+    raise MustStartCold(reason)
+
+
 def _heard(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
@@ -349,7 +393,10 @@ async def _first_word(line: socket.socket) -> str | None:
         return str(error)
     if not text:
         return "it ended while it imported its libraries"
-    reason = json.loads(text).get("cold")
+    try:
+        reason = json.loads(text).get("cold")
+    except (ValueError, AttributeError):
+        return "it said what none says"
     return None if reason is None else str(reason)
 
 

@@ -26,7 +26,7 @@ def become(task: Dict[str, Any]) -> NoReturn:
 
 
 def start(command: List[str], environment: Dict[str, str]) -> NoReturn:
-    """Become a command whose first word is a path.
+    """Become a command whose first word is a path, or a name on its own path.
 
     Raises:
         OSError: it can't be started.
@@ -34,9 +34,19 @@ def start(command: List[str], environment: Dict[str, str]) -> NoReturn:
     # Python ignores these, and a program would inherit that.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
+    path = command[0] if "/" in command[0] else _find(command[0], environment.get("PATH", os.defpath))
     try:
-        os.execve(command[0], command, environment)  # noqa: S606 -- it is what was asked for
+        os.execve(path, command, environment)  # noqa: S606 -- it is what was asked for
     except OSError as error:
         if error.errno != errno.ENOEXEC:
             raise
-    os.execve(_SHELL, [_SHELL, *command], environment)  # noqa: S606 -- as every shell does
+    os.execve(_SHELL, [_SHELL, path, *command[1:]], environment)  # noqa: S606 -- as every shell does
+
+
+def _find(word: str, folders: str) -> str:
+    """Where a program lies; its name again where that can't be found."""
+    for folder in folders.split(os.pathsep):
+        path = os.path.join(folder or ".", word)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return word

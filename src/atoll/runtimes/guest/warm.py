@@ -37,7 +37,7 @@ from . import door, program, script  # noqa: TID252 -- the package has another n
 #: Bytes of a message; what is larger travels as a file.
 _MESSAGE_BYTES_MAX = 65536
 _FILES_MAX = 8
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 
 
 class _Call:
@@ -54,8 +54,10 @@ class _Call:
 class _Parent:
     """The loop of a warm parent."""
 
-    def __init__(self, control: socket.socket, cell: Any) -> None:
+    def __init__(self, control: socket.socket, cell: Any, boxed: bool) -> None:
         self._control = control
+        #: Whether this is the first process of a box that holds one session and nothing else.
+        self._boxed = boxed
         #: The module that makes cells, where this parent is isolated.
         self._cell = cell
         self._calls: Dict[int, _Call] = {}
@@ -164,6 +166,8 @@ class _Parent:
                 os.write(files["group"], b"0")
             if home is not None:
                 home.enter()
+            if self._boxed:  # what others may not look into can't open its own /proc/self either
+                ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
             if "door" in files:
                 door.open_door(files["door"], task["port"])
             self._forget_parent(files)
@@ -251,6 +255,8 @@ class _Parent:
                     continue
                 self._sweep(call.cell)
             del self._calls[call.number]
+            if self._boxed and not self._calls:
+                _end_all_others()
             if call.cell is None:
                 self._past.add(call.pid)
                 self._end_strays()
@@ -291,6 +297,15 @@ class _Parent:
                 home.line.recv(1)
         except OSError:
             pass  # the cell's first process is gone, and with it all others
+
+
+def _end_all_others() -> None:
+    """End every process of this box but the first, which is this one."""
+    if os.getpid() == 1:
+        try:
+            os.kill(-1, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def _children() -> List[int]:
@@ -348,8 +363,14 @@ def _import_libraries(libraries: List[str]) -> Optional[str]:
     return None
 
 
-def main(descriptor: int, isolated: bool) -> NoReturn:
-    """Be a warm parent that is told what to do over `descriptor`."""
+def main(descriptor: int, isolated: bool, boxed: bool = False) -> NoReturn:
+    """Be a warm parent that is told what to do over `descriptor`.
+
+    Args:
+        descriptor: the line to the host.
+        isolated: whether this process holds capabilities, and makes a sandbox for each session.
+        boxed: whether it is the first process of a sandbox that is one session's.
+    """
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
     cell: Any = None
@@ -366,7 +387,13 @@ def main(descriptor: int, isolated: bool) -> NoReturn:
         sys.path[:0] = first["path"]
         import runpy  # noqa: F401, PLC0415 -- it takes milliseconds, and what `-m` starts needs it
 
-        reason = _import_libraries(first["libraries"])
+        libraries = first.get("libraries", [])
+        if boxed:
+            from . import scan  # noqa: PLC0415, TID252 -- the host has looked already where it could
+
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # the calls have this process's user
+            libraries = scan.libraries_of(first["scan"]) if first["scan"] else []
+        reason = _import_libraries(libraries)
         sys.path[:] = [path for path in sys.path if path not in first["path"]]
         for name in [name for name in sys.modules if name.split(".")[0] == __name__.split(".")[0]]:
             del sys.modules[name]  # the script may have modules of these names
@@ -377,7 +404,7 @@ def main(descriptor: int, isolated: bool) -> NoReturn:
         gc.freeze()  # a collection in a child then leaves the shared memory alone
         if cell is None:
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        parent = _Parent(control, cell)
+        parent = _Parent(control, cell, boxed)
         control.sendall(json.dumps({"ready": True} if reason is None else {"cold": reason}).encode())
     except BaseException as error:  # noqa: BLE001 -- the top of a process
         control.sendall(json.dumps({"cold": "%s: %s" % (type(error).__name__, error)}).encode())
