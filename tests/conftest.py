@@ -9,8 +9,9 @@ from functools import cache
 
 import hypothesis
 import pytest
-from tests import environments
+from tests import engines, environments
 from tests import postgres as servers
+from tests.engines import docker_socket, engine, podman_socket
 from tests.postgres import Postgres
 
 from atoll.runtimes import bubblewrap
@@ -19,18 +20,23 @@ from atoll.runtimes import bubblewrap
 hypothesis.settings.register_profile("atoll", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("atoll")
 
+#: What any test may ask for.
+__all__ = ["docker_socket", "engine", "podman_socket", "postgres"]
+
 
 @cache
-def _why_missing(engine: str) -> str | None:
+def _why_missing(name: str) -> str | None:
     """A sentence about why an engine can't be used here, or None where it can."""
-    if engine == "bubblewrap":
+    if name == "bubblewrap":
         # A container often has the program, and not the right to make a namespace.
         return bubblewrap.probe()
-    if engine == "postgresql":
+    if name == "postgresql":
         return servers.why_missing()
-    if engine in environments.MADE_BY:
-        return environments.why_missing(engine)
-    return None if shutil.which(engine) else f"{engine} is not installed: there is no program of that name"
+    if name in engines.NAMES:
+        return engines.why_missing(name)
+    if name in environments.MADE_BY:
+        return environments.why_missing(name)
+    return None if shutil.which(name) else f"{name} is not installed: there is no program of that name"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
