@@ -3,7 +3,7 @@
 ::
 
     atoll-bundle.json    what it is and how it is called: `Manifest`
-    code/…               its files
+    code/…               its files; none of an algorithm that is an image
 
 `packing.pack` makes one from a folder, `look_into` checks one, `unpack` lays it out and
 `installing.install` says how it is called there. The same folder gives the same bytes, wherever
@@ -145,6 +145,10 @@ def _take(source: BinaryIO, keep: Callable[[Member, Iterator[bytes]], None]) -> 
         if name in folders or files & around:
             raise JobRefused(f"{name!r} in the bundle lies in what is a file: pack it with atoll")
         keep(member, content)
+    if manifest.kind == "image":
+        if files:
+            raise JobRefused("the bundle names an image and holds files beside it: pack it with atoll")
+        return manifest
     code = code_of(manifest, Path())
     if code.as_posix() not in files | folders:
         raise JobRefused(f"the bundle has no {code}, where its {MANIFEST} says that its code lies")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from atoll.engine.ports import Convention
 from atoll.engine.running import Image
+from atoll.model.work import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,8 @@ class Installed:
     code: Path | None
     #: See `Launch`.
     image: Image | None = None
+    #: COINSTAC: the aggregator's, where it has another.
+    aggregator_image: Image | None = None
     #: Parts of `code` that the algorithm must not see, relative to it.
     masked: tuple[str, ...] = ()
     #: See `Launch`.
@@ -29,3 +32,7 @@ class Installed:
     prints: bool = False
     #: Whether its processes start with what the site sets for algorithms. Else the convention sees to it.
     inherits: bool = False
+
+    def image_for(self, role: Role) -> Image | None:
+        """What it runs in where a seat has this role."""
+        return (self.aggregator_image if role is Role.AGGREGATOR else None) or self.image

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 from atoll.algorithms.bundle import code_of
 from atoll.algorithms.installed import Installed
-from atoll.algorithms.manifest import Manifest
+from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.dialects.coinstac.convention import Convention as Coinstac
 from atoll.dialects.functions.convention import Convention as Functions
 from atoll.dialects.vantage6.convention import Convention as Vantage6
 from atoll.dialects.vantage6.wrapping import WRAPPER
-from atoll.engine.running import Style
+from atoll.engine.running import Image, Style
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.runtimes import environment
 
@@ -26,39 +27,53 @@ WRAPPED_LIBRARIES = {
 }
 
 
-def install(manifest: Manifest, folder: Path) -> Installed:
+def install(manifest: Manifest, folder: Path | None) -> Installed:
     """The algorithm of a bundle, at hand at this node.
 
     Args:
         manifest: of the bundle.
-        folder: where it was laid out.
+        folder: where it was laid out; None for an image that was never in a bundle.
 
     Raises:
         JobRefused: this node has no use for it.
     """
-    code = code_of(manifest, folder)
+    found = _installed(manifest)
+    return replace(
+        found,
+        code=None if folder is None or manifest.kind == "image" else code_of(manifest, folder),
+        code_name=None if manifest.kind == "image" else found.code_name,
+        image=_image(manifest.image),
+        aggregator_image=_image(manifest.aggregator_image),
+    )
+
+
+def _installed(manifest: Manifest) -> Installed:
     if manifest.dialect == "coinstac":
-        return Installed(convention=_coinstac(manifest), code=code)
+        return Installed(convention=_coinstac(manifest), code=None, libraries=manifest.libraries)
     if manifest.dialect == "functions":
         return Installed(
             convention=Functions(target=f"/computation/{manifest.target}"),
-            code=code,
+            code=None,
             code_name=manifest.code_name,
             modules=(sdk(),),
             libraries=manifest.libraries,
             inherits=True,
         )
     if manifest.dialect == "vantage6" and manifest.generation is not None:
+        # An image starts by itself; in a bundle, its own program or the wrapper.
+        command = manifest.command or (() if manifest.kind == "image" else WRAPPER)
+        wrapped = command == WRAPPER
+        imports = WRAPPED_LIBRARIES[manifest.generation] if wrapped or _is_python(manifest) else ()
         return Installed(
             convention=Vantage6(
                 generation=manifest.generation,
                 package=manifest.target,
-                command=manifest.command or WRAPPER,
-                inherited={} if manifest.command else environment.numeric(),
+                command=command,
+                inherited=environment.numeric() if wrapped else {},
             ),
-            code=code,
+            code=None,
             code_name=manifest.code_name,
-            libraries=() if manifest.command else WRAPPED_LIBRARIES[manifest.generation],
+            libraries=tuple(dict.fromkeys((*imports, *manifest.libraries))),
             speaks_http=True,
             prints=True,
         )
@@ -84,4 +99,14 @@ def _coinstac(manifest: Manifest) -> Coinstac:
         style=Style.SERVE if manifest.serves else Style.CALL,
         site_command=manifest.command,
         aggregator_command=manifest.aggregator_command,
+        aggregated=manifest.aggregated,
     )
+
+
+def _is_python(manifest: Manifest) -> bool:
+    """Whether what an image starts by itself is vantage6's wrapper, for all that is known."""
+    return manifest.kind == "image" and not manifest.command and bool(manifest.target)
+
+
+def _image(named: ImageNamed | None) -> Image | None:
+    return None if named is None else Image(kind=named.kind, name=named.name, digest=named.digest)

@@ -1,5 +1,8 @@
 """What a bundle says of itself: how the algorithm in it is called, and what it needs.
 
+An algorithm that is an image is a bundle, too: one that holds nothing but this, with the image's
+digest in it. So whoever knows bundles knows images, and the bundle's digest covers the image's.
+
 It is a part of the bundle, so that its digest covers it. Whoever reads it believes it as little
 as the code beside it: it says how that code is started, and nothing about what it may do.
 """
@@ -13,6 +16,7 @@ from typing import Any
 import msgspec
 
 from atoll.engine.limits import BUNDLE_MANIFEST_BYTES_MAX
+from atoll.engine.running import ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
 
 #: What a bundle's own description is called in it.
@@ -20,10 +24,20 @@ MANIFEST = "atoll-bundle.json"
 #: The only version of the format so far.
 FORMAT = 1
 DIALECTS = ("coinstac", "functions", "vantage6")
+#: What a bundle brings: the algorithm's files, or the name of the image that has them.
+KINDS = ("bundle", "image")
 #: What code lies under, and is imported as.
 _NAME = re.compile(r"[^\W][\w.-]{0,99}\Z")
 #: What stands at the node for its own interpreter.
 _PYTHON = re.compile(r"python(?:3(?:\.[0-9]+)?)?\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+#: A registry, or none; a path; a tag, or none. There is no place for a user or a password in it.
+_IMAGE = re.compile(
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]{1,5})?/)?"
+    r"[a-z0-9]+(?:(?:\.|_{1,2}|-+|/)[a-z0-9]+)*(?::\w[\w.-]{0,127})?\Z",
+    re.ASCII,
+)
+_IMAGE_NAME_MAX = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +72,17 @@ class OfferedFunction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageNamed:
+    """An image, by name and digest."""
+
+    kind: ImageKind = ImageKind.OCI
+    #: Where it is found: ``registry.example/group/name:tag``; of a file its name, without a folder.
+    name: str
+    #: What it must be: ``sha256:`` and 64 hexadecimal digits.
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """An algorithm, as its bundle describes it."""
 
@@ -66,7 +91,12 @@ class Manifest:
     dialect: str
     #: For people: what the algorithm calls itself.
     name: str
+    #: ``bundle``, or ``image``: then the code is in the image, and the bundle has no other file.
     kind: str = "bundle"
+    #: What it runs in. Beside code: the environment of that code.
+    image: ImageNamed | None = None
+    #: COINSTAC: what it runs in at the aggregator, where that is another image.
+    aggregator_image: ImageNamed | None = None
     #: What is imported: ``mean.py``, or the package's name. Empty where a command says all.
     target: str = ""
     #: Where the code lies within what algorithms see as ``/computation``; None: that is the code itself.
@@ -75,6 +105,9 @@ class Manifest:
     command: tuple[str, ...] = ()
     #: COINSTAC: what is started at the aggregator. Empty where each site works for itself.
     aggregator_command: tuple[str, ...] = ()
+    #: COINSTAC: whether an aggregator combines what sites send, though no command says what it
+    #: starts: its image starts by itself.
+    aggregated: bool = False
     #: COINSTAC: whether one process serves all calls (protocol 2).
     serves: bool = False
     #: vantage6: 4 or 5.
@@ -91,7 +124,12 @@ class Manifest:
     @property
     def decentralized(self) -> bool:
         """Whether an aggregator combines what the sites send."""
-        return bool(self.aggregator_command)
+        return bool(self.aggregator_command) or self.aggregated
+
+    @property
+    def images(self) -> tuple[ImageNamed, ...]:
+        """The images that it runs in."""
+        return tuple(one for one in (self.image, self.aggregator_image) if one is not None)
 
     def encode(self) -> bytes:
         """The manifest as JSON, the same bytes for the same manifest.
@@ -141,7 +179,12 @@ def decode(text: bytes) -> Manifest:
 def programs(manifest: Manifest) -> tuple[str, ...]:
     """The programs that it starts, but for Python."""
     words = [command[0] for command in (manifest.command, manifest.aggregator_command) if command]
-    return tuple(dict.fromkeys(word for word in words if not _PYTHON.match(word)))
+    return tuple(dict.fromkeys(word for word in words if not is_python(word)))
+
+
+def is_python(word: str) -> bool:
+    """Whether a command's first word stands for the interpreter that is at hand."""
+    return bool(_PYTHON.match(word))
 
 
 def _faults(manifest: Manifest) -> list[str]:
@@ -150,7 +193,10 @@ def _faults(manifest: Manifest) -> list[str]:
         faults.append(f"the dialect {manifest.dialect!r} is none of {', '.join(DIALECTS)}")
     if manifest.dialect == "vantage6" and manifest.generation not in (4, 5):
         faults.append(f"there is no generation {manifest.generation} of vantage6")
-    if manifest.dialect == "coinstac" and (not manifest.command or manifest.compspec is None):
+    starts_itself = manifest.kind == "image" and manifest.serves
+    if manifest.dialect == "coinstac" and (
+        manifest.compspec is None or not (manifest.command or starts_itself)
+    ):
         faults.append("a COINSTAC computation needs a command and its compspec")
     if manifest.dialect == "functions" and not manifest.target:
         faults.append("functions need a target")
@@ -161,4 +207,29 @@ def _faults(manifest: Manifest) -> list[str]:
         faults.append("the code_name is empty")
     if any("\0" in word for word in (*manifest.command, *manifest.aggregator_command)):
         faults.append("a command holds a zero byte")
+    return [*faults, *_image_faults(manifest)]
+
+
+def _image_faults(manifest: Manifest) -> list[str]:
+    faults = []
+    if manifest.kind not in KINDS:
+        faults.append(f"the kind {manifest.kind!r} is none of {', '.join(KINDS)}")
+    if manifest.kind == "image" and manifest.image is None:
+        faults.append("it is an image's, and names none")
+    if manifest.image is None and manifest.aggregator_image is not None:
+        faults.append("only the aggregator has an image")
+    for image in manifest.images:
+        if not is_image_name(image.name, image.kind):
+            faults.append(f"{image.name[:80]!r} is no name of an image")
+        if not _DIGEST.match(image.digest):
+            faults.append(
+                f"the image {image.name[:80]!r} has no digest: expected sha256: and 64 hexadecimal digits"
+            )
     return faults
+
+
+def is_image_name(name: str, kind: ImageKind = ImageKind.OCI) -> bool:
+    """Whether an image can have a name, which has no secret and no digest in it."""
+    if kind is ImageKind.SIF:
+        return bool(_NAME.match(name))
+    return len(name) <= _IMAGE_NAME_MAX and bool(_IMAGE.match(name)) and not _DIGEST.match(name)

@@ -15,6 +15,7 @@ from atoll.algorithms.manifest import Manifest
 from atoll.algorithms.vantage6 import Asking, Called, called, steps_of
 from atoll.algorithms.words import PYTHON, Words
 from atoll.dialects.functions.body import call_body
+from atoll.dialects.vantage6.body import Action
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Role, Seat
 
@@ -164,13 +165,18 @@ def _functions(asked: Asked, sites: tuple[Seat, ...], words: Words) -> list[Open
 
 def _vantage6(asked: Asked, sites: tuple[Seat, ...], words: Words) -> list[OpenedStep]:
     manifest, generation = asked.manifest, asked.manifest.generation or 4
-    if manifest.command:
+    if manifest.command or (manifest.kind == "image" and not manifest.functions):
         if asked.function is None:
+            started = (
+                manifest.command[0] if manifest.command else "its image, whose functions aren't known here"
+            )
             raise SpecInvalid(
-                f"{manifest.name} is started by {manifest.command[0]}: name the function that it is to call with "
+                f"{manifest.name} is started by {started}: name the function that it is to call with "
                 f"{words.option('function')}"
             )
-        function = Called(name=asked.function, central=asked.at in (None, "central"))
+        central = asked.at in (None, "central")
+        action = Action.CENTRAL_COMPUTE if central and generation == 5 else None
+        function = Called(name=asked.function, action=action, central=central)
     else:
         function = called(manifest.functions, asked.function, manifest.name, generation, words)
     asking = Asking(

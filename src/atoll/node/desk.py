@@ -233,7 +233,7 @@ class Desk:
             seat=self.seat,
             style=style,
             code=installed.code,
-            image=installed.image,
+            image=installed.image_for(ticket.role),
             code_name=installed.code_name,
             command=command,
             masked=installed.masked,

@@ -35,9 +35,12 @@ class Convention:
     """How one computation is called."""
 
     style: Style
-    #: The command at the sites and at the aggregator; empty where there is no aggregator.
+    #: The command at the sites and at the aggregator; empty where there is no aggregator, and
+    #: where an image starts by itself.
     site_command: tuple[str, ...]
     aggregator_command: tuple[str, ...] = ()
+    #: Whether there is an aggregator, though it has no command.
+    aggregated: bool = False
 
     def launch(self, ticket: Ticket) -> tuple[Style, tuple[str, ...]]:
         """The command for this ticket's role."""
@@ -104,7 +107,7 @@ class Convention:
         elif cache is not None:
             warnings.append("answered with a cache that is not an object; it was left out")
         final = values.truthy(answer.get("success"))
-        if final and ticket.role is Role.SITE and self.aggregator_command:
+        if final and ticket.role is Role.SITE and (self.aggregator_command or self.aggregated):
             final = False
             warnings.append(
                 'answered with "success" at a site, where only the aggregator can end the run; '
@@ -244,4 +247,4 @@ def _failed(command: Sequence[str], reply: Reply) -> str:
     how = f"exit status {reply.exit_code}" if reply.exit_code > 0 else f"signal {-reply.exit_code}"
     tail = reply.log_tail.strip()
     ending = f"The end of its standard error:\n{tail}" if tail else "It wrote nothing to standard error"
-    return f"{' '.join(command)} ended with {how}. {ending}"
+    return f"{' '.join(command) or 'What the image starts'} ended with {how}. {ending}"
