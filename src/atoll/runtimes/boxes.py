@@ -34,7 +34,7 @@ from atoll.engine.running import Launch
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes.children import Streams
 from atoll.runtimes.command import BOOT, Program
-from atoll.runtimes.doors import Doors, SandboxDoors
+from atoll.runtimes.doors import SandboxDoors
 from atoll.runtimes.places import Inside, Place
 from atoll.runtimes.points import Points
 from atoll.runtimes.warm import Call, MustStartCold, Parent, begin
@@ -48,8 +48,6 @@ _SOCKET = "node"
 GUEST = "/run/atoll/lib"
 SERVED = "/run/atoll/serve"
 MODULES = "/run/atoll/modules"
-#: Where an algorithm reaches its doorway: on its box's own loopback every port is free.
-_DOOR = ("127.0.0.1", 8080)
 #: Seconds that a box gets to end a call that is to end. Then the box itself is ended.
 _END_SECONDS = 3.0
 
@@ -109,8 +107,10 @@ class Plan:
 
     launch: Launch
     inside: Inside
-    #: What a call starts, as it reads inside.
+    #: What a call starts, as it reads inside: ``python`` stands for any interpreter.
     command: tuple[str, ...]
+    #: Its program, as its author named it.
+    file: str
     points: Points
     #: Words for the interpreter that the box's first process runs under, best first.
     pythons: tuple[str, ...]
@@ -129,10 +129,10 @@ class BoxPlace(Place):
             launch,
             plan.inside,
             plan.command,
-            plan.command[0],
+            plan.file,
             None,
             (),
-            SandboxDoors(_DOOR) if launch.speaks_http else Doors(),
+            SandboxDoors(launch),
             bounded=True,
         )
         self._plan = plan
@@ -181,6 +181,16 @@ class BoxPlace(Place):
         task = self._exec(seed, variables) if program is None else self._run(program, seed, variables)
         call = self._parent.start(self._told(task), streams)
         return BoxCall(call, self._box, self._note_kill)
+
+    def _network(self, what: str) -> tuple[Parent, int | None]:
+        if self._parent is not None and self._parent.alive:
+            return self._parent, None
+        raise RuntimeUnavailable(f"{what}: its box isn't there yet, or has ended")
+
+    def _network(self, what: str) -> tuple[Parent, int | None]:
+        if self._parent is None or not self._parent.alive:
+            raise RuntimeUnavailable(f"{what}: nothing of its session runs")
+        return self._parent, None
 
     async def close(self) -> None:
         self._closed = True
@@ -358,4 +368,3 @@ def hand_over(paths: Sequence[Path], user: tuple[int, int]) -> None:
 def new_name() -> str:
     """A name for a box that no other has."""
     return f"atoll-{secrets.token_hex(6)}"
-

@@ -28,7 +28,8 @@ def libraries_of(wanted: Dict[str, Any]) -> List[str]:
 
     Args:
         wanted: ``folders`` with code, ``packages`` that are installed and are code all the same,
-            ``masked`` paths, names ``beside`` and ``without``, as `find_libraries` at the host has them.
+            ``masked`` paths, names ``beside`` and ``without``, as `find_libraries` at the host has them,
+            and ``lent`` modules, which are imported wherever they lie.
     """
     names: Set[str] = set(wanted["beside"])
     own: Set[str] = set(wanted["without"])
@@ -51,9 +52,11 @@ def libraries_of(wanted: Dict[str, Any]) -> List[str]:
             if line is not None:
                 return []
             names |= imported
-    known: Dict[str, bool] = {}
+    known: Dict[str, bool] = dict.fromkeys(wanted["lent"], True)
+    names |= set(wanted["lent"])
     for top in {name.partition(".")[0] for name in names}:
-        known[top] = top not in own and _is_installed(top)
+        if top not in known:
+            known[top] = top not in own and _is_installed(top)
     return sorted(name for name in names if known[name.partition(".")[0]])
 
 

@@ -1,0 +1,1 @@
+"""Algorithms in containers, by the API that Docker and Podman share."""

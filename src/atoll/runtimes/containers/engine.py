@@ -1,0 +1,235 @@
+"""The engine that runs containers: where it is found, and what it is asked.
+
+Docker's API, as Docker 20.10 and Podman 4 and later speak it over a Unix socket of this machine. What an
+engine says of an error is for the log: it may name whatever lies on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import aiohttp
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+
+from atoll.engine.running import ImageKind
+from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
+from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.facts import ImageFacts
+
+_log = logging.getLogger(__name__)
+
+_DOCKER = ("/var/run/docker.sock", "/run/docker.sock")
+_PODMAN = ("/run/podman/podman.sock",)
+#: Seconds that an engine may take to say who it is.
+_SECONDS_MAX = 30.0
+#: Bytes of a file that is read out of an image. A specification, or a module.
+_FILE_BYTES_MAX = 4 * 1024 * 1024
+#: Connections to the engine at a time: one for each call that the engine itself runs, and some to ask.
+_CONNECTIONS_MAX = 1_000
+
+
+def sockets(settings: ContainerSettings) -> list[Path]:
+    """Where the socket of an engine may lie, the likeliest first."""
+    if settings.socket is not None:
+        return [settings.socket]
+    own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    docker = [*map(Path, _DOCKER), Path(own, "docker.sock")]
+    podman = [*map(Path, _PODMAN), Path(own, "podman", "podman.sock")]
+    named = os.environ.get("DOCKER_HOST", "")
+    if named.startswith("unix://"):
+        docker.insert(0, Path(named.removeprefix("unix://")))
+    return {"docker": docker, "podman": podman}.get(settings.engine, [*docker, *podman])
+
+
+def find_socket(settings: ContainerSettings) -> Path:
+    """The socket of an engine.
+
+    Raises:
+        RuntimeUnavailable: there is none that this user may use.
+    """
+    looked = sockets(settings)
+    there = [path for path in looked if path.is_socket()]
+    for path in there:
+        if os.access(path, os.R_OK | os.W_OK):
+            return path
+    if there:
+        raise RuntimeUnavailable(
+            f"{there[0]} may not be used by this user. Add the user to the group that owns it (often: usermod -aG "
+            "docker USER; that is as good as root on this machine), or use rootless Podman"
+        )
+    raise RuntimeUnavailable(
+        f"no container engine answers on this machine: there is no socket at {', '.join(map(str, looked))}. Start "
+        "Docker, or Podman's (systemctl --user start podman.socket), or name the socket"
+    )
+
+
+class Engine:
+    """An engine that answers.
+
+    Args:
+        socket: its socket.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self.client: aiodocker.Docker | None = None
+        #: ``1.41``: the version of the API that it speaks.
+        self.api_version = ""
+        self.is_podman = False
+        self._opening = asyncio.Lock()
+        self._connector: aiohttp.UnixConnector | None = None
+
+    async def open(self) -> aiodocker.Docker:
+        """The client, once it is known that the engine answers.
+
+        Raises:
+            RuntimeUnavailable: it doesn't.
+        """
+        async with self._opening:
+            if self.client is None:
+                self.client = await self._connect()
+        return self.client
+
+    async def _connect(self) -> aiodocker.Docker:
+        self._connector = connector = aiohttp.UnixConnector(path=str(self.socket), limit=_CONNECTIONS_MAX)
+        client = aiodocker.Docker(url="unix://localhost", connector=connector)
+        try:
+            async with asyncio.timeout(_SECONDS_MAX):
+                told = await client.version()
+        except (OSError, TimeoutError, aiohttp.ClientError, DockerError) as error:
+            await client.close()
+            await connector.close()
+            raise RuntimeUnavailable(
+                f"the container engine at {self.socket} does not answer ({type(error).__name__}). Is it running?"
+            ) from None
+        except BaseException:
+            await client.close()
+            await connector.close()
+            raise
+        self.api_version = str(told.get("ApiVersion", ""))
+        self.is_podman = any(
+            "podman" in str(part.get("Name", "")).lower() for part in told.get("Components") or []
+        )
+        return client
+
+    async def close(self) -> None:
+        """Hang up."""
+        client, self.client = self.client, None
+        if client is not None:
+            await client.close()
+            assert self._connector is not None
+            await self._connector.close()
+
+    async def facts(self, name: str) -> ImageFacts | None:
+        """What an image says of itself; None where the engine has none of that name or id."""
+        client = await self.open()
+        try:
+            told = await client.images.inspect(name)
+        except DockerError as error:
+            if error.status == 404:
+                return None
+            raise self.refusal(f"can't say what the image {name} is", error) from None
+        return facts_of(name, told)
+
+    async def create(self, body: Mapping[str, Any], name: str) -> DockerContainer:
+        """Make a container.
+
+        Raises:
+            AlgorithmFailed: the engine refuses.
+        """
+        client = await self.open()
+        try:
+            return await client.containers.create(dict(body), name=name)
+        except DockerError as error:
+            raise self.refusal("can't make the algorithm's container", error) from None
+
+    async def remove(self, container: DockerContainer) -> None:
+        """End a container at once, and remove it. It may be gone already."""
+        for _ in range(3):
+            try:
+                await container.delete(force=True, v=True)
+            except DockerError as error:
+                if error.status == 404:
+                    return
+                _log.debug("a container was not removed: %s", error)
+                # Somebody is removing it already, or it is just being started.
+                with suppress(DockerError):
+                    await container.kill()
+            else:
+                return
+
+    async def left_by(self, owner: str) -> list[DockerContainer]:
+        """The containers that an owner has made and not removed."""
+        client = await self.open()
+        return await client.containers.list(all=True, filters={"label": [f"{OWNER}={owner}"]})
+
+    async def read(self, image: str, path: str) -> bytes | None:
+        """A file of an image, whose code isn't started for that; None where there is none."""
+        async with self._laid_out(image) as container:
+            try:
+                archive = await container.get_archive(path)
+            except DockerError as error:
+                if error.status == 404:
+                    return None
+                raise self.refusal(f"can't read {path} of the image {image}", error) from None
+        with archive:
+            for member in archive:
+                if member.isfile() and member.size <= _FILE_BYTES_MAX:
+                    file = archive.extractfile(member)
+                    return None if file is None else file.read()
+        return None
+
+    @asynccontextmanager
+    async def _laid_out(self, image: str) -> AsyncIterator[DockerContainer]:
+        body = {
+            "Image": image,
+            "Entrypoint": ["/nothing"],
+            "NetworkDisabled": True,
+            "Labels": {OWNER: "reading"},
+        }
+        container = await self.create(body, "")
+        try:
+            yield container
+        finally:
+            await asyncio.shield(self.remove(container))
+
+    def refusal(self, what: str, error: DockerError) -> AlgorithmFailed:
+        """What a person is told of an engine's refusal."""
+        _log.info("the engine at %s %s: %s", self.socket, what, error.message)
+        return AlgorithmFailed(f"the container engine {what}: {str(error.message)[:300]}")
+
+
+#: Labels of a container: who has made it, and for whom.
+OWNER, SEAT = "org.atoll.owner", "org.atoll.seat"
+
+
+def facts_of(name: str, told: Mapping[str, Any]) -> ImageFacts:
+    """What an engine tells of an image, in our words."""
+    config: Mapping[str, Any] = told.get("Config") or {}
+    variables = (str(line).partition("=") for line in config.get("Env") or [])
+    ports = (str(port).partition("/") for port in config.get("ExposedPorts") or {})
+    identity = str(told.get("Id", ""))
+    return ImageFacts(
+        kind=ImageKind.OCI,
+        id=identity if identity.startswith("sha256:") else f"sha256:{identity}",
+        digests=tuple(map(str, told.get("RepoDigests") or [])),
+        name=name,
+        environment={key: value for key, _, value in variables},
+        entrypoint=tuple(map(str, config.get("Entrypoint") or [])),
+        command=tuple(map(str, config.get("Cmd") or [])),
+        working_directory=str(config.get("WorkingDir") or "/"),
+        labels={str(key): str(value) for key, value in (config.get("Labels") or {}).items()},
+        exposed_ports=tuple(
+            sorted(int(port) for port, _, kind in ports if port.isdecimal() and kind in ("", "tcp"))
+        ),
+        user=str(config.get("User") or ""),
+        architecture=str(told.get("Architecture") or ""),
+    )

@@ -1,0 +1,206 @@
+"""What a container is made with: all that keeps an algorithm in, in one place.
+
+No network, no capability, no new privilege, an unprivileged user, a read-only root, the engine's own filter
+of system calls, bounds on memory, processes and processors. What can be written to is what the
+launch names, and nothing of this machine is there beside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atoll.engine.running import Launch, Mount
+from atoll.model.errors import AlgorithmFailed
+from atoll.runtimes.boxes import GUEST, LINE, MODULES, SERVED
+from atoll.runtimes.command import code_at
+from atoll.runtimes.containers.engine import OWNER, SEAT
+
+_PROGRAMS = Path(__file__).parent.parent / "guest"
+_TEMPORARY = "/tmp"  # noqa: S108 -- the box's own
+#: Bytes of what a container's first process may print, which nobody reads unless it can't start.
+_LOG_OPTIONS = {"max-size": "1m", "max-file": "1"}
+#: Bytes of shared memory, which libraries with workers use. They count as the container's own.
+_SHARED_BYTES = 256 * 1024 * 1024
+#: Billionths of a processor.
+_NANO = 1_000_000_000
+#: Open files of a process.
+_FILES_MAX = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the flags of a container depend on beside its launch."""
+
+    owner: str
+    #: The engine's id of the image.
+    image: str
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    #: The working directory.
+    folder: str
+    #: Beside those of the image, for its first process.
+    environment: Mapping[str, str]
+    user: tuple[int, int]
+    #: The groups that its user is in beside.
+    groups: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
+    #: The folder with the line's socket; None where the box has no first process of ours.
+    line: Path | None = None
+    #: The container whose network it is in, which has none but its own loopback either. None: one of its own.
+    network_of: str | None = None
+
+
+def body_of(launch: Launch, flags: Flags) -> dict[str, Any]:
+    """What an engine is asked to make."""
+    user, group = flags.user
+    return {
+        "Image": flags.image,
+        "Entrypoint": list(flags.entrypoint),
+        "Cmd": list(flags.command),
+        "WorkingDir": flags.folder,
+        "Env": [f"{name}={value}" for name, value in flags.environment.items()],
+        "User": f"{user}:{group}",
+        **({} if flags.network_of else {"Hostname": "atoll", "NetworkDisabled": True}),
+        "Labels": {OWNER: flags.owner, SEAT: str(launch.seat)},
+        "AttachStdin": False,
+        "AttachStdout": False,
+        "AttachStderr": False,
+        "OpenStdin": False,
+        "Tty": False,
+        "StopSignal": "SIGKILL",
+        "HostConfig": _host_config(launch, flags),
+    }
+
+
+def _host_config(launch: Launch, flags: Flags) -> dict[str, Any]:
+    limits = launch.limits
+    config: dict[str, Any] = {
+        "NetworkMode": f"container:{flags.network_of}" if flags.network_of else "none",
+        "IpcMode": "private",
+        "Privileged": False,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "ReadonlyRootfs": True,
+        "GroupAdd": [str(group) for group in flags.groups],
+        "Mounts": [*_mounts(launch, flags)],
+        "Tmpfs": dict(_covers(launch)),
+        # What runs as nobody may listen at any port of its own loopback.
+        **({} if flags.network_of else {"Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"}}),
+        "ShmSize": _SHARED_BYTES,
+        "Ulimits": [
+            {"Name": "core", "Soft": 0, "Hard": 0},
+            {"Name": "nofile", "Soft": _files(), "Hard": _files()},
+        ],
+        "LogConfig": {"Type": "json-file", "Config": _LOG_OPTIONS},
+        "RestartPolicy": {"Name": "no"},
+        "OomKillDisable": False,
+        "AutoRemove": False,
+        "Init": False,
+    }
+    if not flags.network_of:
+        config["ExtraHosts"] = [f"{outlet.alias}:{outlet.host}" for outlet in launch.outlets if outlet.alias]
+    if limits.memory_bytes is not None:
+        # The same for both: there is no swap beside it.
+        config |= {"Memory": limits.memory_bytes, "MemorySwap": limits.memory_bytes}
+    if limits.processes is not None:
+        config["PidsLimit"] = limits.processes
+    if limits.processors is not None:
+        config["NanoCpus"] = int(limits.processors * _NANO)
+    if flags.gpus:
+        config["DeviceRequests"] = [_gpus(flags.gpus)]
+    return config
+
+
+def _files() -> int:
+    """No more than this process may have itself: a rootless engine can't give more."""
+    import resource  # Late: only who starts a container needs it.
+
+    return min(_FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def _gpus(wanted: Sequence[str]) -> dict[str, Any]:
+    request: dict[str, Any] = {"Driver": "", "Capabilities": [["gpu"]], "Options": {}}
+    return {**request, "Count": -1} if "all" in wanted else {**request, "Count": 0, "DeviceIDs": list(wanted)}
+
+
+def _mounts(launch: Launch, flags: Flags) -> Iterator[dict[str, Any]]:
+    yield _bind(launch.temporary, _TEMPORARY, writable=True)
+    if launch.code is not None:
+        yield _bind(launch.code, code_at(launch))
+        for source, target in _blanks(launch):
+            yield _bind(source, target)
+    for mount in launch.mounts:
+        yield _shown(mount)
+    for module in launch.modules:
+        yield _bind(module, f"{MODULES}/{module.name}")
+    if flags.line is not None:
+        yield _bind(flags.line, LINE, writable=True)
+        yield _bind(_PROGRAMS, f"{GUEST}/guest")
+        yield _bind(_PROGRAMS / "coinstac", f"{SERVED}/coinstac")
+
+
+def _shown(mount: Mount) -> dict[str, Any]:
+    target = os.path.normpath(mount.target)
+    if not target.startswith("/") or target == "/":
+        raise AlgorithmFailed(
+            f"a folder can't be shown to the algorithm at {mount.target!r}: expected an absolute path"
+        )
+    if not mount.source.exists():
+        raise AlgorithmFailed(
+            f"{str(mount.source)!r} can't be shown to the algorithm: there is no such file or folder"
+        )
+    return _bind(mount.source, target, writable=mount.writable)
+
+
+def _bind(source: Path, target: str, *, writable: bool = False) -> dict[str, Any]:
+    real = os.path.realpath(source)
+    if not writable and (within := _mounted_within(real)):
+        # The engine would show them, too, and writable: its own read-only mount ends where another begins.
+        raise AlgorithmFailed(
+            f"{str(source)!r} can't be shown to the algorithm read-only: another file system is mounted within it, "
+            f"at {within!r}. Name that folder itself"
+        )
+    return {
+        "Type": "bind",
+        "Source": real,
+        "Target": target,
+        "ReadOnly": not writable,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+
+
+def _mounted_within(path: str) -> str | None:
+    """A mount below a folder of this machine, if there is one."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            point = line.split(" ")[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
+            if point.startswith(path.rstrip("/") + "/"):
+                return point
+    return None
+
+
+def _covers(launch: Launch) -> Iterator[tuple[str, str]]:
+    """Folders of the code that the algorithm must not see: an empty one lies over each."""
+    for real, inside in _masked(launch):
+        if real.is_dir():
+            yield inside, "ro,size=4k,mode=0555"
+
+
+def _blanks(launch: Launch) -> Iterator[tuple[Path, str]]:
+    for real, inside in _masked(launch):
+        if not real.is_dir():
+            yield Path(os.devnull), inside
+
+
+def _masked(launch: Launch) -> Iterator[tuple[Path, str]]:
+    if launch.code is None:
+        return
+    code = Path(os.path.realpath(launch.code))
+    for part in launch.masked:
+        real = Path(os.path.realpath(code / part))
+        if code in real.parents and real.exists():
+            yield real, f"{code_at(launch)}/{real.relative_to(code)}"

@@ -1,0 +1,150 @@
+"""How the calls of a launch are run in a container of its image."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from atoll.engine.running import Launch, Style
+from atoll.model.errors import AlgorithmFailed
+from atoll.runtimes import environment
+from atoll.runtimes.boxes import GUEST, MODULES, SERVED, Plan
+from atoll.runtimes.command import CODE, code_at, is_python, read_program
+from atoll.runtimes.facts import ImageFacts
+from atoll.runtimes.places import Inside
+from atoll.runtimes.points import Points
+
+_TEMPORARY = "/tmp"  # noqa: S108 -- the box's own
+#: What is tried where a command doesn't say which interpreter it means.
+_PYTHONS = ("python3", "python")
+#: How a shell is told a command in a Dockerfile.
+_SHELLS = {"sh", "bash", "dash", "ash"}
+#: What makes a shell do more than to start one program.
+_SHELL_WORDS = re.compile(r"[$`\\*?~#\n]")
+#: Folders whose files are the system's and no algorithm's.
+_SYSTEM = {"/", "/bin", "/sbin", "/usr", "/usr/bin", "/usr/local", "/usr/local/bin", "/root", "/home", "/opt"}
+
+
+def plan_of(launch: Launch, facts: ImageFacts, user: tuple[int, int] | None) -> Plan:
+    """How a launch's calls are run in its image.
+
+    Args:
+        launch: what to start.
+        facts: of its image.
+        user: of the box, where it isn't this process's.
+
+    Raises:
+        AlgorithmFailed: nothing says what is to be started.
+    """
+    command = unwrapped(launch.command or facts.started)
+    if not command:
+        raise AlgorithmFailed(
+            f"the image {facts.name} starts nothing by itself, and the algorithm names no command. Give the image a "
+            "CMD, or the algorithm's specification a command"
+        )
+    file = command[0]
+    if is_python(posixpath.basename(file)):
+        command = ("python", *command[1:])
+        pythons: tuple[str, ...] = (file, *_PYTHONS)
+    else:
+        pythons = _PYTHONS
+    folder = CODE if launch.code is not None else facts.working_directory or "/"
+    served = (SERVED,) if launch.style is Style.SERVE else ()
+    return Plan(
+        launch=launch,
+        inside=Inside(
+            code=folder,
+            guest=GUEST,
+            path=(*served, MODULES) if launch.modules else served,
+            environment=variables(launch, facts),
+        ),
+        command=command,
+        file=file,
+        points=Points(_points(launch), str(launch.seat)),
+        pythons=tuple(dict.fromkeys(pythons)),
+        scan={
+            "folders": list(_folders(launch, command, folder)),
+            "packages": [facts.environment["PKG_NAME"]] if facts.environment.get("PKG_NAME") else [],
+            "masked": [f"{code_at(launch)}/{part}" for part in launch.masked] if launch.code else [],
+            "beside": list(launch.libraries),
+            "without": ["coinstac"],
+            "lent": [name for module in launch.modules for name in _parts(module)],
+        },
+        user=user,
+    )
+
+
+def variables(launch: Launch, facts: ImageFacts) -> dict[str, str]:
+    """The environment of a launch's calls: the image's own, and what Atoll and the site set."""
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        **environment.numeric(),
+        **facts.environment,
+        "HOME": facts.environment.get("HOME", _TEMPORARY),
+        "TMPDIR": _TEMPORARY,
+        **launch.environment,
+    }
+
+
+def told_at_start(launch: Launch) -> dict[str, str]:
+    """What the first process of a box has in its environment: nothing that a site may mean as a secret."""
+    return {
+        **environment.numeric(),
+        "HOME": _TEMPORARY,
+        "TMPDIR": _TEMPORARY,
+        "LANG": "C.UTF-8",
+        **environment.read_at_import(launch.environment),
+    }
+
+
+def unwrapped(command: tuple[str, ...]) -> tuple[str, ...]:
+    """A command without the shell that only starts it: ``sh -c "python -m x"`` is ``python -m x``."""
+    if len(command) != 3 or posixpath.basename(command[0]) not in _SHELLS or command[1] != "-c":
+        return command
+    text = command[2].removeprefix("exec ")
+    if _SHELL_WORDS.search(text):
+        return command
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    try:
+        words = tuple(lexer)
+    except ValueError:
+        return command
+    if not words or "=" in words[0] or any(word and set(word) <= set("();<>|&") for word in words):
+        return command
+    return words
+
+
+def _points(launch: Launch) -> Iterator[tuple[Path, str]]:
+    for mount in launch.mounts:
+        yield mount.source, os.path.normpath(mount.target)
+    yield launch.temporary, _TEMPORARY
+    if launch.code is not None:
+        yield launch.code, code_at(launch)
+
+
+def _folders(launch: Launch, command: tuple[str, ...], folder: str) -> Iterator[str]:
+    """Where the algorithm's own code lies."""
+    if launch.code is not None:
+        yield code_at(launch)
+        return
+    program = read_program(command)
+    if program is not None and program.kind == "script":
+        lies_in = posixpath.normpath(posixpath.join(folder, posixpath.dirname(program.name)))
+        if lies_in not in _SYSTEM:
+            yield lies_in
+    if folder not in _SYSTEM:
+        yield folder
+
+
+def _parts(module: Path) -> Iterator[str]:
+    """A package that is lent, with its own modules but not the one that is its program."""
+    yield module.stem
+    for file in sorted(module.glob("*.py")):
+        if not file.stem.startswith("__"):
+            yield f"{module.name}.{file.stem}"

@@ -1,0 +1,313 @@
+"""A registry of images over HTTP, as far as Atoll asks itself: for signatures, and to bring one there.
+
+Images themselves are the engine's to pull. A registry is told the name and the password only when it
+asks for them, and over an encrypted connection, unless the site says that it has none. Neither they
+nor a token that was given for them ever stand in a log or in an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import ssl
+import stat
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from yarl import URL
+
+from atoll import __version__
+from atoll.engine.limits import REGISTRY_ANSWER_BYTES_MAX, REGISTRY_SECONDS_MAX, SIGNATURES_MAX
+from atoll.model.errors import BlobMismatch, RuntimeUnavailable
+from atoll.runtimes.containers.image_settings import Registry
+from atoll.runtimes.containers.reference import Reference
+from atoll.runtimes.containers.signatures import Signed, decoded
+
+#: Where Docker's own registry answers.
+_ANSWERS_AT = {"docker.io": "registry-1.docker.io"}
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_MANIFEST_TOO = "application/vnd.docker.distribution.manifest.v2+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+#: What cosign calls a signed document, and where its signature stands.
+_PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
+_SIGNATURE = "dev.cosignproject.cosign/signature"
+#: A part of what a registry asks for: ``realm="https://…"``.
+_ASKED = re.compile(r'(\w+)="([^"]*)"')
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+#: More than a password ever has.
+_PASSWORD_BYTES_MAX = 64 * 1024
+
+
+def read_password(path: Path) -> str:
+    """A password, from a file that only its owner can read.
+
+    Raises:
+        RuntimeUnavailable: it can't be read, or others can, too. Never with what is in it.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(_PASSWORD_BYTES_MAX) if stat.S_ISREG(mode) else b""
+    except OSError as error:
+        raise RuntimeUnavailable(
+            f"the file {path} can't be read ({error.strerror}): expected a registry's password in it"
+        ) from None
+    if mode & 0o077:
+        raise RuntimeUnavailable(f"the file {path} can be read by others than its owner: chmod 600 {path}")
+    try:
+        password = content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        password = ""
+    if not password:
+        raise RuntimeUnavailable(f"the file {path} holds no password: expected a registry's in it")
+    return password
+
+
+class Repository:
+    """One repository of a registry. Close it, or use it as a context.
+
+    Args:
+        reference: its name.
+        registry: how the site speaks to its registry.
+        proxy: the way there; None for what the environment says.
+    """
+
+    def __init__(self, reference: Reference, registry: Registry, *, proxy: str | None = None) -> None:
+        self._host = reference.host
+        self._name = reference.repository
+        self._registry = registry
+        scheme = "http" if registry.plain else "https"
+        host = _ANSWERS_AT.get(reference.host, reference.host)
+        self._root = URL(f"{scheme}://{host}/v2/{reference.path}/")
+        self._proxy = proxy
+        self._authorization: dict[str, str] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def signatures_of(self, digest: str) -> list[Signed]:
+        """The signatures that an image of this repository has there, true or false.
+
+        Raises:
+            RuntimeUnavailable: the registry doesn't answer, or refuses.
+            BlobMismatch: it gives something else than what it has announced.
+        """
+        manifest = await self._manifest(_tag_of(digest))
+        found = []
+        for layer in _layers_of(manifest)[:SIGNATURES_MAX]:
+            annotations, blob = layer.get("annotations"), layer.get("digest")
+            text = annotations.get(_SIGNATURE) if isinstance(annotations, dict) else None
+            signature = decoded(text) if isinstance(text, str) else None
+            if signature is None or not isinstance(blob, str) or not _DIGEST.fullmatch(blob):
+                continue
+            found.append(Signed(payload=await self._blob(blob), signature=signature))
+        return found
+
+    async def publish(self, digest: str, signed: Signed) -> None:
+        """Bring a signature to the others that an image has there.
+
+        Raises:
+            RuntimeUnavailable: the registry doesn't answer, or refuses.
+        """
+        before = await self._manifest(_tag_of(digest))
+        config = await self._bring(b"{}", _CONFIG)
+        layer = await self._bring(signed.payload, _PAYLOAD)
+        line = json.loads(signed.line())
+        layer["annotations"] = {_SIGNATURE: line["signature"]}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": before.get("config") or config,
+            "layers": [*_layers_of(before), layer],
+        }
+        place = self._root / "manifests" / _tag_of(digest)
+        await self._sent("PUT", place, json.dumps(manifest).encode(), {"Content-Type": _MANIFEST})
+
+    async def _manifest(self, tag: str) -> dict[str, Any]:
+        """What lies under a tag; nothing where there is no such tag."""
+        accepted = {"Accept": f"{_MANIFEST}, {_MANIFEST_TOO}"}
+        async with self._asked("GET", self._root / "manifests" / tag, headers=accepted) as answer:
+            if answer.status == 404:
+                return {}
+            self._granted(answer)
+            content = await self._read(answer)
+        try:
+            manifest = json.loads(content)
+        except (ValueError, RecursionError):
+            manifest = None
+        return manifest if isinstance(manifest, dict) else {}
+
+    async def _blob(self, digest: str) -> bytes:
+        async with self._asked("GET", self._root / "blobs" / digest) as answer:
+            self._granted(answer)
+            content = await self._read(answer)
+        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+            raise BlobMismatch(f"what the registry {self._host} gives as {digest} is something else")
+        return content
+
+    async def _bring(self, content: bytes, kind: str) -> dict[str, Any]:
+        """Bring content there; what a manifest says of it."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        # The part of the path that says where to begin ends with a stroke.
+        begin = URL(f"{self._root / 'blobs' / 'uploads'}/")
+        place = begin.join(URL((await self._sent("POST", begin, b"", {})).get("Location", "")))
+        headers = {"Content-Type": "application/octet-stream"}
+        await self._sent("PUT", place.update_query(digest=digest), content, headers)
+        return {"mediaType": kind, "digest": digest, "size": len(content)}
+
+    async def _sent(
+        self, method: str, url: URL, body: bytes, headers: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        async with self._asked(method, url, body=body, headers=headers) as answer:
+            self._granted(answer)
+            return answer.headers
+
+    # --- How it is asked ----------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _asked(
+        self, method: str, url: URL, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to a question, which is put again with what the registry wants to know."""
+        try:
+            async with asyncio.timeout(REGISTRY_SECONDS_MAX):
+                answer = await self._ask(method, url, body, headers)
+                challenge = answer.headers.get("WWW-Authenticate", "")
+                if answer.status == 401 and challenge:
+                    answer.release()
+                    self._authorization = {"Authorization": await self._introduced(challenge, method)}
+                    answer = await self._ask(method, url, body, headers)
+                async with answer:
+                    yield answer
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            # An error of the library may name an address with all that was asked.
+            why = "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
+            raise RuntimeUnavailable(
+                f"the registry {self._host} doesn't answer ({why}), which was asked for the signatures of "
+                f"{self._name}: try again later, or look at the way there from this machine"
+            ) from None
+
+    async def _ask(
+        self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str] | None
+    ) -> aiohttp.ClientResponse:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls()),
+                headers={"User-Agent": f"atoll/{__version__}"},
+                trust_env=self._proxy is None,
+                # Some registries answer with cookies by which they know who asks.
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        # A registry may say that another host has it. What says who asks stays with the first.
+        own = self._authorization if url.origin() == self._root.origin() else {}
+        return await self._session.request(
+            method, url, data=body, headers={**(headers or {}), **own}, proxy=self._proxy
+        )
+
+    def _tls(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._registry.ca_file)
+        except OSError as error:
+            raise RuntimeUnavailable(
+                f"{self._registry.ca_file} can't be used ({error.strerror}): expected certificates in PEM"
+            ) from None
+
+    async def _introduced(self, challenge: str, method: str) -> str:
+        """What a registry is told that wants to know who asks."""
+        scheme, _, rest = challenge.partition(" ")
+        asked = dict(_ASKED.findall(rest))
+        basic = await self._basic()
+        if scheme.lower() == "basic" and basic:
+            return basic["Authorization"]
+        if scheme.lower() == "bearer" and asked.get("realm"):
+            return f"Bearer {await self._token(asked, basic, method)}"
+        raise self._refused()
+
+    async def _basic(self) -> dict[str, str]:
+        registry = self._registry
+        if not registry.username or registry.password_file is None:
+            return {}
+        password = await asyncio.to_thread(read_password, registry.password_file)
+        return {"Authorization": aiohttp.encode_basic_auth(registry.username, password, encoding="utf-8")}
+
+    async def _token(self, asked: Mapping[str, str], basic: Mapping[str, str], method: str) -> str:
+        """A token, from where the registry says that it is given."""
+        realm = URL(asked["realm"])
+        if realm.scheme != "https" and not self._registry.plain:
+            raise RuntimeUnavailable(
+                f"the registry {self._host} wants a password to be sent without encryption: expected https"
+            )
+        actions = "pull" if method == "GET" else "pull,push"
+        scope = asked.get("scope") or f"repository:{self._name.partition('/')[2]}:{actions}"
+        query = {"scope": scope} | ({"service": asked["service"]} if "service" in asked else {})
+        assert self._session is not None
+        async with self._session.get(
+            realm.update_query(query), headers=dict(basic), proxy=self._proxy, allow_redirects=False
+        ) as answer:
+            if answer.status in (401, 403):
+                raise self._refused()
+            self._granted(answer)
+            content = await self._read(answer)
+        try:
+            document = json.loads(content)
+            token = document.get("token") or document["access_token"]
+        except (ValueError, KeyError, AttributeError, RecursionError):
+            token = None
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise RuntimeUnavailable(f"the registry {self._host} gives a token that is none: try again later")
+        return token
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        content = bytearray()
+        async for chunk in answer.content.iter_any():
+            content += chunk
+            if len(content) > REGISTRY_ANSWER_BYTES_MAX:
+                raise RuntimeUnavailable(
+                    f"the registry {self._host} answers with more than {REGISTRY_ANSWER_BYTES_MAX} bytes, "
+                    "where a signature was asked for"
+                )
+        return bytes(content)
+
+    def _granted(self, answer: aiohttp.ClientResponse) -> None:
+        if answer.status in (401, 403):
+            raise self._refused()
+        if answer.status >= 300:
+            raise RuntimeUnavailable(
+                f"the registry {self._host} answers with the status {answer.status}, which was asked for the "
+                f"signatures of {self._name}: try again later"
+            )
+
+    def _refused(self) -> RuntimeUnavailable:
+        named = f"the password of {self._registry.username!r}" if self._registry.username else "no password"
+        return RuntimeUnavailable(
+            f"the registry {self._host} refuses {self._name} to this site, which has {named} for it: name a user "
+            "and a password_file for it that may read it"
+        )
+
+
+def _tag_of(digest: str) -> str:
+    """Where cosign keeps the signatures of an image."""
+    return f"{digest.replace(':', '-')}.sig"
+
+
+def _layers_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    layers = manifest.get("layers")
+    return [each for each in layers if isinstance(each, dict)] if isinstance(layers, list) else []
