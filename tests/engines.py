@@ -183,7 +183,7 @@ def _why_no_docker() -> str | None:
             daemon.terminate()
             daemon.wait()
             return f"dockerd doesn't answer; {log.name} says why"
-        _LEFT.extend((daemon, _end_after_use(daemon.pid)))
+        _end_after_use(daemon)
     return None
 
 
@@ -194,8 +194,6 @@ def _starts_docker() -> bool:
 
 #: Held open for as long as this process lives, which is how long it may need the daemon.
 _USED: list[int] = []
-#: Who outlives this process, and is nobody that it forgot.
-_LEFT: list[subprocess.Popen[bytes]] = []
 
 
 def _use_docker() -> None:
@@ -203,15 +201,17 @@ def _use_docker() -> None:
     fcntl.flock(_USED[0], fcntl.LOCK_SH)
 
 
-def _end_after_use(pid: int) -> subprocess.Popen[bytes]:
-    """Who ends a daemon once no process of tests may need it."""
-    return subprocess.Popen(
-        ["flock", "--exclusive", _CACHE / "dockerd.used", "sh", "-c", _ENDING, "sh", str(pid)],
+def _end_after_use(daemon: subprocess.Popen[bytes]) -> None:
+    """Leave somebody behind who ends a daemon once no process of tests may need it."""
+    ending = subprocess.Popen(
+        ["flock", "--exclusive", _CACHE / "dockerd.used", "sh", "-c", _ENDING, "sh", str(daemon.pid)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    # Both outlive this process. Without a status Python would say that it forgot them.
+    daemon.returncode = ending.returncode = 0
 
 
 @cache
