@@ -74,6 +74,18 @@ KEPT_SESSIONS_MAX = 4
 #: else fill a machine before they are stopped for their depth.
 CALLS_WAITING_MAX = 64
 
+#: Addresses that an algorithm may reach beside its door, each a listener in its sandbox and a
+#: descriptor of its node: as many peers as it may have, and a hundred services of its site.
+OUTLETS_MAX = 1_100
+
+#: Seconds that a connection to a port of an algorithm may take. Nothing lies in between but a queue
+#: that the algorithm has filled.
+REACH_SECONDS_MAX = 10.0
+
+#: Connections that one algorithm may have through its site's allow-list and services at a time. A pool
+#: of a database's clients has ten or twenty; each takes two descriptors of its node.
+RELAYED_MAX = 64
+
 #: Refusals of one call that are recorded. Who asks for what it may not have a second time has
 #: shown enough, and one that does nothing else would fill a disk.
 REFUSALS_MAX = 100

@@ -17,7 +17,7 @@ from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import bwrap, environment, groups, view
 from atoll.runtimes.children import Child, Streams
 from atoll.runtimes.command import BOOT, CODE, code_at, code_of, is_python, source_of
-from atoll.runtimes.doors import Doors, SandboxDoors
+from atoll.runtimes.doors import SandboxDoors
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
 from atoll.runtimes.places import Inside, Place, Way, ways
 from atoll.runtimes.served import seat
@@ -25,8 +25,8 @@ from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
 
 _log = logging.getLogger(__name__)
 
-#: Where an algorithm reaches its doorway: on its sandbox's own loopback every port is free.
-_DOOR = ("127.0.0.1", 8080)
+#: Below this one, a port of a sandbox is for whoever has a capability.
+_LOW_PORTS = 1024
 
 
 def probe() -> str | None:
@@ -133,7 +133,7 @@ class _Sandbox(Place):
             file,
             pool,
             _ways(launch, interpreter),
-            SandboxDoors(_DOOR) if launch.speaks_http else Doors(),
+            SandboxDoors(launch),
         )
 
     def inside(self, path: Path) -> str:
@@ -171,12 +171,23 @@ class _Sandbox(Place):
                 raise
         return self._cell[1]
 
+    def _network(self, what: str) -> tuple[Parent, int | None]:
+        if self._cell is not None and self._cell[0].alive:
+            return self._cell
+        raise RuntimeUnavailable(
+            f"{what}: nothing of it runs yet, or its processes start cold, each in a sandbox of its own"
+        )
+
     def _start_cold(
         self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams
     ) -> Child:
         command = [self._file, *arguments]
+        options = ["--cap-drop", "ALL"]
         if streams.door is not None:
             command = [*self._launcher(streams.door), *command]
+            if any(port < _LOW_PORTS for _, port in self.doors.addresses):
+                # Of the sandbox's own network; the launcher gives it up when it has listened.
+                options += ["--cap-add", "CAP_NET_BIND_SERVICE"]
         # Its first process is bubblewrap's own, which nobody may look or write into.
         lines = [*self._seen(within_parent=False), ("cover", "", "/proc/1")]
         return bwrap.spawn_in(
@@ -184,7 +195,7 @@ class _Sandbox(Place):
             command,
             variables,
             streams,
-            options=["--cap-drop", "ALL", "--disable-userns", "--chdir", CODE],
+            options=[*options, "--disable-userns", "--chdir", CODE],
             data_bytes_max=self._data_bytes_max,
             group=self._door,
         )
@@ -195,10 +206,11 @@ class _Sandbox(Place):
         return self._view
 
     def _launcher(self, door: int) -> list[str]:
-        """Words that open the door within the sandbox, and become the command that follows them."""
+        """Words that open the doors within the sandbox, and become the command that follows them."""
         boot = BOOT.format(here=view.GUEST, program="door", arguments="sys.argv[1:]")
+        addresses = ",".join(f"{host}:{port}" for host, port in self.doors.addresses)
         # Nothing that the algorithm brings is looked at before.
-        return [str(self._interpreter.executable), "-I", "-S", "-c", boot, str(door), str(_DOOR[1])]
+        return [str(self._interpreter.executable), "-I", "-S", "-c", boot, str(door), addresses]
 
 
 def _ways(launch: Launch, interpreter: Interpreter) -> list[Way]:

@@ -8,6 +8,8 @@
     not isolated  we listen on this machine's loopback, at a port that the system chose. Every
                   user of this machine can connect: what protects it is the call's token.
 
+Further outlets of a sandbox are opened and handed over in the same way, and with the door.
+
 A connection belongs to the call in which it was made. Each process of a session that starts
 one per call has a listener of its own; where a listener lasts longer, whoever still waits at it
 when a call begins is sent away. No HTTP is spoken here.
@@ -18,14 +20,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from array import array
+from collections.abc import Sequence
 
-from atoll.engine.running import Doorway
+from atoll.engine.running import Doorway, Launch, Outlet
+from atoll.runtimes.outlets import Address, Delivery, Outlets, end, listening
 
 #: Connections that wait to be accepted: more than one algorithm opens at a time.
 _BACKLOG = 128
-#: Bytes of the message that brings a listener.
-_MESSAGE_BYTES = 16
+#: Where an algorithm reaches its doorway: on its sandbox's own loopback every port is free.
+_DOOR = ("127.0.0.1", 8080)
 
 
 class Doors:
@@ -33,9 +36,22 @@ class Doors:
 
     address: tuple[str, int] | None = None
 
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """Where a process listens before it does anything else, and hands over what it has opened."""
+        return ()
+
     def offer(self) -> socket.socket | None:
         """What a process that is about to start is given; whoever starts it closes it then."""
         return None
+
+    def add(self, outlet: Outlet, listener: int) -> None:
+        """A further outlet, which was opened after the process was started.
+
+        Raises:
+            RuntimeUnavailable: there are too many.
+        """
+        raise NotImplementedError
 
     def begin(self, doorway: Doorway | None) -> None:
         """A call begins, and this is who answers it."""
@@ -66,12 +82,7 @@ class _Listening(Doors):
     def close(self) -> None:
         self._doorway = None
         if self._listener is not None:
-            try:
-                # For whoever has a copy, too: the next process listens at the same port.
-                self._listener.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it listens no more
-            self._listener.close()
+            end(self._listener)
             self._listener = None
 
     def _serve(self) -> None:
@@ -90,63 +101,70 @@ class LoopbackDoors(_Listening):
 
 
 class SandboxDoors(_Listening):
-    """A listener in the sandbox, made by each process that is started there.
+    """Listeners in the sandbox, made by each process that is started there.
 
     Args:
-        address: where it listens.
+        launch: says whether calls speak HTTP, and what else they reach.
     """
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, launch: Launch) -> None:
         super().__init__()
-        self.address = address
+        self.address = _DOOR if launch.speaks_http else None
+        self._outlets = Outlets(launch.outlets)
         self._loop = asyncio.get_running_loop()
         self._line: socket.socket | None = None
+        self._delivery: Delivery | None = None
 
-    def offer(self) -> socket.socket:
+    @property
+    def addresses(self) -> Sequence[Address]:
+        return [*([self.address] if self.address is not None else []), *self._outlets.addresses]
+
+    def offer(self) -> socket.socket | None:
         self.close()
+        if not self.addresses:
+            return None
         self._line, theirs = socket.socketpair()
         self._line.setblocking(False)
+        self._delivery = Delivery(self._line, len(self.addresses))
         self._loop.add_reader(self._line, self._hear)
         return theirs
 
+    def add(self, outlet: Outlet, listener: int) -> None:
+        try:
+            self._outlets.add(outlet)
+        except BaseException:
+            os.close(listener)
+            raise
+        self._outlets.serve([listener])
+
     def close(self) -> None:
         super().close()
+        self._outlets.close()
+        self._hear_no_more()
+
+    def _hear(self) -> None:
+        """The process sends its listeners, or has ended without them."""
+        assert self._delivery is not None
+        try:
+            files = self._delivery.receive()
+        except OSError:
+            self._hear_no_more()
+            return  # it ended, with what it had not read, or says itself what is wrong
+        if files is None:
+            return
+        self._hear_no_more()
+        if self.address is not None:
+            self._listener = listening(files.pop(0), self.address)
+        self._outlets.serve(files)
+        self._serve()
+
+    def _hear_no_more(self) -> None:
         if self._line is not None:
+            assert self._delivery is not None
+            self._delivery.drop()
             self._loop.remove_reader(self._line)
             self._line.close()
             self._line = None
-
-    def _hear(self) -> None:
-        """The process sent its listener, or has ended without one."""
-        line, self._line = self._line, None
-        assert line is not None
-        self._loop.remove_reader(line)
-        with line:
-            room = socket.CMSG_LEN(array("i").itemsize)
-            try:
-                _, extras, _, _ = line.recvmsg(_MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
-            except OSError:
-                return  # it ended, with what it had not read
-        files = array("i")
-        for _, _, content in extras:
-            files.frombytes(content)
-        self._listener = _listener(files[0], self.address) if files else None
-        self._serve()
-
-
-def _listener(descriptor: int, address: tuple[str, int] | None) -> socket.socket | None:
-    """A socket that listens where it should; None where a descriptor is something else, which is closed."""
-    try:
-        listener = socket.socket(fileno=descriptor)
-    except OSError:
-        os.close(descriptor)
-        return None
-    listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    if listens and listener.family is socket.AF_INET and listener.getsockname() == address:
-        listener.setblocking(False)
-        return listener
-    listener.close()
-    return None
 
 
 def _send_away(listener: socket.socket) -> None:

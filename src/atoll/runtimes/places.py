@@ -17,12 +17,12 @@ from atoll.runtimes.command import Program, code_of, read_program
 from atoll.runtimes.doors import Doors
 from atoll.runtimes.imports import find_libraries
 from atoll.runtimes.interpreter import Interpreter
+from atoll.runtimes.outlets import connected
 from atoll.runtimes.sessions import Running
-from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
+from atoll.runtimes.warm import CellRefused, Kind, Parent, ParentLost, Pool
 
 #: How a served process learns which descriptor is its line; the guests know the name too.
 SERVE_VARIABLE = "ATOLL_SERVE_FD"
-_NO_WAY_IN = "this runtime gives an algorithm no network of its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,19 +121,39 @@ class Place:
         """Open a further address inside, where there is an inside.
 
         Raises:
-            RuntimeUnavailable: there is none.
+            RuntimeUnavailable: there is none, or the address is taken.
         """
-        raise RuntimeUnavailable(
-            f"nothing can be offered to the algorithm at port {outlet.port}: {_NO_WAY_IN}"
-        )
+        what = f"nothing can be offered to the algorithm at {outlet.host}, port {outlet.port}"
+        parent, cell = self._network(what)
+        try:
+            (listener,) = await parent.listen([(outlet.host, outlet.port)], cell=cell)
+        except ParentLost:
+            raise RuntimeUnavailable(f"{what}: its processes have ended") from None
+        except OSError as error:
+            raise RuntimeUnavailable(f"{what}: {error.strerror}") from None
+        self.doors.add(outlet, listener)
 
     async def reach(self, port: int) -> int:
         """Connect to a port inside, where there is an inside.
 
         Raises:
             RuntimeUnavailable: there is none.
+            ConnectionRefusedError: nobody listens there.
         """
-        raise RuntimeUnavailable(f"the algorithm can't be reached at port {port}: {_NO_WAY_IN}")
+        what = f"the algorithm can't be reached at port {port}"
+        parent, cell = self._network(what)
+        try:
+            return await connected(await parent.connect(port, cell=cell), port)
+        except ParentLost:
+            raise RuntimeUnavailable(f"{what}: its processes have ended") from None
+
+    def _network(self, what: str) -> tuple[Parent, int | None]:
+        """The parent that knows the network of these processes, and its name for their sandbox.
+
+        Raises:
+            RuntimeUnavailable: there is no such network, or nobody who knows it.
+        """
+        raise RuntimeUnavailable(f"{what}: this runtime gives an algorithm no network of its own")
 
     def _is_late(self, variables: Mapping[str, str]) -> bool:
         """Whether they are such as libraries read when they are imported.
@@ -190,7 +210,7 @@ class Place:
             **task,
             "cwd": self._inside.code,
             "memory": self._data_bytes_max,
-            "port": None if self.doors.address is None else self.doors.address[1],
+            "listen": self.doors.addresses,
         }
 
     def _arguments(self, seed: int | None) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from atoll.engine.running import Launch, Mount
+from atoll.engine.running import Launch, Mount, Outlet
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes.command import CODE, code_at, code_of
 from atoll.runtimes.interpreter import SYSTEM, Interpreter, within_any
@@ -58,6 +58,7 @@ _ETC = (
     "ld.so.conf.d ld-musl-x86_64.path locale.alias localtime mime.types nsswitch.conf os-release pki/tls "
     "pki/ca-trust protocols services ssl/certs ssl/openssl.cnf ssl/cert.pem timezone R python3"
 ).split()
+_HOSTS_FILE, _HOSTS = "/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
@@ -84,7 +85,7 @@ def _look_at(system: tuple[str, ...], user: int, group: int) -> Iterator[Line]:
             yield "read", os.path.realpath(path), path
     yield "text", f"algorithm:x:{user}:{group}:algorithm:{TEMPORARY}:/bin/sh\n", "/etc/passwd"
     yield "text", f"algorithm:x:{group}:\n", "/etc/group"
-    yield "text", "127.0.0.1 localhost\n::1 localhost\n", "/etc/hosts"
+    yield "text", _HOSTS, _HOSTS_FILE
     yield "folder", "", "/dev"
     for name in _DEVICES:
         if os.path.exists(f"/dev/{name}"):
@@ -140,7 +141,7 @@ def seats(
     """
     code = Path(os.path.realpath(code_of(launch)))
     translate = _at_parent if within_parent else str
-    system = [*base()]
+    system = [_named(line, launch.outlets) for line in base()]
     tools = [*programs(interpreter), *lent(launch.modules)]
     if within_parent:  # which has all these at their targets
         system = [
@@ -159,6 +160,18 @@ def seats(
     for mount in launch.mounts:
         lines.append(_shown(mount, launch, lines, translate))
     return lines
+
+
+def _named(line: Line, outlets: Iterable[Outlet]) -> Line:
+    """The line of the base with the names by which outlets are found, where it is the one for names."""
+    if line[2] != _HOSTS_FILE:
+        return line
+    return "text", hosts(outlets), _HOSTS_FILE
+
+
+def hosts(outlets: Iterable[Outlet]) -> str:
+    """What an algorithm's /etc/hosts says: its own loopback, and the names of outlets."""
+    return _HOSTS + "".join(f"{outlet.host} {outlet.alias}\n" for outlet in outlets if outlet.alias)
 
 
 def _code(launch: Launch, translate: Callable[[Path], str]) -> Iterator[Line]:

@@ -26,6 +26,7 @@ from atoll.engine.limits import START_SECONDS_MAX
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes.children import Child, Streams, kill_tree
 from atoll.runtimes.command import BOOT
+from atoll.runtimes.outlets import Address, Delivery
 
 _log = logging.getLogger(__name__)
 
@@ -161,6 +162,45 @@ class Parent:
             os.close(description)
         await asyncio.shield(answer)
         return number
+
+    async def listen(self, addresses: Sequence[Address], *, cell: int | None = None) -> list[int]:
+        """Listen inside; the listeners' descriptors.
+
+        Raises:
+            OSError: it can't be listened there.
+            ParentLost: the parent has ended, or the sandbox has.
+        """
+        return await self._sockets({"do": "listen", "at": addresses, "cell": cell}, len(addresses))
+
+    async def connect(self, port: int, *, cell: int | None = None) -> int:
+        """Begin a connection to a port inside; its descriptor.
+
+        Raises:
+            OSError: nobody listens there.
+            ParentLost: the parent has ended, or the sandbox has.
+        """
+        (connection,) = await self._sockets({"do": "connect", "port": port, "cell": cell}, 1)
+        return connection
+
+    async def _sockets(self, message: Mapping[str, Any], count: int) -> list[int]:
+        ours, theirs = socket.socketpair()
+        ready = asyncio.Event()
+        delivery = Delivery(ours, count)
+        with ours:
+            with theirs:
+                self._send(message, [theirs.fileno()])
+            ours.setblocking(False)
+            self._loop.add_reader(ours, ready.set)
+            try:
+                while (found := delivery.receive()) is None:
+                    ready.clear()
+                    await ready.wait()
+            except BrokenPipeError:
+                raise ParentLost from None
+            finally:
+                delivery.drop()
+                self._loop.remove_reader(ours)
+        return found
 
     def drop_cell(self, number: int) -> None:
         """End a sandbox with everything in it."""

@@ -87,6 +87,12 @@ class Cell:
             self._joined.append([os.open("/proc/%d/ns/%s" % (pid, name), os.O_RDONLY | os.O_CLOEXEC), kind])
         self.processes = os.open("/proc/%d/ns/pid" % (pid,), os.O_RDONLY | os.O_CLOEXEC)
 
+    def join_network(self) -> None:
+        """Make this process one of the cell's network, with all capabilities that it has."""
+        for descriptor, kind in self._joined:
+            if kind == CLONE_NEWNET:
+                setns(descriptor, kind)
+
     def enter(self) -> None:
         """Make this forked process one of the cell, for good."""
         for descriptor, kind in self._joined:

@@ -1,43 +1,46 @@
-"""Listen where an algorithm will look for its node, and hand the socket to the host.
+"""Listen where an algorithm will look for its node, and hand the sockets to the host.
 
 This runs inside the sandbox, whose network is its own, before any of the algorithm's code. What
-is left in this process afterwards is nothing: neither the socket nor the way that it went.
+is left in this process afterwards is nothing: neither the sockets nor the way that they went.
 """
 
 # ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
 
 from __future__ import annotations
 
-import array
 import os
-import socket
 import sys
-from typing import List, NoReturn
+from typing import Iterable, List, NoReturn, Tuple
 
-from . import program  # noqa: TID252 -- the package has another name where this runs
+from . import ports, program  # noqa: TID252 -- the package has another name where this runs
 
-#: Connections that wait to be accepted.
-_BACKLOG = 128
+#: Below this one, a port is for whoever has a capability; this process has it where it needs it.
+_LOW = 1024
 
 
-def open_door(descriptor: int, port: int) -> None:
-    """Listen on the loopback at `port`, and send the socket over the Unix socket `descriptor`."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        # The connections of an earlier call may still be on their way out.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(_BACKLOG)
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener.fileno()]))]
-        with socket.socket(fileno=os.dup(descriptor)) as line:
-            line.sendmsg([b"door"], rights)
+def open_doors(line: int, addresses: Iterable[Tuple[str, int]]) -> None:
+    """Listen at addresses of the loopback, and send the sockets over the Unix socket `line`."""
+    rest = list(addresses)
+    while rest:
+        listeners = ports.listen(rest[: ports.BATCH])
+        try:
+            ports.send(line, listeners)
+        finally:
+            ports.close(listeners)
+        rest = rest[ports.BATCH :]
 
 
 def main(arguments: List[str]) -> NoReturn:
-    """Open the door and become a command: a descriptor, a port, a program and its arguments."""
-    descriptor, port, *command = arguments
+    """Open doors and become a command: a descriptor, addresses, a program and its arguments."""
+    descriptor, addresses, *command = arguments
     try:
-        open_door(int(descriptor), int(port))
+        pairs = [address.rpartition(":") for address in addresses.split(",")]
+        open_doors(int(descriptor), [(host, int(port)) for host, _, port in pairs])
         os.close(int(descriptor))
+        if any(int(port) < _LOW for _, _, port in pairs):
+            from . import cell  # noqa: PLC0415, TID252 -- it takes milliseconds, and is seldom needed
+
+            cell.surrender()
         program.start(command, dict(os.environ))
     except OSError as error:
         sys.stderr.write("%s can't be started: %s\n" % (command[0], error.strerror))

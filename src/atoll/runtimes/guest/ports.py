@@ -2,7 +2,7 @@
 
 This runs inside a sandbox, whose network is its own. The node, outside, accepts what arrives at a
 listener and passes it on, or speaks over a connection; nothing of a port's traffic is seen here. What
-goes the way of a port is one message: a byte and the sockets, or the number of an error and none.
+goes the way of ports are messages: a byte and the sockets, or the number of an error and none.
 """
 
 # ruff: noqa: FA100, UP006, UP007, UP035, UP045 -- this runs on Python 3.8
@@ -17,6 +17,8 @@ from typing import Iterable, List, Tuple
 
 #: Connections that wait to be accepted.
 _BACKLOG = 128
+#: Sockets of one message. The system lets 253 travel with one.
+BATCH = 100
 #: What comes before the sockets; no number of an error begins so.
 _SOCKETS = b"+"
 
@@ -63,7 +65,7 @@ def connect(port: int) -> socket.socket:
 
 
 def send(line: int, sockets: List[socket.socket]) -> None:
-    """Hand sockets to whoever is at the other end of a Unix socket. They stay open here, too."""
+    """Hand at most `BATCH` sockets to whoever is at the other end of a Unix socket. They stay open here, too."""
     files = array.array("i", [each.fileno() for each in sockets])
     with socket.socket(fileno=os.dup(line)) as endpoint:
         endpoint.sendmsg([_SOCKETS], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)] if sockets else [])

@@ -9,6 +9,8 @@ is in a file which only the forked child opens, so that no call finds another's 
     host  -> {"do": "import", ...}                     parent -> {"ready": true} or {"cold": why}
           -> {"do": "cell", "id": n} + task            -> {"cell": n, "error": null}
           -> {"do": "call", "id": n, "cell": m} + ...  -> {"started": n, "pid": p} .. {"ended": n, "status": s}
+          -> {"do": "listen", "at": [...]} + line      (the sockets come over the line)
+          -> {"do": "connect", "port": p} + line
           -> {"do": "kill", "id": n}
           -> {"do": "drop", "id": n}
           (closed)                                     ends with all its children
@@ -32,7 +34,7 @@ import sys
 import warnings
 from typing import Any, Dict, List, NoReturn, Optional, Set, Tuple
 
-from . import door, program, script  # noqa: TID252 -- the package has another name where this runs
+from . import door, ports, program, script  # noqa: TID252 -- the package has another name where this runs
 
 #: Bytes of a message; what is larger travels as a file.
 _MESSAGE_BYTES_MAX = 65536
@@ -67,6 +69,7 @@ class _Parent:
         #: First processes of cells that were dropped and are not reaped yet.
         self._dropped: List[int] = []
         self._own_processes = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if cell else -1
+        self._own_network = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC) if cell else -1
         self._awake, wakeup = os.pipe()
         self._wakeup = wakeup
         os.set_blocking(self._awake, False)
@@ -117,6 +120,8 @@ class _Parent:
             self._start(message, files)
         elif do == "cell":
             self._make_cell(message["id"], files)
+        elif do in ("listen", "connect"):
+            self._open_port(message, files[0])
         elif do == "kill" and message["id"] in self._calls:
             self._kill(self._calls[message["id"]])
         elif do == "drop" and message["id"] in self._cells:
@@ -165,11 +170,13 @@ class _Parent:
             if "group" in files:
                 os.write(files["group"], b"0")
             if home is not None:
+                home.join_network()
+            if "door" in files:  # while it may still listen at any port
+                door.open_doors(files["door"], task["listen"])
+            if home is not None:
                 home.enter()
             if self._boxed:  # what others may not look into can't open its own /proc/self either
                 ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-            if "door" in files:
-                door.open_door(files["door"], task["port"])
             self._forget_parent(files)
             if task.get("memory") is not None:
                 import resource  # noqa: PLC0415 -- only a limited call needs it
@@ -197,11 +204,36 @@ class _Parent:
             home.forget()
         if self._own_processes >= 0:
             os.close(self._own_processes)
+            os.close(self._own_network)
         for number, name in enumerate(("stdin", "stdout", "stderr")):
             os.dup2(files[name], number)
         for name, descriptor in files.items():
             if name != "serve":
                 os.close(descriptor)
+
+    def _open_port(self, message: Dict[str, Any], line: int) -> None:
+        """Listen or connect in a session's network, and hand over what came of it."""
+        number = message.get("cell")
+        home = self._cells.get(-1 if number is None else number)
+        if number is not None and home is None:
+            return  # the line is closed, which says enough
+        sockets: List[socket.socket] = []
+        try:
+            try:
+                if home is not None:
+                    home.join_network()
+                sockets = ports.listen(message["at"]) if "at" in message else [ports.connect(message["port"])]
+            except OSError as error:
+                ports.refuse(line, error)
+                return
+            finally:
+                if home is not None:
+                    self._cell.setns(self._own_network, self._cell.CLONE_NEWNET)
+            ports.send(line, sockets)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # nobody waits for it any more
+        finally:
+            ports.close(sockets)
 
     def _make_cell(self, number: int, files: List[int]) -> None:
         cell = self._cell

@@ -1,0 +1,242 @@
+"""Ports inside a sandbox, from outside: listeners that were handed over, and connections to others.
+
+Nothing listens on this machine. What arrives at a listener comes from one sandbox, and is handed on
+as it is: no byte of it is read here. What a sandbox hands over may be anything, and is looked at
+before it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from array import array
+from collections.abc import Sequence
+
+from atoll.engine.limits import OUTLETS_MAX, REACH_SECONDS_MAX
+from atoll.engine.running import Outlet
+from atoll.model.errors import RuntimeUnavailable
+
+#: Connections that are taken over before other work of the loop gets its turn.
+_AT_A_TIME = 32
+#: Seconds until one looks again after this process had no descriptor left for a connection.
+_PAUSE_SECONDS = 1.0
+#: Bytes of the message that brings sockets, or the number of an error. What brings sockets is one byte.
+_MESSAGE_BYTES = 16
+_SOCKETS = b"+"
+#: Room for the descriptors of one message: as many as may travel with one.
+_ROOM = socket.CMSG_LEN(253 * array("i").itemsize)
+
+#: Where something is listened at.
+Address = tuple[str, int]
+
+
+class Outlets:
+    """Listeners whose connections are handed to whoever the outlet names."""
+
+    def __init__(self, outlets: Sequence[Outlet] = ()) -> None:
+        self._outlets: list[Outlet] = []
+        for outlet in outlets:
+            self.add(outlet)
+        self._open: list[_Open] = []
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where they are, in their order."""
+        return [(outlet.host, outlet.port) for outlet in self._outlets]
+
+    def add(self, outlet: Outlet) -> None:
+        """A further outlet, for the processes that start from now on.
+
+        Raises:
+            RuntimeUnavailable: there are too many.
+        """
+        if len(self._outlets) >= OUTLETS_MAX:
+            raise RuntimeUnavailable(
+                f"an algorithm can't have another outlet: it has {OUTLETS_MAX}, the most that there may be"
+            )
+        self._outlets.append(outlet)
+
+    def serve(self, listeners: Sequence[int]) -> None:
+        """Take what a process has opened: all outlets in their order, or the last of them."""
+        outlets = self._outlets[len(self._outlets) - len(listeners) :] if listeners else []
+        for outlet, descriptor in zip(outlets, listeners, strict=True):
+            listener = listening(descriptor, (outlet.host, outlet.port))
+            if listener is not None:
+                self._open.append(_Open(outlet, listener))
+
+    def close(self) -> None:
+        """Listen no more, until something is served again. Connections go on."""
+        while self._open:
+            self._open.pop().close()
+
+
+class _Open:
+    """One listener."""
+
+    def __init__(self, outlet: Outlet, listener: socket.socket) -> None:
+        self._outlet = outlet
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._loop.add_reader(listener, self._accept)
+
+    def close(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._listener)
+        end(self._listener)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_A_TIME):
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                return
+            except OSError:
+                # No descriptor is left, or the listener was shut down inside: it would be ready for ever.
+                self._loop.remove_reader(self._listener)
+                self._pause = self._loop.call_later(_PAUSE_SECONDS, self._go_on)
+                return
+            connection.setblocking(False)
+            self._outlet.take(connection.detach())
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listener, self._accept)
+
+
+class Delivery:
+    """Descriptors on their way from a sandbox, over a line that is ready to be read again and again.
+
+    Args:
+        line: its end here, which doesn't block.
+        expected: how many there are to be.
+    """
+
+    def __init__(self, line: socket.socket, expected: int) -> None:
+        self._line = line
+        self._expected = expected
+        self._came: list[int] = []
+
+    def receive(self) -> list[int] | None:
+        """All of them once they are there, and None before.
+
+        Raises:
+            OSError: they don't come: what the other end says, or `BrokenPipeError` where it has closed.
+        """
+        try:
+            while len(self._came) < self._expected:
+                self._came += _receive(self._line)
+        except BlockingIOError:
+            return None
+        except BaseException:
+            self.drop()
+            raise
+        if len(self._came) > self._expected:
+            self.drop()
+            raise BrokenPipeError("the sandbox handed over more sockets than it was asked for")
+        came, self._came = self._came, []
+        return came
+
+    def drop(self) -> None:
+        """Close what has come."""
+        while self._came:
+            os.close(self._came.pop())
+
+
+def _receive(line: socket.socket) -> list[int]:
+    """The descriptors of one message."""
+    text, extras, flags, _ = line.recvmsg(_MESSAGE_BYTES, _ROOM, socket.MSG_CMSG_CLOEXEC)
+    files = array("i")
+    for level, kind, content in extras:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            files.frombytes(content[: len(content) - len(content) % files.itemsize])
+    if text == _SOCKETS and files and not flags & socket.MSG_CTRUNC:
+        return list(files)
+    for file in files:
+        os.close(file)
+    if text.isdigit():
+        raise OSError(int(text), os.strerror(int(text)))
+    raise BrokenPipeError("the sandbox handed over no socket")
+
+
+def listening(descriptor: int, address: Address) -> socket.socket | None:
+    """A socket that listens where it should; None where a descriptor is something else, which is closed."""
+    found = _socket(descriptor)
+    if found is None:
+        return None
+    listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if listens and found.family is socket.AF_INET and found.getsockname() == address:
+        found.setblocking(False)
+        return found
+    found.close()
+    return None
+
+
+async def connected(descriptor: int, port: int) -> int:
+    """A connection to a port inside, once it is there. The descriptor is taken over.
+
+    Raises:
+        ConnectionRefusedError: nobody listens there.
+        OSError: there is no connection.
+        RuntimeUnavailable: whoever listens there takes no connection, or the descriptor is none.
+    """
+    connection = _socket(descriptor)
+    if connection is None or connection.family is not socket.AF_INET:
+        if connection is not None:
+            connection.close()
+        raise RuntimeUnavailable(f"the sandbox handed over something else than a connection to port {port}")
+    try:
+        connection.setblocking(False)
+        async with asyncio.timeout(REACH_SECONDS_MAX):
+            await _writable(connection)
+        _raise_error_of(connection)
+    except TimeoutError:
+        connection.close()
+        raise RuntimeUnavailable(
+            f"the algorithm listens at port {port} and took no connection for {REACH_SECONDS_MAX:g} seconds"
+        ) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection.detach()
+
+
+def _raise_error_of(connection: socket.socket) -> None:
+    reason = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if reason:
+        raise OSError(reason, os.strerror(reason))
+    connection.getpeername()  # what was never begun has none
+
+
+async def _writable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(connection)
+
+
+def end(listener: socket.socket) -> None:
+    """Close a listener for whoever has a copy, too: the next process listens at the same port."""
+    try:
+        listener.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it listens no more
+    listener.close()
+
+
+def _socket(descriptor: int) -> socket.socket | None:
+    """A stream socket; None where a descriptor is something else, which is closed."""
+    try:
+        found = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        return None
+    if found.type is socket.SOCK_STREAM:
+        return found
+    found.close()
+    return None
