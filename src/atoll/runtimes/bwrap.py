@@ -11,10 +11,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 from atoll.runtimes import view
-from atoll.runtimes.children import Child, Streams, spawn
+from atoll.runtimes.children import UNBOUNDED, Bounds, Child, Streams, spawn
 from atoll.runtimes.refused import refusing
 
 _NAMESPACES = (
@@ -60,8 +59,7 @@ def spawn_in(
     *,
     options: Sequence[str] = (),
     passed: Sequence[int] = (),
-    data_bytes_max: int | None = None,
-    group: Path | None = None,
+    bounds: Bounds = UNBOUNDED,
 ) -> Child:
     """Start a command in a sandbox that shows what the lines say.
 
@@ -83,8 +81,7 @@ def spawn_in(
             {},
             streams,
             passed=[*passed, *texts],
-            data_bytes_max=data_bytes_max,
-            group=group,
+            bounds=bounds,
             sandboxed=True,
         )
     finally:

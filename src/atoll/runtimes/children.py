@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,8 +25,26 @@ class Streams:
     stderr: int
     #: The socket of a served process.
     serve: int | None = None
-    #: The socket over which the process sends one that listens for its doorway.
+    #: The socket over which the process sends those that listen for its doorway and its outlets.
     door: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What the system keeps a process from taking."""
+
+    #: What each of its processes may allocate.
+    data_bytes: int | None = None
+    #: What each file that it writes may hold.
+    file_bytes: int | None = None
+    #: The files of control groups that take it in.
+    groups: tuple[Path, ...] = ()
+
+
+#: Nothing is kept from it.
+UNBOUNDED = Bounds()
+#: What a shell counts files in.
+_FILE_BLOCK_BYTES = 512
 
 
 class Child:
@@ -68,8 +87,7 @@ def spawn(
     *,
     cwd: Path | None = None,
     passed: Sequence[int] = (),
-    data_bytes_max: int | None = None,
-    group: Path | None = None,
+    bounds: Bounds = UNBOUNDED,
     sandboxed: bool = False,
     ends_itself: bool = False,
 ) -> Child:
@@ -81,8 +99,7 @@ def spawn(
         streams: its standard streams, and the socket that it serves.
         cwd: its working directory.
         passed: further descriptors that it inherits, under the same numbers.
-        data_bytes_max: what each of its processes may allocate.
-        group: the file of a control group that takes it in.
+        bounds: what it may take.
         sandboxed: whether it is bubblewrap, which leaves nothing behind, and which reports a
             signal that ended its own child as shells do.
         ends_itself: whether it notices our end itself, and has things to do then.
@@ -93,7 +110,7 @@ def spawn(
     sockets = [each for each in (streams.serve, streams.door) if each is not None]
     try:
         process = subprocess.Popen(
-            [*_prelude(data_bytes_max, group, ends_itself=ends_itself), *command],
+            [*_prelude(bounds, ends_itself=ends_itself), *command],
             env=dict(environment),
             cwd=cwd,
             stdin=streams.stdin,
@@ -107,18 +124,20 @@ def spawn(
     return Child(process, sandboxed=sandboxed)
 
 
-def _prelude(data_bytes_max: int | None, group: Path | None, *, ends_itself: bool) -> list[str]:
+def _prelude(bounds: Bounds, *, ends_itself: bool) -> list[str]:
     """A shell that sets limits and becomes the command: all that needs no Python in between."""
-    lines = ["ulimit -c 0"]
-    if data_bytes_max is not None:
-        lines.append(f"ulimit -d {max(data_bytes_max // 1024, 1)}")
+    # The groups come first: what is written to them is bounded like a file.
+    lines = [f"echo 0 > {shlex.quote(str(door))}" for door in bounds.groups]
+    lines.append("ulimit -c 0")
+    if bounds.data_bytes is not None:
+        lines.append(f"ulimit -d {max(bounds.data_bytes // 1024, 1)}")
+    if bounds.file_bytes is not None:
+        lines.append(f"ulimit -f {-(-bounds.file_bytes // _FILE_BLOCK_BYTES)}")
     words = []
-    if group is not None:
-        lines.append('echo 0 > "$0"')
     if _setpriv() is not None and not ends_itself:
         words = [str(_setpriv()), "--pdeathsig", "KILL", "--"]
     lines.append('exec "$@"')
-    return ["/bin/sh", "-c", "; ".join(lines), str(group or "sh"), *words]
+    return ["/bin/sh", "-c", "; ".join(lines), "sh", *words]
 
 
 @cache

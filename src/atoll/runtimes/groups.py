@@ -1,4 +1,9 @@
-"""Control groups that bound the memory of a call with all its processes."""
+"""Control groups that bound what a session's calls take: memory, processes and processors.
+
+Linux knows two kinds. In version 1 each resource has a tree of its own, and so a session has a
+group in each; in version 2 there is one tree, and one group. Where this process may make none, or
+not for every resource, `caveat` says so.
+"""
 
 from __future__ import annotations
 
@@ -6,148 +11,294 @@ import asyncio
 import itertools
 import os
 import signal
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
+
+from atoll.engine.limits import CallLimits
 
 _numbers = itertools.count(1)
-#: How often, and how many seconds apart, we try to remove a group whose processes are ending.
-_REMOVE_TRIES, _REMOVE_SECONDS = 200, 0.005
+_NAME = "atoll-"
+#: How often, and how many seconds apart, we try to end what is in a group.
+_END_TRIES, _END_SECONDS = 200, 0.005
+#: Microseconds of the periods in which processor time is dealt out: the kernel's own default.
+_PERIOD = 100_000
+_RESOURCES = ("memory", "pids", "cpu")
+#: Bounds that are tried to find out where groups can be made.
+_TRIED = CallLimits(memory_bytes=1 << 30, processes=64, processors=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Spot:
     """Where this process may make groups."""
 
     folder: Path
     version: int
+    resources: frozenset[str]
 
 
-class MemoryGroup:
-    """A control group with a bound on its memory."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A group in one of the trees."""
 
-    def __init__(self, folder: Path, version: int) -> None:
-        self._folder = folder
-        self._version = version
-        #: Writing ``0`` to this file moves the writer in.
-        self.door = folder / "cgroup.procs"
+    folder: Path
+    version: int
+    resources: frozenset[str]
 
-    def kills(self) -> int:
+    @property
+    def door(self) -> Path:
+        # In version 1 a single thread moves without holding up every fork of the machine.
+        return self.folder / ("cgroup.procs" if self.version == 2 else "tasks")
+
+
+class Group:
+    """A session's control group, or one in each tree."""
+
+    def __init__(self, parts: Sequence[_Part]) -> None:
+        self._parts = parts
+        self._held: str | None = None
+        #: Writing ``0`` to each of these files moves the writer in.
+        self.doors = tuple(part.door for part in parts)
+
+    def bounds(self, resource: str) -> bool:
+        """Whether it bounds ``memory``, ``pids`` or ``cpu``."""
+        return self._part(resource) is not None
+
+    def kills(self) -> int | None:
         """How often the system ended a process of this group because it had no memory left."""
-        name = "memory.events" if self._version == 2 else "memory.oom_control"
-        words = (self._folder / name).read_text().split()
-        return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
+        part = self._part("memory")
+        if part is None:
+            return None
+        return _count(
+            part.folder / ("memory.events" if part.version == 2 else "memory.oom_control"), "oom_kill"
+        )
+
+    def refusals(self) -> int | None:
+        """How often a process of this group could not have another one."""
+        part = self._part("pids")
+        return None if part is None else _count(part.folder / "pids.events", "max")
+
+    def hold(self) -> None:
+        """Let it have no new process: what is to be ended then can't be outrun."""
+        part = self._part("pids")
+        if part is not None and self._held is None:
+            file = part.folder / "pids.max"
+            self._held = file.read_text()
+            file.write_text("0")
+
+    def release(self) -> None:
+        """Let it have processes again."""
+        part = self._part("pids")
+        if part is not None and self._held is not None:
+            (part.folder / "pids.max").write_text(self._held)
+            self._held = None
+
+    async def sweep(self) -> None:
+        """End every process in it."""
+        for _ in range(_END_TRIES):
+            pids = {pid for part in self._parts for pid in part.door.read_text().split()}
+            if not pids:
+                break
+            self.hold()
+            for pid in pids:
+                try:
+                    os.kill(int(pid), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            await asyncio.sleep(_END_SECONDS)
+        self.release()
 
     async def remove(self) -> None:
-        """End what is left in the group, and the group."""
-        for _ in range(_REMOVE_TRIES):
-            try:
-                for pid in self.door.read_text().split():
-                    os.kill(int(pid), signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                pass
-            try:
-                self._folder.rmdir()
-            except FileNotFoundError:
-                return
-            except OSError:
-                await asyncio.sleep(_REMOVE_SECONDS)
-            else:
-                return
+        """End what is left in it, and the group."""
+        try:
+            await self.sweep()
+        except FileNotFoundError:
+            pass  # somebody else has removed it
+        for part in self._parts:
+            for _ in range(_END_TRIES):
+                try:
+                    part.folder.rmdir()
+                except FileNotFoundError:
+                    break
+                except OSError:  # the last of its processes is ending
+                    await asyncio.sleep(_END_SECONDS)
+                else:
+                    break
+
+    def _part(self, resource: str) -> _Part | None:
+        return next((part for part in self._parts if resource in part.resources), None)
 
 
-def make_group(memory_bytes: int) -> MemoryGroup | None:
-    """Make a group of its own for a session, or None where this process may not."""
-    place = find_place()
-    return None if place is None else _make(place, memory_bytes)
+class _Running(Protocol):
+    ended: asyncio.Future[int]
+
+    def kill(self) -> None: ...
+
+
+class Grouped:
+    """A process in a group: it gets no new processes once it is to end, and so can't outrun that."""
+
+    def __init__(self, running: _Running, group: Group) -> None:
+        self._running = running
+        self._group = group
+        #: Its exit status, or minus the signal that ended it.
+        self.ended = running.ended
+
+    def kill(self) -> None:
+        """End it with everything that it started. `ended` is set when that has happened."""
+        if not self.ended.done():
+            self._group.hold()
+            self._running.kill()
+
+
+def make_group(limits: CallLimits) -> Group | None:
+    """Make a group of its own for a session, or None where nothing is to be bounded, or can be."""
+    parts = []
+    for spot in find_spots():
+        part = _make(spot, limits)
+        if part is not None:
+            parts.append(part)
+    return Group(parts) if parts else None
+
+
+async def end_orphans() -> None:
+    """End and remove the groups of processes that are no more, with all that is left in them."""
+    for spot in find_spots():
+        for folder in spot.folder.glob(f"{_NAME}*-*-*-*"):
+            _, namespace, pid, began, _ = folder.name.split("-")
+            if f"{namespace}-{pid}-{began}" != _owner(int(pid)) and namespace == _namespace():
+                await Group([_Part(folder=folder, version=spot.version, resources=spot.resources)]).remove()
+
+
+def _owner(pid: int) -> str:
+    """What no other process of this machine is ever called: numbers are given again."""
+    try:
+        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        began = ""
+    return f"{_namespace()}-{pid}-{began}"
 
 
 @cache
-def find_place() -> _Place | None:
-    """Find out, by doing it, where this process may make groups that bound memory."""
-    for place in _candidates():
-        group = _make(place, 1 << 30)
-        if group is not None:
-            group.door.parent.rmdir()
-            return place
-    return None
+def _namespace() -> str:
+    """The namespace in which this process's number means something."""
+    return str(os.stat("/proc/self/ns/pid").st_ino)
 
 
-def _make(place: _Place, memory_bytes: int) -> MemoryGroup | None:
-    folder = place.folder / f"atoll-{os.getpid()}-{next(_numbers)}"
+@cache
+def find_spots() -> tuple[_Spot, ...]:
+    """Find out, by doing it, where this process may make groups, and what they bound."""
+    found: list[_Spot] = []
+    for spot in _candidates():
+        if any(spot.resources & other.resources for other in found):
+            continue
+        part = _make(spot, _TRIED)
+        if part is not None:
+            part.folder.rmdir()
+            found.append(spot)
+    return tuple(found)
+
+
+def _make(spot: _Spot, limits: CallLimits) -> _Part | None:
+    asked = {name for name in spot.resources if _settings(name, spot.version, limits)}
+    if not asked:
+        return None
+    folder = spot.folder / f"{_NAME}{_owner(os.getpid())}-{next(_numbers)}"
+    part = _Part(folder=folder, version=spot.version, resources=frozenset(asked))
     try:
         folder.mkdir()
     except OSError:
         return None
-    settings = {
-        1: ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
-        2: ("memory.max", "memory.swap.max"),
-    }[place.version]
     try:
-        (folder / settings[0]).write_text(str(memory_bytes))
-        swap = folder / settings[1]
-        if swap.exists():  # not where the kernel doesn't count swap
-            swap.write_text(str(memory_bytes) if place.version == 1 else "0")
-        if not os.access(folder / "cgroup.procs", os.W_OK):
+        for resource in sorted(asked):
+            for name, value in _settings(resource, spot.version, limits).items():
+                # Swap isn't there where the kernel doesn't count it.
+                if "sw" not in name or (folder / name).exists():
+                    (folder / name).write_text(value)
+        if not os.access(part.door, os.W_OK):
             raise PermissionError
-        if place.version == 2:
-            (folder / "memory.oom.group").write_text("0")
     except OSError:
         folder.rmdir()
         return None
-    return MemoryGroup(folder, place.version)
+    return part
 
 
-def _candidates() -> list[_Place]:
+def _settings(resource: str, version: int, limits: CallLimits) -> Mapping[str, str]:
+    """The files of a group that say what it bounds, and their content."""
+    memory, processes, processors = limits.memory_bytes, limits.processes, limits.processors
+    if resource == "memory" and memory is not None:
+        if version == 1:
+            return {"memory.limit_in_bytes": str(memory), "memory.memsw.limit_in_bytes": str(memory)}
+        return {"memory.max": str(memory), "memory.swap.max": "0", "memory.oom.group": "0"}
+    if resource == "pids" and processes is not None:
+        return {"pids.max": str(processes)}
+    if resource == "cpu" and processors is not None:
+        quota = max(round(processors * _PERIOD), 1000)  # the least that the kernel takes
+        if version == 1:
+            return {"cpu.cfs_period_us": str(_PERIOD), "cpu.cfs_quota_us": str(quota)}
+        return {"cpu.max": f"{quota} {_PERIOD}"}
+    return {}
+
+
+def _count(file: Path, word: str) -> int:
+    words = file.read_text().split()
+    return int(words[words.index(word) + 1]) if word in words else 0
+
+
+def _candidates() -> Iterator[_Spot]:
     """This process's own groups, and for version 2 the one above, which alone may have no processes."""
     try:
         memberships = Path("/proc/self/cgroup").read_text().splitlines()
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
-        return []
-    places = []
+        return
     for line in memberships:
         _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
         version = 1 if controllers else 2
-        folder = _folder_of(path, mounts, version)
-        if folder is None:
+        named = frozenset(_RESOURCES) & frozenset(controllers.split(","))
+        if controllers and not named:
             continue
-        above = [folder, folder.parent] if version == 2 else [folder]
-        places += [
-            _Place(folder=place, version=version)
-            for place in above
-            if version == 1 or _hands_memory_on(place)
-        ]
-    return places
+        folder = _folder_of(path, mounts, version, named)
+        if folder is not None and version == 1:
+            yield _Spot(folder=folder, version=1, resources=named)
+        elif folder is not None:
+            for above in (folder, folder.parent):
+                yield _Spot(folder=above, version=2, resources=_handed_on(above))
 
 
-def _folder_of(path: str, mounts: list[str], version: int) -> Path | None:
+def _folder_of(path: str, mounts: list[str], version: int, named: frozenset[str]) -> Path | None:
     for line in mounts:
         fields, _, kinds = line.partition(" - ")
         root, point = fields.split()[3:5]
         kind, _, options = kinds.split()[:3]
-        right = kind == "cgroup2" if version == 2 else kind == "cgroup" and "memory" in options.split(",")
+        right = kind == "cgroup2" if version == 2 else kind == "cgroup" and named <= set(options.split(","))
         if right and (path == root or path.startswith(root.rstrip("/") + "/")):
             return Path(point, path[len(root.rstrip("/")) :].lstrip("/"))
     return None
 
 
-def _hands_memory_on(folder: Path) -> bool:
+def _handed_on(folder: Path) -> frozenset[str]:
+    """What groups below this one may bound."""
     try:
-        return "memory" in (folder / "cgroup.subtree_control").read_text().split()
+        return frozenset(_RESOURCES) & frozenset((folder / "cgroup.subtree_control").read_text().split())
     except OSError:
-        return False
+        return frozenset()
 
 
 def caveat() -> str:
     """Which bounds hold here and which don't, as a sentence."""
-    if find_place() is not None:
+    bounded = {resource for spot in find_spots() for resource in spot.resources}
+    if "memory" in bounded:
         memory = "a bound on memory holds for a call with all its processes"
     else:
         memory = (
             "a bound on memory holds for each process by itself, because no control group can be made here, and "
             "files in memory don't count"
         )
-    return f"{memory}; the number of processes and the use of disk and processors are not bounded"
+    others = {"pids": "the number of processes", "cpu": "the use of processors"}
+    unbounded = [words for resource, words in others.items() if resource not in bounded]
+    if unbounded:
+        memory += f"; {' and '.join(unbounded)} {'are' if len(unbounded) > 1 else 'is'} not bounded, for want of one"
+    return f"{memory}; a bound on the disk is looked after from outside, and can be overrun for a second"

@@ -50,7 +50,8 @@ class ProcessRuntime:
         )
 
     async def recover(self) -> None:
-        """Nothing: what was started ends with whoever started it."""
+        """End what processes have left that detached themselves, where control groups know of it."""
+        await groups.end_orphans()
 
     async def warm_up(self, launch: Launch) -> None:
         """Start the warm parent that such a launch's calls are forked from."""
@@ -133,6 +134,11 @@ class _Process(Place):
         parents = ways(launch, interpreter, inside, command, any_command=False)
         super().__init__(launch, inside, command, file, pool, parents, doors)
 
+    async def sweep(self) -> None:
+        """End what is left in the session's group: nothing else keeps it from going on."""
+        if self._group is not None:
+            await self._group.sweep()
+
     async def close(self) -> None:
         await super().close()
         self._unlink()
@@ -149,8 +155,7 @@ class _Process(Place):
             variables,
             streams,
             cwd=self._cwd,
-            data_bytes_max=self._data_bytes_max,
-            group=self._door,
+            bounds=self._bounds,
         )
 
 

@@ -72,10 +72,13 @@ class _Served(Seated):
             assert self._line is not None
             assert self._log is not None
             self._log.mark()
-            self.watch.begin(self._running)
+            self.watch.begin(self._running, self._log)
             self.place.doors.begin(doorway)
             reply = await self._exchange(self._line, self._log, self._running, request, doorway)
-            return await self._ended(self._running, kills) if reply is None else reply
+            if reply is None:
+                return await self._ended(self._running, kills)
+            await self.watch.settle()
+            return reply
         except BaseException:
             # Its answer would be taken for the next call's.
             await self._stop("its last call was ended")
@@ -137,8 +140,7 @@ class _Served(Seated):
             ) from error
         finally:
             timer.cancel()
-        if self.watch.reached is not None:
-            raise self.watch.reached
+        await self.watch.settle()
         assert self._log is not None
         tail = self._log.tail()
         self.check_memory(kills, exit_code, tail)
@@ -157,6 +159,7 @@ class _Served(Seated):
             running.kill()
             with suppress(ParentLost):
                 await asyncio.shield(running.ended)
+        await self.place.sweep()
         if self._line is not None:
             self._line.close()
 
@@ -177,7 +180,6 @@ class ServeSession(_Served):
         frame = await line.receive()
         if frame is None:
             return None
-        self.watch.end()
         answer, _ = frame
         if answer[:1] == b"\x00":
             return Reply(output=answer[1:], log_tail=log.tail())
@@ -206,7 +208,6 @@ class TalkSession(_Served):
                 raise self.watch.reached
             head, body = self._understand(*frame)
             if head["say"] in ("returned", "failed"):
-                self.watch.end()
                 return Reply(output=body, head=head, log_tail=log.tail())
             if not running.ended.done():  # else nobody waits for an answer
                 await _while_running(running, _answer(line, doorway, head, body))

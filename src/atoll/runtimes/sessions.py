@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -19,8 +19,9 @@ from atoll.engine.running import Doorway, Outlet, Reply, Request, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached
 from atoll.runtimes.children import Streams
 from atoll.runtimes.doors import Doors
-from atoll.runtimes.streams import Collector, Feeder, Log, too_large
+from atoll.runtimes.streams import Collector, Feeder, Log
 from atoll.runtimes.warm import ParentLost
+from atoll.runtimes.watching import Watch
 
 #: How Python and numpy say that there was no memory, on the last line of a traceback.
 _NO_MEMORY = re.compile(r"^(\w+\.)*_?(Array)?MemoryError\b")
@@ -42,6 +43,8 @@ class Place(Protocol):
 
     limits: CallLimits
     log: Path
+    #: The folders of this machine that the processes can write to.
+    writable: Sequence[Path]
     #: How the process reaches its doorway over HTTP.
     doors: Doors
 
@@ -57,6 +60,14 @@ class Place(Protocol):
         """How often the system ended a process for its memory; None where that can't be told."""
         ...
 
+    def refusals(self) -> int | None:
+        """How often the system refused a process another one; None where that can't be told."""
+        ...
+
+    async def sweep(self) -> None:
+        """End what an ended process has left, where the system doesn't do that."""
+        ...
+
     async def offer(self, outlet: Outlet) -> None:
         """Open a further address inside; see `atoll.engine.running.Session`."""
         ...
@@ -70,50 +81,12 @@ class Place(Protocol):
         ...
 
 
-class Watch:
-    """Ends a process that goes beyond a bound, and remembers which."""
-
-    def __init__(self, limits: CallLimits) -> None:
-        self._limits = limits
-        self._running: Running | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.reached: LimitReached | None = None
-
-    def begin(self, running: Running) -> None:
-        """A call of this process begins."""
-        self._running = running
-        self.reached = None
-        self._timer = asyncio.get_running_loop().call_later(self._limits.seconds, self._too_long)
-
-    def end(self) -> None:
-        """The call has ended."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def too_much(self) -> None:
-        """The answer is larger than it may be."""
-        self._stop(too_large(self._limits.reply_bytes))
-
-    def _too_long(self) -> None:
-        self._stop(
-            LimitReached(
-                f"the call took longer than {self._limits.seconds:g} seconds, the most that one call may take, and was "
-                "ended. Raise the bound, or do less in one call"
-            )
-        )
-
-    def _stop(self, reached: LimitReached) -> None:
-        if self.reached is None and self._running is not None:
-            self.reached = reached
-            self._running.kill()
-
-
 class Seated:
     """What all styles of session share."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.watch = Watch(place.limits)
+        self.watch = Watch(place.limits, place.writable, place.refusals)
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -194,13 +167,12 @@ class CallSession(Seated):
                 os.close(their_output)
                 if door is not None:
                     door.close()
-            self.watch.begin(running)
-            exit_code = await _until_ended(running)
+            self.watch.begin(running, log)
+            exit_code = await self._until_ended(running)
             if self.watch.reached is not None:
                 raise self.watch.reached
             output = collector.finish()
-            if self.watch.reached is not None:  # the last of it was too much
-                raise self.watch.reached
+            await self.watch.settle()  # the last of it may have been too much
             tail = log.tail()
             self.check_memory(kills, exit_code, tail)
             return Reply(output=output, exit_code=exit_code, log_tail=tail)
@@ -213,13 +185,13 @@ class CallSession(Seated):
                 collector.close()
             log.close()
 
-
-async def _until_ended(running: Running) -> int:
-    """Wait for a process. Whoever stops waiting ends it, and waits for that."""
-    try:
-        return await asyncio.shield(running.ended)
-    finally:
-        if not running.ended.done():
-            running.kill()
-            with suppress(ParentLost):
-                await asyncio.shield(running.ended)
+    async def _until_ended(self, running: Running) -> int:
+        """Wait for a process. Whoever stops waiting ends it, and waits for that."""
+        try:
+            return await asyncio.shield(running.ended)
+        finally:
+            if not running.ended.done():
+                running.kill()
+                with suppress(ParentLost):
+                    await asyncio.shield(running.ended)
+            await self.place.sweep()

@@ -104,15 +104,23 @@ class Log:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._start = os.fstat(descriptor).st_size
+        self._start = self.size()
 
     def mark(self) -> None:
         """A call begins here."""
-        self._start = os.fstat(self.descriptor).st_size
+        self._start = self.size()
+
+    def size(self) -> int:
+        """The bytes of the whole log."""
+        return os.fstat(self.descriptor).st_size
+
+    def cut(self, size: int) -> None:
+        """Leave only so much of the log."""
+        os.ftruncate(self.descriptor, size)
 
     def tail(self) -> str:
         """The end of what was written since the mark."""
-        size = os.fstat(self.descriptor).st_size
+        size = self.size()
         start = max(self._start, size - LOG_TAIL_BYTES)
         return os.pread(self.descriptor, max(size - start, 0), start).decode("utf-8", "replace")
 
