@@ -187,11 +187,6 @@ class BoxPlace(Place):
             return self._parent, None
         raise RuntimeUnavailable(f"{what}: its box isn't there yet, or has ended")
 
-    def _network(self, what: str) -> tuple[Parent, int | None]:
-        if self._parent is None or not self._parent.alive:
-            raise RuntimeUnavailable(f"{what}: nothing of its session runs")
-        return self._parent, None
-
     async def close(self) -> None:
         self._closed = True
         await super().close()
