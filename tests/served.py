@@ -21,6 +21,7 @@ from tests.hub_app import HubApp, hub_app
 
 from atoll.hub import codes
 from atoll.hub.hub import Hub
+from atoll.hub.serving import WEBSOCKETS
 from atoll.stores.sql.people_tables import organizations
 from atoll.stores.sql.site_tables import node_keys, nodes
 from atoll.transports.connection import Connection, Pace
@@ -55,7 +56,7 @@ class Server(uvicorn.Server):
 def server_of(app: FastAPI) -> Server:
     """A server of an application."""
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", http="httptools", ws="none", loop="none"
+        app, log_config=None, access_log=False, lifespan="off", http="httptools", loop="none", **WEBSOCKETS
     )
     return Server(config)
 

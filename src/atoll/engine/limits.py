@@ -122,6 +122,10 @@ PROCESSES_MAX = 1_024
 #: would fill the disk that holds the logs of all runs.
 LOG_BYTES_MAX = 1024**3
 
+#: Files and folders that a call with a bound on the disk may write to. All of them are looked at
+#: again and again, and a million takes seconds.
+DISK_ENTRIES_MAX = 1_000_000
+
 #: Bytes of the end of a log that an error quotes.
 LOG_TAIL_BYTES = 4_000
 
@@ -153,8 +157,82 @@ LIBRARY_BYTES_MAX = 1024**3
 #: Seconds that a node keeps an algorithm which no run uses. What is needed again is fetched again.
 LIBRARY_SECONDS_MAX = 30 * 86_400.0
 
+#: Seconds that an image may take to arrive from its registry. Tens of gigabytes over a line of a
+#: hospital; a registry that never comes to an end must not hold a seat for ever.
+PULL_SECONDS_MAX = 4 * 3_600.0
+
+#: Seconds that a registry may take for one answer about signatures, which are small.
+REGISTRY_SECONDS_MAX = 30.0
+
+#: Bytes of a registry's answer that Atoll itself reads: a list of signatures, or one of them.
+REGISTRY_ANSWER_BYTES_MAX = 4 * 1024**2
+
+#: Signatures of one image that are tried. An image is signed by a handful of people.
+SIGNATURES_MAX = 100
+
+#: Bytes of the images that a node keeps for runs to come, of those that it has pulled itself. Ten with
+#: a whole scientific system each.
+IMAGES_BYTES_MAX = 100 * 1024**3
+
+#: Seconds that a node keeps an image which no run uses. What is needed again is pulled again.
+IMAGES_SECONDS_MAX = 30 * 86_400.0
+
+#: Seconds in which an image that was asked for isn't removed, however many there are: whoever asked
+#: is about to start it.
+IMAGE_GRACE_SECONDS = 600.0
+
+#: Parts that a file of Apptainer's format may say that it has room for. Apptainer writes 48.
+SIF_DESCRIPTIONS_MAX = 4_096
+
+#: Bytes of a text that is read out of an image while it is looked at: a script, a specification.
+ROOT_TEXT_BYTES_MAX = 4 * 1024**2
+
+#: Files of a root file system that is unpacked from an image. Ten times those of a whole desktop.
+ROOT_FILES_MAX = 5_000_000
+
+#: Bytes of a root file system that is unpacked from an image. What one block is stored for may be
+#: read a million times: a small file could else fill a disk.
+ROOT_BYTES_MAX = 256 * 1024**3
+
+#: Seconds that the unpacking of an image may take. A large one needs minutes on a slow disk.
+UNPACK_SECONDS_MAX = 3_600.0
+
+#: Bytes of the unpacked root file systems that are kept for runs to come. A few images with
+#: everything for deep learning.
+ROOTS_BYTES_MAX = 64 * 1024**3
+
+#: Seconds that an unpacked root file system is kept which no run uses. It can be unpacked again.
+ROOTS_SECONDS_MAX = 30 * 86_400.0
+
 #: Bytes of the end of a job's log that a node tells its hub, where its settings say that it may.
 LOG_TOLD_BYTES_MAX = 16 * 1024
+
+#: Ports that an algorithm may declare for others of its run. Published ones have one or two.
+PORTS_MAX = 16
+
+#: Streams between jobs of one run at a time. Each of thirty sites may reach each other one.
+STREAMS_PER_RUN_MAX = 1_000
+
+#: Streams that one node may have at a time, for all its jobs. Each is a connection to the hub.
+STREAMS_PER_NODE_MAX = 256
+
+#: Bytes of a stream that are sealed and passed on at a time.
+STREAM_PIECE_BYTES = 64 * 1024
+
+#: Bytes of each direction of a stream that the hub holds where the reader is slower than the writer,
+#: who then waits.
+STREAM_BUFFER_BYTES = 256 * 1024
+
+#: Seconds that another site's node may take to answer a call. It only has to hear of it and to
+#: connect to its own algorithm.
+STREAM_ANSWER_SECONDS = 20.0
+
+#: Seconds after which a stream that carries nothing is ended. Parties that compute for long
+#: between two exchanges need less.
+STREAM_IDLE_SECONDS = 6 * 3_600.0
+
+#: Addresses of peers that one session may be given. Each is a socket that listens in its sandbox.
+PEER_ADDRESSES_MAX = 1_000
 
 #: Items of a page of a list where a request says nothing. What a screen shows.
 PAGE_ITEMS_DEFAULT = 50

@@ -20,6 +20,7 @@ from atoll.hub.dispatch import Dispatch
 from atoll.hub.envelope import Envelope
 from atoll.hub.events import routes as event_routes
 from atoll.hub.parts import Parts, Rooms
+from atoll.hub.peers import routes as peer_routes
 from atoll.hub.people import login_routes
 from atoll.hub.people import routes as people_routes
 from atoll.hub.runs import routes as run_routes
@@ -47,6 +48,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     event_routes.router,
     blob_routes.router,
     protocol_routes.router,
+    peer_routes.router,
 )
 
 
@@ -92,6 +94,8 @@ def create_app(parts: Parts) -> FastAPI:
     problems.install(app)
     for one in ROUTERS:
         app.include_router(one, prefix=PREFIX)
+    for path, endpoint in peer_routes.SOCKETS.items():
+        app.add_api_websocket_route(PREFIX + path, endpoint)
     routes = [route for one in ROUTERS for route in one.routes if isinstance(route, APIRoute)]
     # Around all that FastAPI would put around them: its layers take longer than most of the hub's answers.
     app.middleware_stack = Envelope(

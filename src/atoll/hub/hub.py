@@ -33,6 +33,7 @@ from atoll.model.work import (
     Failure,
     Job,
     JobId,
+    JobStatus,
     Message,
     Round,
     Run,
@@ -192,6 +193,20 @@ class Hub:
             assert changes.run.failure is not None
             raise NotRepeatable(changes.run.failure.message)
         return changes.rounds[-1].number if known is None else known.round.number
+
+    async def at_work(self, node: str, run_id: RunId, job_id: JobId, attempt: int | None) -> OpenState:
+        """A job that this node works at.
+
+        Raises:
+            StaleEvent: the job, or its run, has ended already, or was claimed anew.
+            NotYours: the job is another node's.
+        """
+        state = await self._runs.open_state(run_id, job_id)
+        if state.job.served_by != node:
+            raise NotYours(f"{node} spoke about job {job_id}, which is another seat's")
+        if state.job.status is not JobStatus.ACTIVE or attempt not in (None, state.job.attempt):
+            raise StaleEvent(f"job {job_id} is {state.job.status.value}, or was claimed anew")
+        return state
 
     async def child(self, node: str, run_id: RunId, job_id: JobId, number: int) -> ChildState:
         """A child round of a job of this node, with what its jobs have left.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from fastapi import Request
+from fastapi.requests import HTTPConnection
 
 from atoll.hub.hub import Hub
 from atoll.hub.settings import HubSettings
@@ -62,7 +62,7 @@ class Rooms:
         return service
 
 
-def room(request: Request, kind: type[S]) -> S:
+def room(request: HTTPConnection, kind: type[S]) -> S:
     """The service of a class, of the hub that a request came to."""
     rooms: Rooms = request.app.state.rooms
     return rooms.of(kind)

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.requests import HTTPConnection
 
 from atoll.hub import codes
 from atoll.hub.parts import Rooms, room
@@ -227,13 +228,13 @@ def _principal(known: Known) -> Principal:
     )
 
 
-def address_of(request: Request) -> str:
+def address_of(request: HTTPConnection) -> str:
     """The address that a request came from."""
     # A Unix socket's client has none.
     return request.client.host if request.client else "local"
 
 
-def token_of(request: Request) -> str:
+def token_of(request: HTTPConnection) -> str:
     """What who asks shows.
 
     Raises:
@@ -245,7 +246,7 @@ def token_of(request: Request) -> str:
     return token
 
 
-async def _authenticated(request: Request) -> Principal:
+async def _authenticated(request: HTTPConnection) -> Principal:
     authenticator = room(request, Authenticator)
     try:
         principal = await authenticator.find(token_of(request))
@@ -263,7 +264,13 @@ async def _user(request: Request) -> Principal:
     return principal
 
 
-async def _node(request: Request) -> Principal:
+async def node_of(request: HTTPConnection) -> Principal:
+    """The node that asks.
+
+    Raises:
+        NotLoggedIn: nobody is known by what is shown.
+        NotAllowed: it is a person.
+    """
     principal = await _authenticated(request)
     if principal.kind is not Kind.NODE:
         raise NotAllowed(f"{principal.name} is a person; this is for nodes")
@@ -279,6 +286,6 @@ Authenticated = Annotated[Principal, Depends(_authenticated)]
 #: A person.
 AuthenticatedUser = Annotated[Principal, Depends(_user)]
 #: A node.
-AuthenticatedNode = Annotated[Principal, Depends(_node)]
+AuthenticatedNode = Annotated[Principal, Depends(node_of)]
 #: Anybody; counted by his address.
 Anybody = Annotated[None, Depends(_stranger)]

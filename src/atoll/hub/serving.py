@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from atoll.dialects.coinstac import choreography as coinstac
 from atoll.engine import calls
-from atoll.engine.limits import LEASE_HEARTBEATS
+from atoll.engine.limits import KEEP_ALIVE_SECONDS, LEASE_HEARTBEATS, STREAM_PIECE_BYTES
 from atoll.engine.ports import Choreography
 from atoll.hub.api import create_app
 from atoll.hub.heads import BoundedHeads
@@ -39,6 +39,13 @@ from atoll.stores.sql.events import drop_events
 from atoll.stores.sql.migrating import migrate
 from atoll.stores.sql.runs import SqlRunStore
 
+#: How WebSockets are spoken: pieces of streams are small, sealed, and don't get smaller.
+WEBSOCKETS: Mapping[str, Any] = {
+    "ws": "websockets-sansio",
+    "ws_max_size": 2 * STREAM_PIECE_BYTES,
+    "ws_per_message_deflate": False,
+    "ws_ping_interval": KEEP_ALIVE_SECONDS,
+}
 CHOREOGRAPHIES: Mapping[str, Choreography] = {"coinstac": coinstac, "functions": calls, "vantage6": calls}
 _LOG = logging.getLogger(__name__)
 _DAY = 86_400.0
@@ -149,6 +156,7 @@ class _Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 http=BoundedHeads,
+                **WEBSOCKETS,
                 lifespan="off",
                 access_log=False,
                 log_config=None,

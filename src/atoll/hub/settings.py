@@ -34,6 +34,8 @@ _YES = {
     "0": False,
     "off": False,
 }
+#: Whether streams between sites are passed on.
+_STREAMS = ("auto", "on", "off")
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -104,6 +106,14 @@ class HubSettings:
     events_days: float = field(
         default=7.0, metadata=_told("days", "How long events are kept, for clients that come back.")
     )
+    streams: str = field(
+        default="auto",
+        metadata=_told(
+            " or ".join(_STREAMS),
+            "Whether jobs of one run are connected where their sites allow it. `auto`: not on PostgreSQL, where a hub "
+            "may have replicas.",
+        ),
+    )
     log_level: str = field(
         default="info", metadata=_told(" or ".join(_LEVELS), "What is written to standard error.")
     )
@@ -157,6 +167,8 @@ def _faults(settings: HubSettings) -> list[str]:
         faults.append(f"url is {settings.url!r}: expected one such as https://hub.example.org")
     if settings.log_level not in _LEVELS:
         faults.append(f"log_level is {settings.log_level!r}: expected one of {', '.join(_LEVELS)}")
+    if settings.streams not in _STREAMS:
+        faults.append(f"streams is {settings.streams!r}: expected one of {', '.join(_STREAMS)}")
     positive = ("heartbeat_seconds", "body_bytes_max", "events_days")
     faults += [
         f"{name} is {getattr(settings, name)}: expected more than 0"

@@ -23,6 +23,7 @@
   * WaitTimeout           a run has not ended within the time that somebody waits for it
   * StaleEvent            the event is about a job that has ended already
   * NotYours              a seat spoke about what is not its own
+  * StreamBroken          a stream between two sites was cut off, or changed on its way
   * HubUnreachable        no hub answers at the address, or what answers is none
   * Refused               the hub doesn't do what it was asked for (exit status 1)
     - NotLoggedIn         nobody is known by this token, name or password; or not any more
@@ -159,6 +160,10 @@ class StaleEvent(AtollError):
 
 class NotYours(AtollError):
     """A seat spoke about a job that is another seat's, or said what it can't say of its own."""
+
+
+class StreamBroken(AtollError):
+    """A stream between two sites was cut off, or what came is not what the other site has sealed."""
 
 
 class HubUnreachable(AtollError):

@@ -23,7 +23,7 @@ from yarl import URL
 
 from atoll import __version__
 from atoll.engine.limits import KEEP_ALIVE_SECONDS
-from atoll.model.errors import AtollError, HubUnreachable, NotLoggedIn, TooMany, Unusable
+from atoll.model.errors import AtollError, HubUnreachable, NotAllowed, NotLoggedIn, TooMany, Unusable
 from atoll.transports import forms, problem, version
 
 _LOG = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ _REPEAT_SECONDS_MAX = 30.0
 _FAULTS_MAX = 8
 #: Seconds before its end that a token is replaced.
 _TOKEN_SECONDS = 60.0
+#: The status of who isn't known.
+_UNKNOWN = 401
 #: What breaks a connection, or never let it come about.
 BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, ConnectionError)
 
@@ -241,6 +243,37 @@ class Connection:
                 raise HubFailed(error)
             raise error
 
+    async def socket(self, path: str, *, message_bytes_max: int) -> aiohttp.ClientWebSocketResponse:
+        """One WebSocket, which the caller closes. It is not taken up again when it breaks.
+
+        Args:
+            path: below ``/v1``.
+            message_bytes_max: of what the hub says at a time.
+
+        Raises:
+            NotLoggedIn: the hub doesn't know the node's key any more.
+            TooMany: the node asks too often.
+            HubUnreachable: something between here and the hub passes no WebSocket on.
+        """
+        renewed = False
+        while True:
+            token = await self._known_by()
+            try:
+                return await self._opened().ws_connect(
+                    self._url.join(URL(f"v1{path}", encoded=True)),
+                    headers={"Authorization": f"Bearer {token}"},
+                    proxy=self._proxy,
+                    heartbeat=KEEP_ALIVE_SECONDS,
+                    max_msg_size=message_bytes_max,
+                )
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status == _UNKNOWN and not renewed:
+                    renewed = True
+                    if self._token == token:
+                        self._token = ""
+                    continue
+                raise _unshaken(error.status, self._url.host or "") from error
+
     async def _known_by(self) -> str:
         if not self._token or self.pace.clock() > self._token_until:
             async with self._asking:
@@ -309,6 +342,21 @@ def _checked(url: str) -> URL:
             "expected https://. Plain http:// is for this machine alone"
         )
     return parsed.with_path(parsed.path.rstrip("/") + "/")
+
+
+def _unshaken(status: int, host: str) -> AtollError:
+    """Why there is no WebSocket, where all that is known is a status."""
+    match status:
+        case 401:
+            return NotLoggedIn(f"the hub at {host} doesn't know this node's key")
+        case 403:
+            return NotAllowed(f"the hub at {host} doesn't let this node speak over a WebSocket")
+        case 429:
+            return TooMany(f"the hub at {host} is asked too often")
+    return HubUnreachable(
+        f"the hub at {host}, or a proxy before it, takes no WebSocket (status {status}): it must pass on requests "
+        "with the header 'Upgrade: websocket'"
+    )
 
 
 def _is_loopback(host: str) -> bool:

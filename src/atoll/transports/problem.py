@@ -25,6 +25,7 @@ from atoll.model.errors import (
     RunFailed,
     SpecInvalid,
     StaleEvent,
+    StreamBroken,
     Taken,
     TooLarge,
     TooMany,
@@ -44,6 +45,7 @@ _STATUS: dict[type[AtollError], int] = {
     Taken: 409,
     StaleEvent: 409,
     NotYours: 403,
+    StreamBroken: 409,
     EventsGone: 410,
     TooLarge: 413,
     VersionMismatch: 426,
@@ -140,3 +142,12 @@ def error_of(status: int, body: bytes) -> AtollError:
         message = problem.failure_message or problem.detail
         return kind(message, type=problem.failure_type, site=problem.site)
     return kind(problem.detail)
+
+
+def refusal_of(text: bytes) -> AtollError | None:
+    """The error that a text tells; None where it tells none."""
+    try:
+        told = _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return error_of(told.status, text) if told.code else None

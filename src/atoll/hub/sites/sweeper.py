@@ -9,6 +9,7 @@ from contextlib import suppress
 from atoll.engine.limits import LEASE_HEARTBEATS
 from atoll.hub.blobs.service import Blobs
 from atoll.hub.parts import Rooms
+from atoll.hub.peers.service import PeerService
 from atoll.hub.sites.protocol import Nodes
 from atoll.model.errors import DeadlinePassed, NotYours, StaleEvent
 from atoll.model.events import JobLost
@@ -42,6 +43,7 @@ class Sweeper:
         self._lease_seconds = LEASE_HEARTBEATS * parts.settings.heartbeat_seconds
         self._nodes = rooms.of(Nodes)
         self._blobs = rooms.of(Blobs)
+        self._peers = rooms.of(PeerService)
 
     async def sweep_for_ever(self) -> None:
         """Sweep until cancelled. First those that could not be heard of get the time to be."""
@@ -70,6 +72,7 @@ class Sweeper:
         for run in await self._nodes.leases.overdue(now):
             with suppress(StaleEvent):  # It has ended since it was found.
                 await self._hub.stop(run.run_id, _deadline_passed(run))
+        await self._peers.sweep()
 
 
 def _deadline_passed(run: Overdue) -> Failure:

@@ -1,0 +1,1 @@
+"""The room of streams between jobs of one run."""
