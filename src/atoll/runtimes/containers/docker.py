@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import aiodocker
@@ -23,7 +24,7 @@ from atoll.runtimes.containers.engine import Engine, find_socket
 from atoll.runtimes.containers.flags import Flags, body_of
 from atoll.runtimes.containers.planning import plan_of, told_at_start
 from atoll.runtimes.containers.settings import NOBODY, ContainerSettings
-from atoll.runtimes.facts import ImageFacts
+from atoll.runtimes.facts import ImageFacts, ImageFiles
 from atoll.runtimes.served import seat
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,12 @@ class DockerRuntime:
 
     async def read(self, image: str, path: str) -> bytes | None:
         """A file of an image; None where there is none."""
-        return await self.engine.read(image, path)
+        async with self.files(image) as read:
+            return await read(path)
+
+    def files(self, image: str) -> AbstractAsyncContextManager[ImageFiles]:
+        """Reads files of an image, for as long as the context lasts."""
+        return self.engine.files(image)
 
     async def recover(self) -> None:
         """Remove the containers that an earlier life of this runtime's owner has left."""

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from aiodocker.exceptions import DockerError
 
 from atoll.engine.running import ImageKind
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
+from atoll.runtimes.boxes import new_name
 from atoll.runtimes.containers.settings import ContainerSettings
-from atoll.runtimes.facts import ImageFacts
+from atoll.runtimes.facts import ImageFacts, ImageFiles
 
 _log = logging.getLogger(__name__)
 
@@ -171,35 +173,34 @@ class Engine:
         client = await self.open()
         return await client.containers.list(all=True, filters={"label": [f"{OWNER}={owner}"]})
 
-    async def read(self, image: str, path: str) -> bytes | None:
-        """A file of an image, whose code isn't started for that; None where there is none."""
-        async with self._laid_out(image) as container:
-            try:
-                archive = await container.get_archive(path)
-            except DockerError as error:
-                if error.status == 404:
-                    return None
-                raise self.refusal(f"can't read {path} of the image {image}", error) from None
-        with archive:
-            for member in archive:
-                if member.isfile() and member.size <= _FILE_BYTES_MAX:
-                    file = archive.extractfile(member)
-                    return None if file is None else file.read()
-        return None
-
     @asynccontextmanager
-    async def _laid_out(self, image: str) -> AsyncIterator[DockerContainer]:
+    async def files(self, image: str) -> AsyncIterator[ImageFiles]:
+        """Read files of an image, whose code isn't started for that."""
         body = {
             "Image": image,
             "Entrypoint": ["/nothing"],
             "NetworkDisabled": True,
             "Labels": {OWNER: "reading"},
         }
-        container = await self.create(body, "")
+        container = await self.create(body, new_name())
         try:
-            yield container
+            yield partial(self._read, container)
         finally:
             await asyncio.shield(self.remove(container))
+
+    async def _read(self, container: DockerContainer, path: str, /) -> bytes | None:
+        try:
+            archive = await container.get_archive(path)
+        except DockerError as error:
+            if error.status == 404:
+                return None
+            raise self.refusal(f"can't read {path} of an image", error) from None
+        with archive:
+            for member in archive:
+                if member.isfile() and member.size <= _FILE_BYTES_MAX:
+                    file = archive.extractfile(member)
+                    return None if file is None else file.read()
+        return None
 
     def refusal(self, what: str, error: DockerError) -> AlgorithmFailed:
         """What a person is told of an engine's refusal."""
