@@ -1,0 +1,218 @@
+"""Real images of Apptainer's format, made here: a small root with Python, and the file around it.
+
+The header and its descriptors are written from the published format, by other code than the one that
+reads them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import sysconfig
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atoll"
+#: Programs that an algorithm's command may name.
+_PROGRAMS = ("sh", "cat", "ls", "id", "env", "sleep", "true")
+#: Parts of the standard library that no test needs, and that take most of its room.
+_WITHOUT = ("test", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo", "pydoc_data", "distutils")
+#: What makes another image of the same machine, where this file changes.
+_EDITION = 3
+
+_AMD64 = {"x86_64": b"02", "aarch64": b"04"}
+
+
+def why_missing() -> str | None:
+    """A sentence about why no image can be made or unpacked here, or None where it can."""
+    missing = [name for name in ("mksquashfs", "unsquashfs") if shutil.which(name) is None]
+    return f"squashfs-tools is not installed: there is no program named {missing[0]}" if missing else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One object of a file: what a descriptor says, and the content."""
+
+    content: bytes
+    #: 0x4004 is a file system, 0x4006 is JSON.
+    kind: int = 0x4004
+    #: Of a file system: 1 squashfs, 2 ext3, 5 encrypted.
+    file_system: int = 1
+    #: Of a file system: 1 a system, 2 the primary one, 3 data, 4 an overlay.
+    role: int = 2
+    architecture: bytes | None = None
+    name: str = ""
+
+
+def write_sif(path: Path, *parts: Part, version: bytes = b"01") -> Path:
+    """Write a file of the format, with room for 48 parts, as Apptainer does."""
+    here = _AMD64[os.uname().machine]
+    descriptors, at = b"", 32768
+    contents: list[tuple[int, bytes]] = []
+    for number, part in enumerate(parts, start=1):
+        extra = b""
+        if part.kind == 0x4004:
+            extra = struct.pack("<ii3s", part.file_system, part.role, part.architecture or here)
+        size = len(part.content)
+        descriptors += struct.pack("<i?III", part.kind, True, number, 0xF0000001, 0)
+        descriptors += struct.pack("<qqqqqqq", at, size, size, 1700000000, 1700000000, 0, 0)
+        descriptors += part.name.encode().ljust(128, b"\0") + extra.ljust(384, b"\0")
+        contents.append((at, part.content))
+        at += -(-size // 4096) * 4096
+    header = b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0" + version.ljust(3, b"\0")
+    header += here.ljust(3, b"\0") + uuid.UUID(int=7).bytes
+    room = 48 * 585
+    header += struct.pack("<8q", 1700000000, 1700000000, 48 - len(parts), 48, 4096, room, 32768, at - 32768)
+    with path.open("wb") as file:
+        for offset, content in ((0, header), (4096, descriptors), *contents):
+            file.seek(offset)
+            file.write(content)
+        file.truncate(max(at, 32768))
+    return path
+
+
+def squash(folder: Path, into: Path, *options: str) -> bytes:
+    """The squashfs of a folder; everything in it is root's."""
+    into.unlink(missing_ok=True)
+    command: list[str | Path] = [
+        "mksquashfs",
+        folder,
+        into,
+        "-quiet",
+        "-no-progress",
+        "-all-root",
+        "-noappend",
+        *options,
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    content = into.read_bytes()
+    into.unlink()
+    return content
+
+
+def write_tree(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+    """A folder with these files; what begins with ``#!`` is executable, ``-> PATH`` is a link."""
+    for name, content in files.items():
+        path = folder / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str) and content.startswith("-> "):
+            path.symlink_to(content[3:])
+            continue
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(0o755 if path.read_bytes().startswith(b"#!") else 0o644)
+    return folder
+
+
+def make_image(
+    path: Path, files: Mapping[str, str | bytes], *, python: bool = True, configuration: object = None
+) -> Path:
+    """A whole image: a system with a shell, with Python where it is wanted, and these files in it.
+
+    The system is made once and kept; what is added is squashed behind it.
+    """
+    system = _system(python=python)
+    added = write_tree(path.parent / f"{path.name}.tree", files)
+    squashed = path.parent / f"{path.name}.squashfs"
+    shutil.copyfile(system, squashed)
+    # Appended to the file system that is there: what it holds is not compressed again.
+    command: list[str | Path] = [
+        "mksquashfs",
+        added,
+        squashed,
+        "-quiet",
+        "-no-progress",
+        "-all-root",
+        "-no-recovery",
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    parts = [Part(content=squashed.read_bytes(), name="squashfs.img")]
+    if configuration is not None:
+        parts.append(Part(kind=0x4006, content=json.dumps(configuration).encode(), name="oci-config.json"))
+    squashed.unlink()
+    shutil.rmtree(added)
+    return write_sif(path, *parts)
+
+
+def from_container(
+    entrypoint: Sequence[str] = (), command: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What Apptainer writes into a root file system that it makes from a container image."""
+
+    def quoted(words: Sequence[str]) -> str:
+        return " ".join(f'"{word}"' for word in words).replace("'", "'\"'\"'")
+
+    variables = "".join(
+        f'export {name}="${{{name}:-"{value}"}}"\n' for name, value in (environment or {}).items()
+    )
+    return {
+        "/.singularity.d/env/10-docker2singularity.sh": f"#!/bin/sh\n{variables}",
+        "/.singularity.d/runscript": (
+            f"#!/bin/sh\nOCI_ENTRYPOINT='{quoted(entrypoint)}'\nOCI_CMD='{quoted(command)}'\n\n"
+            'if [ $# -gt 0 ]; then\n    exec "$@"\nfi\neval "set -- ${OCI_ENTRYPOINT} ${OCI_CMD}"\nexec "$@"\n'
+        ),
+        "/.singularity.d/labels.json": json.dumps({"org.label-schema.schema-version": "1.0"}),
+    }
+
+
+@functools.cache
+def _system(*, python: bool) -> Path:
+    """The squashfs of a small system, made from this machine's own programs."""
+    wanted = dict(_system_files(python=python))
+    about = [(target, source.stat().st_size, source.stat().st_mtime_ns) for target, source in wanted.items()]
+    key = hashlib.sha256(repr([_EDITION, sorted(about)]).encode()).hexdigest()[:16]
+    made = _CACHE / f"sif-system-{key}.squashfs"
+    if made.exists():
+        return made
+    folder = _CACHE / f"sif-system-{key}.{os.getpid()}"
+    for target, source in wanted.items():
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / target)
+    for name in ("etc", "tmp", "proc", "dev", "sys", "var/tmp", "root", "mnt"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in ("bin", "lib64"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(f"usr/{name}")
+    if python:
+        (folder / "usr/bin/python").symlink_to("python3")
+    content = squash(folder, folder.with_suffix(".tmp"), "-comp", "gzip", "-Xcompression-level", "1")
+    half = folder.with_suffix(".half")
+    half.write_bytes(content)
+    half.rename(made)
+    shutil.rmtree(folder)
+    return made
+
+
+def _system_files(*, python: bool) -> Iterator[tuple[str, Path]]:
+    programs = [Path(found) for name in _PROGRAMS if (found := shutil.which(name))]
+    needing = [*programs]
+    for program in programs:
+        yield f"usr/bin/{program.name}", program.resolve()
+    if python:
+        interpreter = Path(sys.base_prefix, "bin", f"python3.{sys.version_info[1]}").resolve()
+        library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}))
+        needing.append(interpreter)
+        yield "usr/bin/python3", interpreter
+        for file in library.rglob("*"):
+            inner = file.relative_to(library)
+            unwanted = (
+                inner.parts[0] in (*_WITHOUT, "site-packages", "dist-packages")
+                or "__pycache__" in inner.parts
+            )
+            if file.is_file() and not unwanted and not inner.parts[0].startswith("config-"):
+                yield f"usr/lib/{library.name}/{inner}", file.resolve()
+                if file.suffix == ".so":
+                    needing.append(file)
+    said = subprocess.run(["ldd", *needing], capture_output=True, text=True, check=True).stdout
+    for line in said.splitlines():
+        path = next((word for word in line.split() if word.startswith("/") and not word.endswith(":")), None)
+        if path is not None:
+            # The linker is named by its whole path; all others are looked for.
+            yield f"usr/{path.lstrip('/').removeprefix('usr/')}", Path(path).resolve()
