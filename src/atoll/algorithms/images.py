@@ -24,6 +24,7 @@ from atoll.dialects.vantage6 import manifest as vantage6
 from atoll.engine.running import ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.model.work import Role
+from atoll.runtimes.containers.reference import read_reference
 from atoll.runtimes.facts import ImageFacts, ImageFiles
 
 #: The label with the manifest of what is in an image.
@@ -177,15 +178,10 @@ def repository(name: str) -> str:
 
 def same_repository(one: str, other: str) -> bool:
     """Whether two names mean the same images, whatever their tags are."""
-    return full_name(repository(one)) == full_name(repository(other))
-
-
-def full_name(name: str) -> str:
-    """A name with its registry: what has none is at Docker Hub."""
-    head, slash, rest = name.partition("/")
-    if slash and ("." in head or ":" in head or head == "localhost"):
-        return _at_docker_hub(rest) if head in ("docker.io", "index.docker.io") else name
-    return _at_docker_hub(name)
+    try:
+        return read_reference(one).repository == read_reference(other).repository
+    except JobRefused:
+        return False
 
 
 def parse(text: str) -> tuple[str, str | None]:
@@ -202,10 +198,6 @@ def parse(text: str) -> tuple[str, str | None]:
             "password, and behind it nothing, or @sha256: and 64 hexadecimal digits"
         )
     return name, digest or None
-
-
-def _at_docker_hub(path: str) -> str:
-    return f"docker.io/{path}" if "/" in path else f"docker.io/library/{path}"
 
 
 def _labelled(facts: ImageFacts) -> Manifest | None:

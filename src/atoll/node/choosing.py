@@ -1,13 +1,19 @@
-"""Which runtime a node runs algorithms with: the one that its settings name, and never one with less isolation."""
+"""Which runtime a node runs algorithms with: the one that its settings name, and never one with less isolation.
+
+Code runs with the node's own interpreters, under the runtime that the settings name. Images run in
+containers, where the settings have any: a node with ``runtime: bubblewrap`` may do both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from atoll.engine.running import Runtime
-from atoll.model.errors import RuntimeUnavailable
+from atoll.engine.running import Image, ImageKind, Runtime
+from atoll.model.errors import JobRefused, RuntimeUnavailable
+from atoll.node.containers import ENGINES
 from atoll.node.settings import ISOLATED, NodeSettings
+from atoll.runtimes.containers.settings import ContainerSettings
 
 
 def why_not(settings: NodeSettings) -> str | None:
@@ -44,6 +50,7 @@ class Runtimes:
         self._settings = settings
         self._roots = roots
         self._made: dict[Path | None, Runtime] = {}
+        self._contained: Runtime | None = None
 
     def of(self, python: Path | None) -> Runtime:
         """The runtime with this interpreter; None for Atoll's own.
@@ -55,11 +62,49 @@ class Runtimes:
             self._made[python] = self._make(python)
         return self._made[python]
 
+    def for_image(self, image: Image) -> Runtime:
+        """The runtime that runs an image.
+
+        Raises:
+            JobRefused: this node runs no images of this kind.
+            RuntimeUnavailable: it can't at this time.
+        """
+        if self._settings.containers is None or image.kind is not ImageKind.OCI:
+            raise JobRefused(
+                f"{image.name} is an image, and this node runs none of its kind: its node.yaml has no section "
+                "'containers' for Docker or Podman"
+            )
+        return self._containers(self._settings.containers)
+
+    async def recover(self) -> None:
+        """Remove what an earlier life of this node has left in the engine and elsewhere.
+
+        Raises:
+            RuntimeUnavailable: the engine doesn't answer.
+        """
+        if self._settings.containers is not None:
+            await self._containers(self._settings.containers).recover()
+        if self._settings.runtime not in ENGINES:
+            await self.of(None).recover()
+
     async def close(self) -> None:
         """End what outlives sessions."""
+        if self._contained is not None:
+            await self._contained.close()
+            self._contained = None
         while self._made:
             _, runtime = self._made.popitem()
             await runtime.close()
+
+    def _containers(self, containers: ContainerSettings) -> Runtime:
+        if self._contained is None:
+            reason = why_not(self._settings)
+            if reason is not None:
+                raise RuntimeUnavailable(reason)
+            from atoll.runtimes.containers.docker import DockerRuntime  # Late, as said above.
+
+            self._contained = DockerRuntime(containers, str(self._settings.workspace.absolute()))
+        return self._contained
 
     def _make(self, python: Path | None) -> Runtime:
         reason = why_not(self._settings)
@@ -69,6 +114,11 @@ class Runtimes:
             from atoll.runtimes.bubblewrap import BubblewrapRuntime  # Late, as said above.
 
             return BubblewrapRuntime(python=python, roots=self._roots)
+        if self._settings.runtime in ENGINES:
+            raise JobRefused(
+                f"runtime {self._settings.runtime} runs images, and this algorithm is code without one. Submit an "
+                "image of it (atoll image build), or let this node say 'runtime: bubblewrap' beside its containers"
+            )
         if self._settings.runtime == "process":
             from atoll.runtimes.process import ProcessRuntime  # Late, as said above.
 

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from atoll.algorithms.installed import Installed
 from atoll.algorithms.manifest import Manifest
 from atoll.engine.limits import BUNDLE_BYTES_MAX, LIBRARY_BYTES_MAX, LIBRARY_SECONDS_MAX
 from atoll.model.errors import BlobMismatch, JobRefused, LimitReached
-from atoll.model.work import RunId, Ticket
+from atoll.model.work import Algorithm, RunId, Ticket
 from atoll.node import environments
 from atoll.node.at_hand import AtHand
 from atoll.node.choosing import Runtimes
@@ -44,10 +44,12 @@ class BundleSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """An algorithm that is laid out, and the interpreter that has what it requires."""
+    """An algorithm that is laid out, and the interpreter that has what it requires, if it is no image."""
 
+    manifest: Manifest
     installed: Installed
-    python: Path | None
+    #: None: Atoll's own, or that of the image.
+    python: Path | None = None
 
 
 class BundleLibrary:
@@ -58,6 +60,7 @@ class BundleLibrary:
         folder: where they are laid out.
         named: the environments of this node.
         runtimes: run them.
+        admit: refuses those that this node doesn't take, as their bundle describes them.
         now: the time, in seconds.
     """
 
@@ -68,12 +71,14 @@ class BundleLibrary:
         named: Sequence[Environment],
         runtimes: Runtimes,
         *,
+        admit: Callable[[Algorithm, Manifest], None] = lambda *_: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._folder = folder
         self._environments = named
         self._runtimes = runtimes
+        self._admit = admit
         self._now = now
         self._known: dict[str, _Known] = {}
         self._getting: dict[str, asyncio.Lock] = {}
@@ -93,7 +98,11 @@ class BundleLibrary:
             async with self._getting.setdefault(digest, asyncio.Lock()):
                 known = self._known.get(digest) or await self._get(ticket)
                 self._known[digest] = known
-        return AtHand(installed=known.installed, runtime=self._runtimes.of(known.python))
+        # Again, since another ticket may call the same algorithm by another name.
+        self._admit(ticket.algorithm, known.manifest)
+        image = known.installed.image_for(ticket.role)
+        runtime = self._runtimes.of(known.python) if image is None else self._runtimes.for_image(image)
+        return AtHand(installed=known.installed, runtime=runtime)
 
     def release(self, run_id: RunId) -> None:
         """A run has ended: its algorithms may be removed when there is too much."""
@@ -112,11 +121,19 @@ class BundleLibrary:
             )
         folder = self._folder / found[1]
         manifest = await self._laid_out(ticket.algorithm.digest, folder)
+        try:
+            self._admit(ticket.algorithm, manifest)
+        except JobRefused:
+            shutil.rmtree(folder, ignore_errors=True)  # What is not taken has no place here.
+            raise
         if manifest.dialect != ticket.algorithm.dialect:
             raise JobRefused(
                 f"{ticket.algorithm.name!r} is asked for as {ticket.algorithm.dialect}, and its bundle is in "
                 f"the dialect {manifest.dialect}"
             )
+        known = _Known(manifest=manifest, installed=installing.install(manifest, folder))
+        if manifest.image is not None:
+            return known  # It has all that it requires.
         python = await asyncio.to_thread(
             environments.choose,
             self._environments,
@@ -124,7 +141,7 @@ class BundleLibrary:
             programs=programs(manifest),
             name=manifest.name,
         )
-        return _Known(installed=installing.install(manifest, folder), python=python)
+        return replace(known, python=python)
 
     async def _laid_out(self, digest: str, folder: Path) -> Manifest:
         # Late, as above.

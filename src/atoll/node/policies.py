@@ -2,21 +2,28 @@
 
 A name is what an algorithm calls itself: whoever writes one may call it as he likes. Only a digest
 says which code it is. So what is listed by name alone keeps mistakes away, and nobody who means harm.
+An image's name is more: it is fetched from there, and by its digest.
+
+Whether a ticket asks for code or for an image is known when the bundle is here. So rules about
+algorithms are asked then, and all others before anything is fetched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.engine.limits import FILES_PER_CALL_MAX
+from atoll.engine.running import ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.model.work import Algorithm, Ticket
 from atoll.node import guarded
 from atoll.node.rules import Check, Outgoing, Policy
 from atoll.node.settings import Limits, Policies
+from atoll.runtimes.containers.reference import read_reference
 
 #: Where packages name policies of their own.
 GROUP = "atoll.policies"
@@ -24,9 +31,7 @@ _DIGEST = "sha256:"
 
 
 def built_in(policies: Policies) -> Iterator[Policy]:
-    """The policies that node.yaml names."""
-    if policies.algorithms or policies.bundles != "allow":
-        yield _of_algorithms(policies)
+    """The policies that node.yaml names, but for those about the algorithm."""
     if policies.collaborations:
         yield _of_names("collaboration", policies.collaborations)
     if policies.organizations:
@@ -35,6 +40,21 @@ def built_in(policies: Policies) -> Iterator[Policy]:
         yield _of_names("submitter", policies.submitters)
     if policies.rounds_max is not None:
         yield _of_rounds(policies.rounds_max)
+
+
+def admission(policies: Policies) -> Callable[[Algorithm, Manifest], None]:
+    """What node.yaml says about algorithms: raises `JobRefused` for one that the site doesn't take.
+
+    It is asked with what a ticket says of the algorithm, and with what its bundle says.
+    """
+
+    def admit(algorithm: Algorithm, manifest: Manifest) -> None:
+        if manifest.kind != "image":
+            _check_code(policies, algorithm)
+        for image in manifest.images:
+            _check_image(policies, algorithm, image)
+
+    return admit
 
 
 def installed() -> Iterator[Policy]:
@@ -86,23 +106,49 @@ def fits(pattern: str, algorithm: Algorithm) -> bool:
     )
 
 
-def _of_algorithms(policies: Policies) -> Policy:
+def fits_image(pattern: str, image: ImageNamed) -> bool:
+    """Whether a pattern means an image: its digest, its name with or without a tag, or a name and the digest."""
+    name, at, digest = pattern.rpartition("@")
+    if not at and pattern.startswith(_DIGEST):
+        return pattern == image.digest
+    if at and digest != image.digest:
+        return False
+    names = {image.name}
+    if image.kind is ImageKind.OCI:
+        whole = read_reference(image.name)
+        tag = f":{whole.tag}" if whole.tag else ""
+        names |= {image.name.removesuffix(tag), whole.repository, f"{whole.repository}{tag}"}
+    return any(fnmatchcase(each, name if at else pattern) for each in names)
+
+
+def _check_code(policies: Policies, algorithm: Algorithm) -> None:
     listed = policies.algorithms
+    named = f"{algorithm.dialect} algorithm {algorithm.name!r} ({algorithm.digest})"
+    if listed and not any(fits(pattern, algorithm) for pattern in listed):
+        raise JobRefused(f"{named} is not among the {len(listed)} that this site allows")
+    if policies.bundles == "refuse":
+        raise JobRefused(f"{named} is a bundle of source code, and this site takes none")
+    if policies.bundles == "listed" and algorithm.digest not in listed:
+        raise JobRefused(
+            f"{named} is a bundle of source code, and this site takes only those that it lists by digest. Ask its "
+            "people to look at it, and to list it"
+        )
 
-    def policy(ticket: Ticket) -> None:
-        algorithm = ticket.algorithm
-        named = f"{algorithm.dialect} algorithm {algorithm.name!r} ({algorithm.digest})"
-        if listed and not any(fits(pattern, algorithm) for pattern in listed):
-            raise JobRefused(f"{named} is not among the {len(listed)} that this site allows")
-        if policies.bundles == "refuse":
-            raise JobRefused(f"{named} is a bundle of source code, and this site takes none")
-        if policies.bundles == "listed" and algorithm.digest not in listed:
-            raise JobRefused(
-                f"{named} is a bundle of source code, and this site takes only those that it lists by digest. Ask its "
-                "people to look at it, and to list it"
-            )
 
-    return policy
+def _check_image(policies: Policies, algorithm: Algorithm, image: ImageNamed) -> None:
+    listed = policies.algorithms
+    named = f"image {image.name} ({image.digest})"
+    if policies.images == "refuse":
+        raise JobRefused(f"{named} is an image, and this site takes none")
+    if algorithm.digest in listed or any(fits_image(pattern, image) for pattern in listed):
+        return
+    if policies.images == "listed":
+        raise JobRefused(
+            f"{named} is not among the images that this site allows: it takes only those that it lists by digest or by "
+            "name. Ask its people to look at it, and to list it"
+        )
+    if listed:
+        raise JobRefused(f"{named} is not among the {len(listed)} algorithms that this site allows")
 
 
 def _of_names(what: str, allowed: tuple[str, ...]) -> Policy:

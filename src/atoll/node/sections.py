@@ -41,6 +41,10 @@ class Section:
         """Note what is wrong with a value."""
         self.faults.append(f"{self.where}: {key} {words}")
 
+    def has(self, key: str) -> bool:
+        """Whether something stands there."""
+        return self._given.get(key) is not None
+
     def take(self, key: str) -> Any:
         """A value as it stands there."""
         self._known.append(key)
@@ -118,6 +122,16 @@ class Section:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             self.fault(key, f"is {_shown(value)}: expected a number of seconds above 0")
             return default
+        return float(value)
+
+    def number(self, key: str) -> float | None:
+        """A number above 0, or nothing."""
+        value = self.take(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            self.fault(key, f"is {_shown(value)}: expected a number above 0")
+            return None
         return float(value)
 
     @overload

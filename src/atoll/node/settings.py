@@ -11,16 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from atoll.engine.limits import CALL_SECONDS_MAX, REPLY_BYTES_MAX, CallLimits
+from atoll.engine.limits import CALL_SECONDS_MAX, LOG_BYTES_MAX, PROCESSES_MAX, REPLY_BYTES_MAX, CallLimits
 from atoll.model.errors import SpecInvalid
+from atoll.node.containers import ENGINES, read_containers, read_signers
 from atoll.node.databases import Reader
 from atoll.node.documents import load_yaml
 from atoll.node.offer import Offer
 from atoll.node.sections import Section
+from atoll.runtimes.containers.settings import ContainerSettings
 
-RUNTIMES = ("bubblewrap", "process", "inline")
+RUNTIMES = ("bubblewrap", "docker", "podman", "apptainer", "slurm", "process", "inline")
 #: The runtimes that keep an algorithm from the rest of the machine.
-ISOLATED = frozenset({"bubblewrap"})
+ISOLATED = frozenset({"bubblewrap", "docker", "podman", "apptainer", "slurm"})
+#: What is done with bundles of code, and with images.
 BUNDLES = ("allow", "listed", "refuse")
 _LEVELS = ("debug", "info", "warning", "error")
 _WHAT = "the settings of a node"
@@ -41,10 +44,14 @@ class Environment:
 class Policies:
     """Which jobs the site does. An empty list means any."""
 
-    #: Digests, patterns of names, or patterns of ``DIALECT:NAME``.
+    #: Digests, patterns of names, or patterns of ``DIALECT:NAME``; of images their digests and names.
     algorithms: tuple[str, ...] = ()
     #: What is done with source code that somebody uploaded: all, only where its digest is listed, or none.
     bundles: str = "listed"
+    #: What is done with images: all, only what is listed by digest or by name, or none.
+    images: str = "listed"
+    #: Who must have signed an image: a pattern of names, and files with public keys, of which one must fit.
+    signers: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     #: Ids or names.
     collaborations: tuple[str, ...] = ()
     submitters: tuple[str, ...] = ()
@@ -69,10 +76,26 @@ class Limits:
     sent: int | None = None
     #: Bytes that must be free on the workspace's disk for a job to begin.
     disk_free: int = 1024**3
+    #: Bytes that the folders of a run which its algorithm can write to may hold. None: what the disk holds.
+    disk: int | None = None
+    #: Processes and threads of one call.
+    processes: int = PROCESSES_MAX
+    #: Processors that one call may keep busy, such as 1.5. None: all.
+    processors: float | None = None
+    #: Bytes that a session may print beside its answers.
+    log: int = LOG_BYTES_MAX
 
     def of_a_call(self) -> CallLimits:
         """What a runtime is told."""
-        return CallLimits(seconds=self.seconds, reply_bytes=self.reply, memory_bytes=self.memory)
+        return CallLimits(
+            seconds=self.seconds,
+            reply_bytes=self.reply,
+            memory_bytes=self.memory,
+            processors=self.processors,
+            processes=self.processes,
+            disk_bytes=self.disk,
+            log_bytes=self.log,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +133,8 @@ class NodeSettings:
     runtime: str = "bubblewrap"
     #: Whether algorithms may run where nothing keeps them from the rest of the machine.
     allow_unsandboxed: bool = False
+    #: The engine that runs images; None where the node runs none.
+    containers: ContainerSettings | None = None
     policies: Policies = field(default_factory=Policies)
     limits: Limits = field(default_factory=Limits)
     #: Calls at a time.
@@ -179,6 +204,7 @@ def _settings(section: Section, reader: Reader, path: Path) -> NodeSettings:
         environments=_environments(section),
         runtime=runtime,
         allow_unsandboxed=unsandboxed,
+        containers=_containers(section, runtime),
         policies=_policies(section.section("policies"), offer),
         limits=_limits(section.section("limits")),
         slots=section.whole("slots", max(1, len(os.sched_getaffinity(0))), least=1),
@@ -194,6 +220,12 @@ def _address(section: Section) -> str:
     if not hub.startswith(("https://", "http://")):
         section.fault("hub", "is no address: expected one such as https://hub.example.org")
     return hub
+
+
+def _containers(section: Section, runtime: str) -> ContainerSettings | None:
+    there = section.has("containers") or runtime in ENGINES
+    containers = read_containers(section.section("containers"), runtime)
+    return containers if there else None
 
 
 def _environments(section: Section) -> tuple[Environment, ...]:
@@ -226,6 +258,8 @@ def _policies(section: Section, offer: Offer) -> Policies:
     policies = Policies(
         algorithms=section.words("algorithms"),
         bundles=section.choice("bundles", BUNDLES, "listed"),
+        images=section.choice("images", BUNDLES, "listed"),
+        signers=read_signers(section),
         collaborations=section.words("collaborations"),
         submitters=section.words("submitters"),
         organizations=section.words("organizations"),
@@ -244,6 +278,10 @@ def _limits(section: Section) -> Limits:
         reply=section.size("reply", default.reply),
         sent=section.size("sent", None),
         disk_free=section.size("disk_free", default.disk_free),
+        disk=section.size("disk", None),
+        processes=section.whole("processes", default.processes, least=1),
+        processors=section.number("processors"),
+        log=section.size("log", default.log),
     )
     section.close()
     return limits
@@ -261,7 +299,7 @@ def _log(section: Section) -> Log:
 
 def setting_names() -> list[str]:
     """Every key of a node.yaml, those within another as ``limits.seconds``."""
-    inner = {"policies": Policies, "limits": Limits, "log": Log}
+    inner = {"containers": ContainerSettings, "policies": Policies, "limits": Limits, "log": Log}
     names = ["databases", "env"]
     for one in fields(NodeSettings):
         if one.name in inner:

@@ -52,7 +52,13 @@ class Station:
         self._workspace = Workspace(settings.workspace)
         self._notebook = Notebook(link.progressed, self._workspace.log if settings.log.send else None)
         self._runtimes = Runtimes(settings, roots(settings))
-        self._library = BundleLibrary(link, self._workspace.algorithms, settings.environments, self._runtimes)
+        self._library = BundleLibrary(
+            link,
+            self._workspace.algorithms,
+            settings.environments,
+            self._runtimes,
+            admit=policies.admission(settings.policies),
+        )
 
     async def serve(self, stop: asyncio.Event, ready: Callable[[str], None] = lambda _: None) -> None:
         """Work until told to stop.
@@ -72,6 +78,7 @@ class Station:
         rules = self._rules()
         self._workspace.open()
         try:
+            await self._runtimes.recover()
             left_over = self._workspace.runs()
             self._workspace.sweep(keep_days=self._settings.log.keep_days, living=left_over)
             await self._link.start(runs=left_over)

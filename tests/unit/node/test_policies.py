@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.federation import make_ticket
 
+from atoll.algorithms.manifest import ImageNamed, Manifest
+from atoll.engine.running import ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.model.work import Algorithm, Behalf, Ticket
 from atoll.node import policies
@@ -17,6 +19,9 @@ from atoll.node.settings import Limits, Policies
 
 DIGEST = "sha256:" + "1" * 64
 MEAN = Algorithm(dialect="functions", digest=DIGEST, name="mean")
+CODE = Manifest(dialect="functions", name="mean", target="mean.py")
+IMAGE = ImageNamed(name="registry.example/group/mean:1.0", digest="sha256:" + "2" * 64)
+IN_IMAGE = replace(CODE, kind="image", image=IMAGE)
 
 
 def ticket(behalf: Behalf | None = None, *, iteration: int = 1) -> Ticket:
@@ -24,11 +29,13 @@ def ticket(behalf: Behalf | None = None, *, iteration: int = 1) -> Ticket:
     return replace(make_ticket(iteration=iteration), algorithm=MEAN, behalf=behalf or Behalf())
 
 
-def refusal(rules: Policies, asked: Ticket | None = None) -> str | None:
+def refusal(rules: Policies, asked: Ticket | None = None, manifest: Manifest | None = None) -> str | None:
     """Why a site with these rules doesn't do a job; None where it does."""
+    wanted = asked or ticket()
     try:
         for policy in policies.built_in(rules):
-            policy(asked or ticket())
+            policy(wanted)
+        policies.admission(rules)(wanted.algorithm, manifest or CODE)
     except JobRefused as error:
         return str(error)
     return None
@@ -50,6 +57,71 @@ def test_a_bundle_that_is_listed_by_name_alone_is_not_listed() -> None:
     assert "only those that it lists by digest" in (refusal(Policies(algorithms=("mean",))) or "")
     assert refusal(Policies(algorithms=("mean", DIGEST))) is None
     assert "takes none" in (refusal(Policies(algorithms=(DIGEST,), bundles="refuse")) or "")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        DIGEST,
+        IMAGE.digest,
+        "registry.example/group/mean:1.0",
+        "registry.example/group/mean",
+        "registry.example/*",
+        f"registry.example/group/mean@{IMAGE.digest}",
+    ],
+)
+def test_an_image_is_listed_by_a_digest_or_by_its_name(pattern: str) -> None:
+    assert refusal(Policies(algorithms=(pattern,)), manifest=IN_IMAGE) is None
+    assert refusal(Policies(algorithms=(pattern,), images="allow"), manifest=IN_IMAGE) is None
+    assert "takes none" in (
+        refusal(Policies(algorithms=(pattern,), images="refuse"), manifest=IN_IMAGE) or ""
+    )
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["mean", "functions:mean", "registry.example/other/*", f"registry.example/group/mean@{DIGEST}", "*:2.0"],
+)
+def test_an_image_is_not_listed_by_what_it_calls_itself(pattern: str) -> None:
+    assert "takes only those that it lists by digest or by name" in (
+        refusal(Policies(algorithms=(pattern,)), manifest=IN_IMAGE) or ""
+    )
+    assert "is not among the 1 algorithms" in (
+        refusal(Policies(algorithms=(pattern,), images="allow"), manifest=IN_IMAGE) or ""
+    )
+
+
+def test_without_a_list_images_are_refused_unless_all_are_allowed() -> None:
+    assert refusal(Policies(), manifest=IN_IMAGE) is not None
+    assert refusal(Policies(images="allow"), manifest=IN_IMAGE) is None
+
+
+def test_an_image_of_docker_hub_is_meant_by_its_short_and_by_its_whole_name() -> None:
+    manifest = replace(CODE, kind="image", image=ImageNamed(name="mean", digest=DIGEST))
+
+    for pattern in ("mean", "docker.io/library/mean", "docker.io/library/*"):
+        assert refusal(Policies(algorithms=(pattern,)), manifest=manifest) is None
+
+
+def test_a_file_is_meant_by_its_name() -> None:
+    named = ImageNamed(kind=ImageKind.SIF, name="mean.sif", digest="sha256:" + "3" * 64)
+
+    assert refusal(Policies(algorithms=("*.sif",)), manifest=replace(IN_IMAGE, image=named)) is None
+
+
+def test_every_image_of_an_algorithm_must_be_listed() -> None:
+    other = ImageNamed(name="registry.example/other", digest=DIGEST)
+    both = replace(IN_IMAGE, dialect="coinstac", aggregator_image=other)
+
+    assert "registry.example/other" in (refusal(Policies(algorithms=(IMAGE.digest,)), manifest=both) or "")
+
+
+def test_code_in_an_image_needs_leave_for_both() -> None:
+    both = replace(CODE, image=IMAGE)
+
+    assert "bundle of source code" in (refusal(Policies(algorithms=("mean",)), manifest=both) or "")
+    assert "is not among the images" in (refusal(Policies(bundles="allow"), manifest=both) or "")
+    assert refusal(Policies(bundles="allow", images="allow"), manifest=both) is None
 
 
 def test_a_site_may_work_for_some_people_alone() -> None:

@@ -10,6 +10,7 @@ import pytest
 from atoll.model.errors import SpecInvalid
 from atoll.node.offer import Source
 from atoll.node.settings import NodeSettings, read_settings, setting_names
+from atoll.runtimes.containers.settings import ContainerSettings, Pull, Registry, Service
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -76,12 +77,26 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
         policies:
           algorithms: ["sha256:1", "mean*"]
           bundles: allow
+          images: refuse
+          signers: {{"registry.example/*": [ca.pem]}}
           collaborations: islands
           submitters: [ada]
           organizations: [uu]
           databases: {{"mean": [patients]}}
           rounds_max: 20
-        limits: {{seconds: 60, memory: 2GiB, reply: 1MB, sent: 500, disk_free: 1.5GB}}
+        limits: {{seconds: 60, memory: 2GiB, reply: 1MB, sent: 500, disk_free: 1.5GB, disk: 3GB, processes: 50,
+                  processors: 1.5, log: 1KB}}
+        containers:
+          engine: podman
+          socket: unix:///run/own.sock
+          pull: always
+          registries: {{"registry.example:5000": {{username: ada, password_file: secret}}}}
+          user: "1000:100"
+          gpus: all
+          helper_image: python:3.11-slim
+          service: exec
+          keep_days: 7
+          keep_bytes: 20GiB
         slots: 3
         drain_seconds: 5
         workspace: work
@@ -102,7 +117,36 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
     assert settings.limits.of_a_call().memory_bytes == 2 * 1024**3
     assert (settings.limits.reply, settings.limits.sent) == (10**6, 500)
     assert settings.limits.disk_free == 1_500_000_000
+    limits = settings.limits.of_a_call()
+    assert (limits.disk_bytes, limits.processes, limits.processors, limits.log_bytes) == (
+        3 * 10**9,
+        50,
+        1.5,
+        1000,
+    )
+    assert (settings.policies.images, settings.policies.signers) == (
+        "refuse",
+        {"registry.example/*": (tmp_path / "ca.pem",)},
+    )
+    assert settings.containers == ContainerSettings(
+        engine="podman",
+        socket=Path("/run/own.sock"),
+        pull=Pull.ALWAYS,
+        registries={"registry.example:5000": Registry(username="ada", password_file=tmp_path / "secret")},
+        user=(1000, 100),
+        gpus=("all",),
+        helper_image="python:3.11-slim",
+        service=Service.EXEC,
+        keep_days=7,
+        keep_bytes=20 * 1024**3,
+    )
     assert (settings.slots, settings.log.keep_days, settings.data_maps.name) == (3, 0, "maps.yaml")
+
+
+def test_a_runtime_that_is_an_engine_needs_no_more_words(tmp_path: Path) -> None:
+    assert read(tmp_path, "hub: http://x\nruntime: podman\n").containers == ContainerSettings(engine="podman")
+    assert read(tmp_path, "hub: http://x\ncontainers: {}\n").containers == ContainerSettings()
+    assert read(tmp_path, "hub: http://x\n").containers is None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +161,29 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
         ("hub: http://x\nslots: true", "slots is True: expected a whole number from 1"),
         ("hub: http://x\nslots: two", "slots is text: expected a whole number from 1"),
         ("hub: http://x\nname: 5", "name is a number: expected text; put it in quotes"),
-        ("hub: http://x\nruntime: docker", "runtime is 'docker': expected one of bubblewrap, process, inline"),
+        ("hub: http://x\nruntime: rocket", ("runtime is 'rocket': expected one of bubblewrap, docker, podman, "
+         "apptainer, slurm, process, inline")),
+        ("hub: http://x\nruntime: docker\ncontainers: {engine: podman}", ("containers: engine is podman, and the "
+         "node's runtime is docker: leave one of them out")),
+        ("hub: http://x\ncontainers: {pull: never, user: root}", ('containers: user is no user: expected the numbers '
+         'of one and of a group, neither of them 0: "1000:1000"')),
+        ("hub: http://x\ncontainers: {user: '0:0'}", ('containers: user is no user: expected the numbers '
+         'of one and of a group, neither of them 0: "1000:1000"')),
+        ("hub: http://x\ncontainers: {helper_image: 'https://x'}", ("containers: helper_image is no name of an image: "
+         "expected one such as python:3.11-slim")),
+        ("hub: http://x\ncontainers: {registries: {r.example: {username: ada}}}", ("containers: registry 'r.example': "
+         "username or password_file is missing: expected both")),
+        ("hub: http://x\ncontainers: {registries: {'https://r': {username: ada, password_file: secret}}}", (
+         "containers: registry 'https://r': the host is none: expected one such as registry.example, or "
+         "registry.example:5000")),
+        ("hub: http://x\ncontainers: {registries: {r.example: {username: ada, password_file: open}}}", ("containers: "
+         "registry 'r.example': password_file can't be used: the file ROOT/open can be read by others than its owner "
+         "(mode 0644): chmod 600 ROOT/open")),
+        ("hub: http://x\nlimits: {processors: 0}", "limits: processors is 0: expected a number above 0"),
+        ("hub: http://x\npolicies: {signers: {x: gone.pem}}", ("policies: signers 'x': keys names ROOT/gone.pem, where "
+         "no file is")),
+        ("hub: http://x\npolicies: {signers: {x: []}}", ("policies: signers 'x': keys is empty: expected the file of a "
+         "public key in PEM format, or several")),
         ("hub: http://x\nruntime: process", ("runtime is process, which keeps an algorithm from nothing on this "
          "machine: expected bubblewrap, or 'allow_unsandboxed: true' beside it")),
         ("hub: http://x\nallow_unsandboxed: 1", "allow_unsandboxed is a number: expected true or false"),

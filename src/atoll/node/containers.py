@@ -1,0 +1,116 @@
+"""What node.yaml says of containers: the engine, where images come from, what they may have."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+from atoll.algorithms.manifest import is_image_name
+from atoll.model.errors import SpecInvalid
+from atoll.node.secrets import read_secret
+from atoll.node.sections import Section
+from atoll.runtimes.containers.settings import ContainerSettings, Registry
+
+#: The runtimes that are an engine's.
+ENGINES = ("docker", "podman")
+_USER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})\Z")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?\Z")
+_Choice = TypeVar("_Choice", bound=Enum)
+
+
+def read_containers(section: Section, runtime: str) -> ContainerSettings:
+    """The settings of containers.
+
+    Args:
+        section: where they stand.
+        runtime: the node's own, which may name the engine already.
+    """
+    own = runtime if runtime in ENGINES else "auto"
+    engine = section.choice("engine", ("auto", *ENGINES), own)
+    if own not in ("auto", engine):
+        section.fault("engine", f"is {engine}, and the node's runtime is {own}: leave one of them out")
+    default = ContainerSettings()
+    socket = section.optional("socket")
+    settings = ContainerSettings(
+        engine=engine,
+        socket=None if socket is None else section.folder / socket.removeprefix("unix://"),
+        pull=_choice(section, "pull", default.pull),
+        registries=_registries(section),
+        user=_user(section),
+        gpus=section.words("gpus"),
+        helper_image=_image(section),
+        service=_choice(section, "service", default.service),
+        keep_days=section.whole("keep_days", default.keep_days, least=0),
+        keep_bytes=section.size("keep_bytes", default.keep_bytes),
+    )
+    section.close()
+    return settings
+
+
+def read_signers(section: Section) -> dict[str, tuple[Path, ...]]:
+    """Who must have signed which images: patterns of names, each with files of public keys."""
+    signers = {}
+    for pattern, files in section.mapping("signers").items():
+        named = Section(
+            {"keys": files}, f"{section.where}: signers {pattern!r}", section.faults, folder=section.folder
+        )
+        paths = tuple(section.folder / name for name in named.words("keys"))
+        for path in paths:
+            if not path.is_file():
+                named.fault("keys", f"names {path}, where no file is")
+        if not paths:
+            named.fault("keys", "is empty: expected the file of a public key in PEM format, or several")
+        signers[pattern] = paths
+    return signers
+
+
+def _choice(section: Section, key: str, default: _Choice) -> _Choice:
+    kind = type(default)
+    return kind(section.choice(key, tuple(one.value for one in kind), default.value))
+
+
+def _registries(section: Section) -> dict[str, Registry]:
+    found = {}
+    for host, described in section.mapping("registries").items():
+        inner = Section(
+            described, f"{section.where}: registry {host!r}", section.faults, folder=section.folder
+        )
+        username = inner.text("username", "")
+        named = inner.optional("password_file")
+        inner.close()
+        if not _HOST.match(host):
+            inner.fault(
+                "the host", "is none: expected one such as registry.example, or registry.example:5000"
+            )
+        if not username or named is None:
+            inner.fault("username or password_file", "is missing: expected both")
+            continue
+        path = section.folder / named
+        try:
+            read_secret(path)
+        except SpecInvalid as error:
+            inner.fault("password_file", f"can't be used: {error}")
+        found[host] = Registry(username=username, password_file=path)
+    return found
+
+
+def _user(section: Section) -> tuple[int, int] | None:
+    text = section.optional("user")
+    if text is None:
+        return None
+    found = _USER.match(text)
+    if found is None or "0" in (found[1].lstrip("0") or "0", found[2].lstrip("0") or "0"):
+        section.fault(
+            "user", 'is no user: expected the numbers of one and of a group, neither of them 0: "1000:1000"'
+        )
+        return None
+    return int(found[1]), int(found[2])
+
+
+def _image(section: Section) -> str | None:
+    name = section.optional("helper_image")
+    if name is not None and not is_image_name(name.partition("@")[0]):
+        section.fault("helper_image", "is no name of an image: expected one such as python:3.11-slim")
+    return name
