@@ -42,8 +42,8 @@ def install(manifest: Manifest, folder: Path | None) -> Installed:
         found,
         code=None if folder is None or manifest.kind == "image" else code_of(manifest, folder),
         code_name=None if manifest.kind == "image" else found.code_name,
-        image=_image(manifest.image),
-        aggregator_image=_image(manifest.aggregator_image),
+        image=image_of(manifest.image),
+        aggregator_image=image_of(manifest.aggregator_image),
     )
 
 
@@ -108,5 +108,5 @@ def _is_python(manifest: Manifest) -> bool:
     return manifest.kind == "image" and not manifest.command and bool(manifest.target)
 
 
-def _image(named: ImageNamed | None) -> Image | None:
+def image_of(named: ImageNamed | None) -> Image | None:
     return None if named is None else Image(kind=named.kind, name=named.name, digest=named.digest)

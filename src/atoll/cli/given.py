@@ -14,6 +14,9 @@ from typing import Any
 
 from atoll.model.errors import SpecInvalid
 
+#: What stands before the path of a file that holds an image.
+_OF_FILE = "sif:"
+
 
 def arguments(given: Sequence[str], file: Path | None) -> dict[str, Any]:
     """The arguments of a function: those of the file, and over them those of ``--arg``.
@@ -169,3 +172,28 @@ def _kind(value: Any) -> str:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:59]}…")
+
+
+def place(path: Path, image: str | None) -> tuple[Path, str | None]:
+    """Where inputs are looked for, and the image, where there is one: PATH itself may be one.
+
+    Raises:
+        SpecInvalid: both are images, or a file that should hold one isn't there.
+    """
+    word = str(path)
+    if not word.startswith(("docker:", _OF_FILE)):
+        return path, _image(image)
+    if image is not None:
+        raise SpecInvalid(f"{word} is an image, and --image names another: leave one out")
+    return Path(), _image(word)
+
+
+def _image(word: str | None) -> str | None:
+    if word is None or not word.startswith(_OF_FILE):
+        return None if word is None else word.removeprefix("docker:")
+    file = Path(word.removeprefix(_OF_FILE))
+    if not file.exists():
+        raise SpecInvalid(
+            f"{file} is not there: expected a file that holds an image, or a folder with one's files"
+        )
+    return f"{_OF_FILE}{file.absolute()}"

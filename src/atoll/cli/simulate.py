@@ -17,12 +17,15 @@ from atoll.simulator.arguments import Arguments
 
 
 class RuntimeName(StrEnum):
-    """Ways to run code that needs no image."""
+    """Ways to run algorithms."""
 
     AUTO = "auto"
     INLINE = "inline"
     PROCESS = "process"
     BUBBLEWRAP = "bubblewrap"
+    DOCKER = "docker"
+    PODMAN = "podman"
+    APPTAINER = "apptainer"
 
 
 class DialectName(StrEnum):
@@ -38,7 +41,8 @@ def command(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A folder with a compspec.json, a pipelinespec.json, or a Python package or module."
+            help="A folder with a compspec.json, a pipelinespec.json, a Python package or module; or an image: "
+            "docker:NAME, sif:FILE."
         ),
     ] = Path(),
     federation: Annotated[
@@ -113,8 +117,18 @@ def command(
         typer.Option("-p", "--pipeline", help="A pipelinespec.json: one computation after another."),
     ] = None,
     runtime: Annotated[
-        RuntimeName, typer.Option(help="auto: under bubblewrap where that works, else as a process.")
+        RuntimeName,
+        typer.Option(
+            help="auto: an image in a container; else under bubblewrap where that works, else as a process."
+        ),
     ] = RuntimeName.AUTO,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The image that the code runs in, or sif:FILE. Default: what the specification names.",
+        ),
+    ] = None,
     python: Annotated[
         Path | None, typer.Option(help="The interpreter for the algorithm's code. Default: Atoll's own.")
     ] = None,
@@ -157,8 +171,11 @@ def command(
 ) -> int:
     """Run an algorithm on simulated sites, and show what it found."""
     try:
+        where, inside = given.place(path, image)
         asked = Arguments(
-            path=path,
+            path=where,
+            image=inside,
+            packed=where != path,
             dialect=dialect.value,
             federation=federation,
             function=function,

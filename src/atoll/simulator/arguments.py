@@ -37,7 +37,11 @@ class Arguments:
     compspec: Path | None = None
     directory: Path | None = None
     pipeline: Path | None = None
-    #: ``auto``, ``inline``, ``process`` or ``bubblewrap``.
+    #: The image that it runs in: a name, or ``sif:`` and a file's path. None: as its specification says.
+    image: str | None = None
+    #: Whether the image is all that was named: what is called, and how, is in it.
+    packed: bool = False
+    #: ``auto``, or the name of a runtime.
     runtime: str = "auto"
     python: Path | None = None
     entry: str | None = None

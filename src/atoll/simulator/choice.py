@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from atoll.engine.running import Launch, Runtime, Style
 from atoll.model.errors import RuntimeUnavailable
@@ -21,10 +22,15 @@ from atoll.runtimes.bubblewrap import BubblewrapRuntime
 from atoll.runtimes.inline import InlineRuntime
 from atoll.runtimes.process import ProcessRuntime
 from atoll.simulator.arguments import Arguments
+from atoll.simulator.images import ImageRuntime, Packed
 from atoll.simulator.prepared import REMOTE, Prepared
 from atoll.simulator.record import RunFolder
 from atoll.simulator.sources import directory_of, masked
 
+#: Runtimes that run nothing but images.
+IMAGE_RUNTIMES = ("docker", "podman", "apptainer")
+#: What stands before the path of a file that holds an image.
+OF_FILE = "sif:"
 #: How a specification says that its computation is served.
 _SERVED = re.compile(r'"compspecVersion"\s*:\s*2\b')
 
@@ -36,6 +42,8 @@ def choose(asked: Arguments) -> tuple[str, tuple[str, ...]]:
         RuntimeUnavailable: the one that was asked for does not work here.
     """
     wanted = asked.runtime
+    if asked.image is not None or wanted in IMAGE_RUNTIMES:
+        return _choose_for_image(asked)
     if wanted == "inline" and asked.python is not None:
         raise RuntimeUnavailable("--runtime inline runs in Atoll's own interpreter: leave --python out")
     interpreter.describe(asked.python)
@@ -47,6 +55,33 @@ def choose(asked: Arguments) -> tuple[str, tuple[str, ...]]:
     if wanted == "bubblewrap":
         raise RuntimeUnavailable(f"bubblewrap does not work here: {reason}")
     return "process", (f"bubblewrap does not work here ({reason}), so code runs as plain processes",)
+
+
+def _choose_for_image(asked: Arguments) -> tuple[str, tuple[str, ...]]:
+    """Which runtime it will be for what is packed in an image."""
+    wanted = asked.runtime
+    of_file = asked.image is not None and asked.image.startswith(OF_FILE)
+    fitting = ("bubblewrap", "apptainer") if of_file else ("docker", "podman")
+    if asked.python is not None:
+        raise RuntimeUnavailable("an image brings its own interpreter: leave --python out")
+    if wanted not in ("auto", *fitting) and (asked.image is not None or wanted != "apptainer"):
+        what = "a file that holds an image" if of_file else "an image"
+        raise RuntimeUnavailable(
+            f"--runtime {wanted} doesn't run {what}: expected {' or '.join(fitting)}, or auto"
+        )
+    if wanted != "auto":
+        return wanted, ()
+    if of_file:
+        reason = bubblewrap.probe()
+        return ("bubblewrap", ()) if reason is None else ("apptainer", (f"{reason}, so Apptainer runs it",))
+    return "docker", ()
+
+
+def called(asked: Arguments) -> str:
+    """What the folder of a run is called after."""
+    if asked.packed and asked.image is not None:
+        return asked.image.removeprefix(OF_FILE).rpartition("/")[2].partition("@")[0]
+    return asked.path.resolve().name
 
 
 def check(name: str, prepared: Prepared) -> None:
@@ -77,11 +112,40 @@ def told_of(runtime: Runtime, asked: Arguments) -> Sequence[str]:
 
 def make_runtime(name: str, asked: Arguments, roots: Sequence[Path]) -> Runtime:
     """The runtime of this name, for algorithms that are shown what lies under `roots`."""
+    if asked.image is not None or name in IMAGE_RUNTIMES:
+        return _image_runtime(name)
     if name == "inline":
         return InlineRuntime()
     if name == "process":
         return ProcessRuntime(python=asked.python)
     return BubblewrapRuntime(python=asked.python, roots=roots)
+
+
+def _image_runtime(name: str) -> ImageRuntime:
+    if name in ("docker", "podman"):
+        try:
+            # Imported here: who runs no image needs none of it, and may not have it.
+            from atoll.runtimes.containers.docker import DockerRuntime, simulation_owner
+            from atoll.runtimes.containers.settings import ContainerSettings
+        except ModuleNotFoundError as error:
+            raise RuntimeUnavailable(
+                f"containers need the package {error.name}: pip install 'atoll[containers]'"
+            ) from None
+        # Whoever says docker means an image of an engine's, whichever engine that is.
+        engine = "auto" if name == "docker" else name
+        return DockerRuntime(ContainerSettings(engine=engine), simulation_owner())
+    raise RuntimeUnavailable(f"--runtime {name} is not known here")
+
+
+async def look_into(runtime: Runtime, asked: Arguments) -> Packed | None:
+    """What the images of what was asked for hold; None where there are none."""
+    if asked.image is None and runtime.name not in IMAGE_RUNTIMES:
+        return None
+    # Late, as above.
+    from atoll.simulator.packed import look
+
+    await runtime.recover()
+    return await look(asked, cast(ImageRuntime, runtime))
 
 
 class EarlyRuntime:
@@ -97,6 +161,9 @@ class EarlyRuntime:
 
     def begin(self) -> None:
         """Start what the algorithm will need, if the arguments say what that is."""
+        if self._asked.image is not None or self._name in IMAGE_RUNTIMES:
+            self._runtime = make_runtime(self._name, self._asked, [])
+            return
         code = _code_of(self._asked)
         if code is None:
             self._begin_functions()
@@ -134,6 +201,10 @@ class EarlyRuntime:
             self._runtime = make_runtime(self._name, self._asked, self._roots)
             self._warm(launch)
 
+    async def look(self) -> Packed | None:
+        """What the images of what was asked for hold, where it is in images."""
+        return None if self._runtime is None else await look_into(self._runtime, self._asked)
+
     def hear(self, prepared: Prepared) -> None:
         """The plan is known: start what it will need, if that has not begun."""
         if self._runtime is None and prepared.dialect != "coinstac":
@@ -144,6 +215,8 @@ class EarlyRuntime:
     async def settle(self, prepared: Prepared) -> Runtime:
         """The runtime for this plan."""
         needed = [path.resolve() for path in prepared.sources]
+        if self._runtime is not None and (self._asked.image is not None or self._name in IMAGE_RUNTIMES):
+            return self._runtime
         if self._runtime is not None:
             roots = [Path(os.path.realpath(root)) for root in self._roots]
             if all(any(path.is_relative_to(root) for root in roots) for path in needed):

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from atoll.algorithms.coinstac import opening_bodies
+from atoll.algorithms.images import describe_compspec, named_in
 from atoll.algorithms.installed import Installed
+from atoll.algorithms.installing import install
+from atoll.algorithms.manifest import Manifest
 from atoll.algorithms.sources import digest_of, entry_scripts, read
 from atoll.dialects.coinstac.convention import Convention
 from atoll.dialects.coinstac.inputs import (
@@ -31,6 +34,8 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Content, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.node.site_data import SiteData, look_at
 from atoll.simulator.arguments import Arguments
+from atoll.simulator.images import Packed
+from atoll.simulator.images import digest_of as manifest_digest
 from atoll.simulator.prepared import REMOTE, Prepared, PreparedStep
 from atoll.simulator.sources import code_folder, directory_of, leading_out, masked, site_folder
 from atoll.simulator.world import Plan
@@ -44,8 +49,9 @@ class Part:
     """One step, as it was read."""
 
     path: Path
-    #: The computation's folder.
-    code: Path
+    #: The computation's folder, or what its image holds.
+    code: Path | None
+    manifest: Manifest | None = None
     spec: Compspec
     inputspec_path: Path
     inputspec: Inputspec
@@ -53,16 +59,22 @@ class Part:
     digests: Mapping[str, str]
 
 
-def prepare(asked: Arguments) -> Prepared:
+def prepare(asked: Arguments, packed: Packed | None = None) -> Prepared:
     """Read and check everything that was asked for.
+
+    Args:
+        asked: what was asked for.
+        packed: the images that it runs in, if it does.
 
     Raises:
         SpecInvalid: with every fault that was found; with `strict`, also what is else tolerated.
     """
     warnings: list[str] = []
-    paths = _compspecs(asked)
+    paths = compspecs(asked)
     directory = directory_of(asked, paths[0].parent)
-    parts = tuple(_part(asked, path, number, directory, warnings) for number, path in enumerate(paths))
+    parts = tuple(
+        _part(asked, path, number, directory, warnings, packed) for number, path in enumerate(paths)
+    )
     inputspecs = [part.inputspec for part in parts]
     count = count_sites(inputspecs, clients=asked.clients)
     sites = tuple(Seat(f"local{number}") for number in range(count))
@@ -99,7 +111,8 @@ def _described(part: Part) -> PreparedStep:
     )
 
 
-def _compspecs(asked: Arguments) -> list[Path]:
+def compspecs(asked: Arguments) -> list[Path]:
+    """The specifications of what was asked for, in their order."""
     path, pipeline = asked.path, asked.pipeline
     if path.is_file() and asked.pipeline is None and asked.compspec is None:
         if path.name == "compspec.json":
@@ -116,12 +129,29 @@ def _compspecs(asked: Arguments) -> list[Path]:
     return [pipeline.parent / entry.written for entry in entries]
 
 
-def _part(asked: Arguments, path: Path, number: int, directory: Path, warnings: list[str]) -> Part:
-    text = read(
-        path,
-        "a COINSTAC computation's compspec.json",
-        "Name the computation's folder, or the file with --compspec",
-    )
+def read_compspec(path: Path) -> str:
+    """The text of a specification.
+
+    Raises:
+        SpecInvalid: there is none.
+    """
+    remedy = "Name the computation's folder, or the file with --compspec"
+    return read(path, "a COINSTAC computation's compspec.json", remedy)
+
+
+def _part(
+    asked: Arguments,
+    path: Path,
+    number: int,
+    directory: Path,
+    warnings: list[str],
+    packed: Packed | None,
+) -> Part:
+    manifest = None if packed is None else packed.manifest
+    text = read_compspec(path) if manifest is None else manifest.compspec or ""
+    if packed is not None and manifest is None:
+        site, aggregator = named_in(text, str(path))
+        manifest = describe_compspec(text, str(path), packed.images[site], packed.images[aggregator])
     spec, remarks = parse_compspec(text, str(path))
     warnings += remarks
     if number == 0:
@@ -134,8 +164,16 @@ def _part(asked: Arguments, path: Path, number: int, directory: Path, warnings: 
     input_text = read(inputs, "the inputs of the computation", remedy)
     inputspec = parse_inputspec(input_text, str(inputs))
     digests = {"compspec": _digest(text), "inputspec": _digest(input_text)}
-    code = code_folder(path, asked, [*spec.command_for(Role.SITE), *spec.command_for(Role.AGGREGATOR)])
-    return Part(path=path, code=code, spec=spec, inputspec_path=inputs, inputspec=inputspec, digests=digests)
+    commands = [*spec.command_for(Role.SITE), *spec.command_for(Role.AGGREGATOR)]
+    return Part(
+        path=path,
+        code=code_folder(path, asked, commands) if manifest is None else None,
+        manifest=manifest,
+        spec=spec,
+        inputspec_path=inputs,
+        inputspec=inputspec,
+        digests=digests,
+    )
 
 
 def _folders(directory: Path, sites: Sequence[Seat], warnings: list[str]) -> dict[Seat, SiteData]:
@@ -171,15 +209,20 @@ def _plan(
     messages: list[Message] = []
     installed: dict[str, Installed] = {}
     steps: list[Step] = []
-    serving = [part.code for part in parts if part.spec.version_of_protocol == 2]
+    serving = [part.code for part in parts if part.code and part.spec.version_of_protocol == 2]
     scripts = entry_scripts(serving, asked.entry)
     for number, (part, inputs) in enumerate(zip(parts, resolved, strict=True)):
         asked_of = [each.inputspec_path for each in parts]
-        hidden = masked(part.code, directory, asked.runs, [*sites, REMOTE], asked_of)
-        # One folder may hold several computations: the spec is a part of what an algorithm is.
-        digest = _digest(f"{digest_of(part.code, hidden)} {part.digests['compspec']}")
-        convention = _convention(part, scripts.get(part.code))
-        installed[digest] = Installed(convention=convention, code=part.code, masked=hidden)
+        if part.manifest is not None:
+            digest = manifest_digest(part.manifest)
+            installed[digest] = install(part.manifest, None)
+        else:
+            assert part.code is not None
+            hidden = masked(part.code, directory, asked.runs, [*sites, REMOTE], asked_of)
+            # One folder may hold several computations: the spec is a part of what an algorithm is.
+            digest = _digest(f"{digest_of(part.code, hidden)} {part.digests['compspec']}")
+            convention = _convention(part, scripts.get(part.code))
+            installed[digest] = Installed(convention=convention, code=part.code, masked=hidden)
         openings = _openings(number, inputs.sites, [earlier.spec for earlier in parts])
         messages += openings
         algorithm = Algorithm(dialect="coinstac", digest=digest, name=part.spec.name)

@@ -23,7 +23,7 @@ from atoll.node import guarded
 from atoll.node.chair import Chair
 from atoll.node.desk import Desk
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.choice import check, choose, make_runtime, slots, told_of
+from atoll.simulator.choice import IMAGE_RUNTIMES, check, choose, look_into, make_runtime, slots, told_of
 from atoll.simulator.coinstac import prepare
 from atoll.simulator.prepared import REMOTE, Prepared
 from atoll.simulator.record import RunFolder
@@ -107,11 +107,12 @@ async def repeat(kept: Kept, asked: Arguments, watcher: Watcher) -> tuple[Prepar
         Unusable: the run can't be prepared again, or not on this machine.
     """
     started = time.perf_counter()
-    prepared = prepare(asked)
     chosen, remarks = choose(asked)
+    early = make_runtime(chosen, asked, []) if asked.image or chosen in IMAGE_RUNTIMES else None
+    prepared = prepare(asked, None if early is None else await look_into(early, asked))
     check(chosen, prepared)
     folder = _new_folder(kept)
-    runtime = make_runtime(chosen, asked, [folder.path, *prepared.sources])
+    runtime = early or make_runtime(chosen, asked, [folder.path, *prepared.sources])
     sites = prepared.plan.run.sites
     again = _Again(kept, prepared, asked, runtime, folder, watcher)
     report = Report(run=folder.path.name, status="failed", sites=sites, results={}, output=folder.path)

@@ -17,7 +17,8 @@ from atoll.model.errors import JobFailed
 from atoll.model.work import Failure, Role, Run, RunStatus, Seat
 from atoll.node import guarded
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.choice import EarlyRuntime, check, choose, slots, told_of
+from atoll.simulator.choice import EarlyRuntime, called, check, choose, slots, told_of
+from atoll.simulator.images import Packed
 from atoll.simulator.prepared import REMOTE, Prepared, PreparedStep
 from atoll.simulator.record import Recorder, RunFolder, recording, take
 from atoll.simulator.watch import Watcher
@@ -73,12 +74,14 @@ async def simulate(asked: Arguments, watch: Callable[[], Watcher]) -> tuple[Prep
     """
     started = time.perf_counter()
     chosen, remarks = choose(asked)
-    folder = take(asked.output, asked.path.resolve().name)
+    folder = take(asked.output, called(asked))
     early = EarlyRuntime(chosen, asked, folder)
     try:
         early.begin()
         # In a thread, so that the runtime starts meanwhile.
-        prepared, watcher = await asyncio.to_thread(_read, asked, watch, early, asyncio.get_running_loop())
+        packed = await early.look()
+        loop = asyncio.get_running_loop()
+        prepared, watcher = await asyncio.to_thread(_read, asked, watch, early, packed, loop)
         check(chosen, prepared)
         runtime = await early.settle(prepared)
     except BaseException:
@@ -104,18 +107,22 @@ async def simulate(asked: Arguments, watch: Callable[[], Watcher]) -> tuple[Prep
 
 
 def _read(
-    asked: Arguments, watch: Callable[[], Watcher], early: EarlyRuntime, loop: asyncio.AbstractEventLoop
+    asked: Arguments,
+    watch: Callable[[], Watcher],
+    early: EarlyRuntime,
+    packed: Packed | None,
+    loop: asyncio.AbstractEventLoop,
 ) -> tuple[Prepared, Watcher]:
-    prepared = _prepare(asked)
+    prepared = _prepare(asked, packed)
     loop.call_soon_threadsafe(early.hear, prepared)
     return prepared, watch()
 
 
-def _prepare(asked: Arguments) -> Prepared:
+def _prepare(asked: Arguments, packed: Packed | None) -> Prepared:
     # Imported here: it takes as long as starting the runtime, which goes on beside it.
     from atoll.simulator.dialects import prepare
 
-    return prepare(asked)
+    return prepare(asked, packed)
 
 
 async def _run(

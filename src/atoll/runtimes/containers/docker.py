@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 #: How an engine says that an image has no such program.
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
+#: What the owner of a simulation's containers begins with.
+_SIMULATION = "simulation"
 #: Bytes of what a container printed that a person is shown.
 _SHOWN_BYTES = 600
 
@@ -82,9 +84,14 @@ class DockerRuntime:
         return self.engine.files(image)
 
     async def recover(self) -> None:
-        """Remove the containers that an earlier life of this runtime's owner has left."""
-        for container in await self.engine.left_by(self._owner):
-            await self.engine.remove(container)
+        """Remove the containers that an earlier life of this runtime's owner has left.
+
+        And those of simulations that have ended without removing theirs.
+        """
+        await self.engine.open()
+        for container, owner in await self.engine.ours():
+            if owner == self._owner or _is_of_the_dead(owner):
+                await self.engine.remove(container)
 
     async def warm_up(self, launch: Launch) -> None:
         """See that the engine answers."""
@@ -171,6 +178,26 @@ class DockerRuntime:
 
 def _is(facts: ImageFacts, image: Image) -> bool:
     return image.digest == facts.id or any(digest.endswith(f"@{image.digest}") for digest in facts.digests)
+
+
+def simulation_owner() -> str:
+    """Who owns the containers of a simulation: this process, and no later one of its number."""
+    return f"{_SIMULATION}.{os.getpid()}.{_started(os.getpid())}"
+
+
+def _is_of_the_dead(owner: str) -> bool:
+    kind, _, process = owner.partition(".")
+    pid, _, started = process.partition(".")
+    return kind == _SIMULATION and pid.isdecimal() and _started(int(pid)) != started
+
+
+def _started(pid: int) -> str:
+    """When a process of this machine has started, in its own count since its boot; empty where there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19].decode()
+    except OSError:
+        return ""
 
 
 class _Containers:

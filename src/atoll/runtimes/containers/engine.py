@@ -168,10 +168,11 @@ class Engine:
             else:
                 return
 
-    async def left_by(self, owner: str) -> list[DockerContainer]:
-        """The containers that an owner has made and not removed."""
+    async def ours(self) -> list[tuple[DockerContainer, str]]:
+        """The containers that Atoll has made here and not removed, each with its owner."""
         client = await self.open()
-        return await client.containers.list(all=True, filters={"label": [f"{OWNER}={owner}"]})
+        found = await client.containers.list(all=True, filters={"label": [OWNER]})
+        return [(container, str((container["Labels"] or {}).get(OWNER, ""))) for container in found]
 
     @asynccontextmanager
     async def files(self, image: str) -> AsyncIterator[ImageFiles]:
