@@ -8,6 +8,7 @@ nor a token that was given for them ever stand in a log or in an error.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -246,7 +247,8 @@ class Repository:
         if not registry.username or registry.password_file is None:
             return {}
         password = await asyncio.to_thread(read_password, registry.password_file)
-        return {"Authorization": aiohttp.encode_basic_auth(registry.username, password, encoding="utf-8")}
+        named = base64.b64encode(f"{registry.username}:{password}".encode()).decode()
+        return {"Authorization": f"Basic {named}"}
 
     async def _token(self, asked: Mapping[str, str], basic: Mapping[str, str], method: str) -> str:
         """A token, from where the registry says that it is given."""

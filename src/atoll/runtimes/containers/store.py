@@ -1,0 +1,221 @@
+"""The images of a node: exactly those that are asked for, had by the site's own rules.
+
+An image is its digest. What a registry or an engine calls by the same name, and what has another
+digest, is another image, and is not run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import aiohttp
+from aiodocker.exceptions import DockerError
+
+from atoll.engine.running import Image, ImageKind
+from atoll.model.errors import BlobMismatch, JobRefused, RuntimeUnavailable
+from atoll.runtimes.containers import collecting
+from atoll.runtimes.containers.collecting import Ledger
+from atoll.runtimes.containers.image_settings import ImageSettings, Pull
+from atoll.runtimes.containers.pulling import SharedPulls, Told, pull
+from atoll.runtimes.containers.reference import Reference, check_digest, read_reference
+from atoll.runtimes.containers.registry import read_password
+from atoll.runtimes.containers.signed import SignatureCheck
+
+#: What each kind of processor runs beside its own.
+_RUNS_TOO = {"amd64": ("386",), "arm64": ("arm",)}
+_UNREACHED = (aiohttp.ClientError, OSError)
+
+
+class ImageStore:
+    """The images of one engine.
+
+    Args:
+        engine: holds them.
+        settings: the site's rules.
+        folder: of the node's workspace, where it is written down which images Atoll has pulled, and where
+            fetched signatures are kept. None: nothing is, and no image is ever removed.
+        now: the time, in seconds.
+    """
+
+    def __init__(
+        self,
+        engine: aiodocker.Docker,
+        settings: ImageSettings | None = None,
+        *,
+        folder: Path | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._settings = settings or ImageSettings()
+        self._signatures = SignatureCheck(self._settings, folder / "signatures" if folder else None)
+        self._ledger = Ledger(folder / "pulled.json" if folder else None, now=now)
+        self._pulls = SharedPulls()
+        #: What is found must not be removed before it is written down that it is used.
+        self._looking = asyncio.Lock()
+        self._architecture = ""
+
+    async def ensure(self, image: Image, *, told: Told | None = None) -> str:
+        """See that an image is there; the engine's id of exactly that image.
+
+        Whoever asks for an image that is on its way waits for the same pull. One that nobody waits for
+        any more is broken off.
+
+        Args:
+            image: its digest may be a registry's, or the engine's own id.
+            told: hears how much of it has arrived.
+
+        Raises:
+            JobRefused: the site's rules forbid it, or it has no signature that counts.
+            RuntimeUnavailable: it can't be had here.
+            BlobMismatch: what arrived is something else.
+            SpecInvalid: a file of the site's holds no key.
+        """
+        check_digest(image)
+        if image.kind is not ImageKind.OCI:
+            raise JobRefused(
+                f"{image.name[:255]!r} is an image of Apptainer's format: a container engine doesn't run those"
+            )
+        reference = read_reference(image.name)
+        await self._signatures.check(image)
+        found = await self._used(reference, image.digest)
+        if found is None and self._settings.pull is Pull.NEVER:
+            raise JobRefused(
+                f"the image {reference.at(image.digest)} isn't on this machine, and this site pulls none "
+                "(pull: never): ask its admin to bring it here"
+            )
+        if found is None or self._settings.pull is Pull.ALWAYS:
+            self._check_host(reference)
+            begin = partial(self._pull, reference, image.digest, is_new=found is None)
+            return await self._pulls.join(reference.at(image.digest), begin, told=told)
+        await self._check_architecture(reference.at(image.digest), found)
+        return _id_of(found)
+
+    async def collect(self) -> tuple[str, ...]:
+        """Remove the images that the site's rules keep no longer; the names of those that are gone.
+
+        Raises:
+            RuntimeUnavailable: the engine doesn't answer.
+        """
+        settings = self._settings
+        async with self._looking:
+            try:
+                return await collecting.collect_images(
+                    self._engine, self._ledger, keep_days=settings.keep_days, keep_bytes=settings.keep_bytes
+                )
+            except (DockerError, *_UNREACHED) as error:
+                raise _unanswered(error) from None
+
+    # --- What is there ------------------------------------------------------------------------
+
+    async def _used(self, reference: Reference, digest: str) -> dict[str, Any] | None:
+        """An image that is there, and from now on in use; None for none."""
+        async with self._looking:
+            try:
+                found = await self._find(reference, digest)
+            except (DockerError, *_UNREACHED) as error:
+                raise _unanswered(error) from None
+            if found is not None:
+                self._ledger.use(_id_of(found))
+            return found
+
+    async def _find(self, reference: Reference, digest: str) -> dict[str, Any] | None:
+        for name in (digest, reference.at(digest)):
+            found = await self._inspect(name)
+            if found is not None and _has_digest(found, digest):
+                return found
+        # The same image may have come by another name.
+        for each in await self._engine.images.list():
+            if _has_digest(each, digest):
+                return await self._inspect(str(each["Id"]))
+        return None
+
+    async def _inspect(self, name: str) -> dict[str, Any] | None:
+        try:
+            return await self._engine.images.inspect(name)
+        except DockerError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def _check_architecture(self, name: str, found: Mapping[str, Any]) -> None:
+        """See that this machine can run an image."""
+        theirs = str(found.get("Architecture") or "")
+        if not self._architecture:
+            try:
+                self._architecture = str((await self._engine.version()).get("Arch") or "")
+            except (DockerError, *_UNREACHED) as error:
+                raise _unanswered(error) from None
+        ours = self._architecture
+        if theirs and ours and theirs != ours and theirs not in _RUNS_TOO.get(ours, ()):
+            raise RuntimeUnavailable(
+                f"the image {name} is made for processors of the kind {theirs}, and this machine has {ours}: ask its "
+                f"author for one for {ours}"
+            )
+
+    # --- What isn't ---------------------------------------------------------------------------
+
+    def _check_host(self, reference: Reference) -> None:
+        hosts = self._settings.hosts
+        if hosts and not any(fnmatchcase(reference.host, pattern) for pattern in hosts):
+            raise JobRefused(
+                f"the image {reference.repository} isn't on this machine, and {reference.host} is not among the "
+                f"registries that this site pulls from ({', '.join(hosts)}): ask its admin"
+            )
+
+    async def _pull(self, reference: Reference, digest: str, tell: Told, *, is_new: bool) -> str:
+        """Pull an image, and see that it is the right one."""
+        name = reference.at(digest)
+        if is_new:
+            self._ledger.begin(name)
+        try:
+            credentials = await self._credentials(reference.host)
+            await pull(self._engine, name, credentials=credentials, tell=tell)
+            found = await self._arrived(reference, digest)
+        except BaseException:
+            if is_new:
+                self._ledger.forget(name)
+            raise
+        if is_new:
+            self._ledger.end(name, _id_of(found))
+        await self._check_architecture(name, found)
+        return _id_of(found)
+
+    async def _arrived(self, reference: Reference, digest: str) -> dict[str, Any]:
+        found = await self._used(reference, digest)
+        if found is None:
+            raise BlobMismatch(
+                f"what the registry {reference.host} gave as {reference.at(digest)} has another digest: try again. "
+                "If it stays, tell who runs the registry"
+            )
+        return found
+
+    async def _credentials(self, host: str) -> Mapping[str, str] | None:
+        registry = self._settings.registries.get(host)
+        if registry is None or not registry.username or registry.password_file is None:
+            return None
+        password = await asyncio.to_thread(read_password, registry.password_file)
+        return {"username": registry.username, "password": password}
+
+
+def _id_of(image: Mapping[str, Any]) -> str:
+    """An engine's id of an image, with the name of the hash before it."""
+    return f"sha256:{str(image['Id']).removeprefix('sha256:')}"
+
+
+def _has_digest(image: Mapping[str, Any], digest: str) -> bool:
+    """Whether an image is the one of a digest: by its id, or by what a registry calls it."""
+    theirs = image.get("RepoDigests") or ()
+    return _id_of(image) == digest or any(str(each).rpartition("@")[2] == digest for each in theirs)
+
+
+def _unanswered(error: Exception) -> RuntimeUnavailable:
+    """What an engine's silence or failure means for who asked for an image."""
+    said = error.message[:300] if isinstance(error, DockerError) else type(error).__name__
+    return RuntimeUnavailable(f"the container engine can't say which images it has ({said}): is it running?")
