@@ -22,6 +22,10 @@ CALL_SECONDS_MAX = 86_400.0
 #: Seconds that a session may take from its start to its readiness for a first call.
 START_SECONDS_MAX = 600.0
 
+#: Seconds that a session may wait in a cluster's queue for its resources. A week: queues before a
+#: conference are long, and a job that nobody will ever run should not hold its run for ever.
+QUEUED_SECONDS_MAX = 7 * 86_400.0
+
 #: Bytes of one answer. Four times the largest answer that we test (300 MB); an answer is held
 #: in memory while it is checked, so that it must stay well below the machine's memory.
 REPLY_BYTES_MAX = 1_200_000_000

@@ -112,6 +112,8 @@ class Launch:
     speaks_http: bool = False
     #: What calls may reach beside; a runtime without isolation leaves them out.
     outlets: tuple[Outlet, ...] = ()
+    #: Is told in a sentence what a start waits for, such as a place in a queue, and when that has changed.
+    waits: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
