@@ -36,7 +36,9 @@ def _do(name: str, url: str | None, token: str | None, *, as_json: bool, **asked
 def submit(
     algorithm: Annotated[
         str | None,
-        typer.Argument(help="A folder, a module, a compspec.json, a digest, or the name of an algorithm."),
+        typer.Argument(
+            help="A folder, a module, a compspec.json, an image (docker:NAME), a digest, or an algorithm's name."
+        ),
     ] = None,
     *,
     collaboration: Annotated[str, typer.Option("--collaboration", help="Its name or id.")],
@@ -77,8 +79,13 @@ def submit(
         list[str] | None, typer.Option("--preprocess", help="vantage6 5: functions.")
     ] = None,
     dialect: Annotated[
-        str, typer.Option("--dialect", help="auto, coinstac, vantage6 or functions.")
+        str,
+        typer.Option("--dialect", help="auto, coinstac, vantage6 (or vantage6-4, vantage6-5), functions."),
     ] = "auto",
+    image: Annotated[
+        str | None,
+        typer.Option("--image", help="What a folder's code runs in: NAME, or compspec for what that names."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and show what it leaves.")] = False,
     as_json: _Json = False,
     url: _Url = None,

@@ -23,6 +23,8 @@ _KEYS = (
     "preprocess",
     "package",
     "entry",
+    "image",
+    "dialect",
 )
 
 
@@ -69,6 +71,7 @@ def _steps(asked: Mapping[str, Any]) -> list[Step]:
             dialect=asked["dialect"],
             package=asked["package"],
             entry=asked["entry"],
+            image=asked["image"],
         )
     ]
 

@@ -1,4 +1,7 @@
-"""Which algorithm is meant: a folder here, which is packed and brought once, or one that the hub has."""
+"""Which algorithm is meant: a folder here, which is packed and brought once, an image, or one that the hub has.
+
+Of an image the hub gets only what it is called, and its digest. Nodes fetch it where it is kept.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,19 @@ from typing import Any
 import msgspec
 
 from atoll.algorithms.bundle import Bundle
+from atoll.algorithms.describing import is_compspec
 from atoll.algorithms.manifest import Manifest
-from atoll.algorithms.packing import pack
+from atoll.algorithms.packing import pack, pack_image
 from atoll.client.core import Core, Told, part
+from atoll.client.images import AS_NAMED, Looker
 from atoll.client.records import Uploaded
 from atoll.engine.limits import CHUNK_BYTES
 from atoll.model.errors import NotThere, SpecInvalid
 
 _DIGEST = "sha256:"
 #: How images are named.
-_IMAGES = ("docker:", "sif:")
-
+_IMAGE, _FILE = "docker:", "sif:"
+_PINNED = "@sha256:"
 
 #: The files of a folder: name, size, time of the last change, and which file it is.
 _Fingerprint = frozenset[tuple[str, int, int, int]]
@@ -46,6 +51,8 @@ class Found:
 
     digest: str
     manifest: Manifest
+    #: Sentences about what may go wrong with it elsewhere.
+    warnings: tuple[str, ...] = ()
 
 
 class Finder:
@@ -53,10 +60,12 @@ class Finder:
 
     Args:
         core: calls the hub.
+        looker: looks at images.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, looker: Looker | None = None) -> None:
         self._core = core
+        self._looker = looker or Looker()
         #: Ids of collaborations by what they were called when they were looked for.
         self.places: dict[str, str] = {}
         #: What was packed, by path, with what its files were like before.
@@ -72,23 +81,35 @@ class Finder:
         dialect: str = "auto",
         package: str | None = None,
         entry: str | None = None,
+        image: str | None = None,
     ) -> Found:
         """The algorithm that somebody means.
 
         Args:
-            algorithm: a path, a digest, or the name of one that the collaboration has.
+            algorithm: a path, an image (``docker:NAME``, ``NAME@sha256:…``), a digest, or the name of one
+                that the collaboration has.
             collaboration: the id of the collaboration.
-            dialect: of what lies at a path; ``auto``: as its files say.
+            dialect: of what lies at a path, or of an image; ``auto``: as its files say.
             package: of what lies at a path: see `pack`.
             entry: of what lies at a path: see `pack`.
+            image: of what lies at a path: the image that it runs in; ``compspec`` for what its
+                compspec.json names.
 
         Raises:
             SpecInvalid: there is no such algorithm, or it can't be packed.
         """
-        if str(algorithm).startswith(_IMAGES):
+        if str(algorithm).startswith(_FILE):
             raise SpecInvalid(
-                f"{algorithm} is an image, and a federation runs bundles: name the folder of its source"
+                f"{algorithm} is a file on this machine, which no node can fetch: push an image of it to a registry, "
+                "and name that as docker:NAME"
             )
+        if names_image(algorithm):
+            if image is not None:
+                raise SpecInvalid(f"{algorithm!r} is an image already: leave the other one out")
+            return await self._by_image(str(algorithm), collaboration, dialect)
+        if image is not None:
+            how = {"dialect": dialect, "package": package, "entry": entry}
+            return await self._with_image(Path(algorithm), image, collaboration, how)
         if isinstance(algorithm, str) and algorithm.startswith(_DIGEST):
             return await self._by_digest(algorithm, collaboration)
         if os.path.exists(algorithm):
@@ -110,6 +131,32 @@ class Finder:
         if seen is not None:
             self._packed[key] = seen, found
         return found
+
+    async def _by_image(self, text: str, collaboration: str, dialect: str) -> Found:
+        looked = await self._looker.look(text)
+        manifest = await self._looker.describe(looked, dialect)
+        return await self._brought(manifest, collaboration, looked.warnings())
+
+    async def _with_image(self, path: Path, image: str, collaboration: str, how: dict[str, Any]) -> Found:
+        """What lies at a path, and runs in an image: a computation's code is in it, other code lies beside."""
+        if how["dialect"] in ("auto", "coinstac") and is_compspec(path):
+            manifest, warnings = await self._looker.computation(path, image)
+            return await self._brought(manifest, collaboration, warnings)
+        if image == AS_NAMED:
+            raise SpecInvalid(
+                f"{path} has no compspec.json, which could name an image: name one as docker:NAME"
+            )
+        looked = await self._looker.look(image)
+        with tempfile.TemporaryDirectory(prefix="atoll-bundle-") as folder:
+            bundle = await asyncio.to_thread(pack, path, Path(folder), image=looked.image, **how)
+            await self.bring(bundle, collaboration)
+        return Found(digest=bundle.digest, manifest=bundle.manifest, warnings=looked.warnings())
+
+    async def _brought(self, manifest: Manifest, collaboration: str, warnings: tuple[str, ...]) -> Found:
+        with tempfile.TemporaryDirectory(prefix="atoll-bundle-") as folder:
+            bundle = pack_image(manifest, Path(folder))
+            await self.bring(bundle, collaboration)
+        return Found(digest=bundle.digest, manifest=manifest, warnings=warnings)
 
     async def bring(self, bundle: Bundle, collaboration: str) -> None:
         """Bring a bundle to a collaboration, unless it is there."""
@@ -148,8 +195,13 @@ class Finder:
         there = ", ".join(dict.fromkeys(known)) or "none"
         raise SpecInvalid(
             f"{name!r} is no path here, and no algorithm of the collaboration: expected a folder, a module, a "
-            f"compspec.json, or one of those that it has: {there}"
+            f"compspec.json, an image as docker:NAME, or one of those that it has: {there}"
         )
+
+
+def names_image(algorithm: str | Path) -> bool:
+    """Whether an image is meant, and no path."""
+    return isinstance(algorithm, str) and (algorithm.startswith(_IMAGE) or _PINNED in algorithm)
 
 
 def missing(name: str, what: str, there: list[str]) -> NotThere:

@@ -149,6 +149,11 @@ class Uploaded:
     #: What its bundle says of it.
     manifest: dict[str, Any]
 
+    @property
+    def kind(self) -> str:
+        """``bundle``, or ``image``: then its code is in the image that the manifest names."""
+        return str(self.manifest.get("kind", "bundle"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Me:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-from atoll.client.algorithms import missing
+from atoll.client.algorithms import missing, names_image
 from atoll.client.core import part
 from atoll.client.records import (
     Collaboration,
@@ -244,15 +244,15 @@ class Algorithms(Room[Uploaded]):
     path, noun, kind = "/algorithms", "algorithm", Uploaded
 
     def upload(self, path: str | Path, *, collaboration: str, **more: Any) -> str:
-        """Bundle what lies at a path and bring it to a collaboration; its digest."""
+        """Bundle what lies at a path, or what is said of an image, and bring it to a collaboration; its digest."""
 
         async def brought() -> str:
             place = await find_collaboration(self._reach.core, collaboration)
-            found = await self._reach.finder.find(Path(path), place.id, **more)
+            found = await self._reach.finder.find(path, place.id, **more)
             return found.digest
 
-        if not Path(path).exists():
-            raise NotThere(f"{path} is not there: expected a folder, a module, or a compspec.json")
+        if not names_image(path) and not Path(path).exists():
+            raise NotThere(f"{path} is not there: expected a folder, a module, a compspec.json, or an image")
         return self._reach.background.run(brought())
 
     def get(self, name: str) -> Uploaded:

@@ -34,6 +34,8 @@ class Runs:
         sites: Sequence[str] | None = None,
         at: str | None = None,
         inputs: Any = None,
+        image: str | None = None,
+        dialect: str = "auto",
         study: str | None = None,
         name: str | None = None,
         min_sites: int | None = None,
@@ -47,14 +49,18 @@ class Runs:
 
         Args:
             collaboration: its name or id.
-            algorithm: a local path, which is bundled and uploaded once; a digest; or the name of an
-                algorithm that the collaboration has.
+            algorithm: a local path, which is bundled and uploaded once; an image (``docker:NAME``,
+                ``NAME@sha256:…``); a digest; or the name of an algorithm that the collaboration has.
             function: which function is called. Default: the only central one.
             args: its arguments.
             databases: labels, in order. None: each node's first.
             sites: names of nodes, in the order that the run has them. None: all of the collaboration.
             at: where the function runs: ``central``, ``all``, or names with commas. None: as its decorator says.
             inputs: a COINSTAC inputspec.
+            image: what the code at a local path runs in: an image, or ``compspec`` for the one that its
+                compspec.json names.
+            dialect: how the algorithm is written. Default: as its files say. Of an image that no engine
+                here can look into: ``vantage6-4`` or ``vantage6-5``.
             study: its name or id: only its nodes.
             name: for people.
             min_sites: how many sites are enough for a result. None: all.
@@ -78,9 +84,11 @@ class Runs:
                 databases=databases,
                 at=at,
                 inputs=inputs,
+                image=image,
+                dialect=dialect,
             )
             steps = [only]
-        elif any(one is not None for one in (function, args, databases, at, inputs)):
+        elif any(one is not None for one in (function, args, databases, at, inputs, image)):
             raise SpecInvalid(
                 "what is asked of an algorithm is said with its step: leave it out beside steps"
             )

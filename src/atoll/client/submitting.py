@@ -16,7 +16,7 @@ import msgspec
 
 from atoll.algorithms.opening import Asked, OpenedStep, open_run
 from atoll.algorithms.words import PYTHON, Words
-from atoll.client.algorithms import Finder, missing
+from atoll.client.algorithms import Finder, Found, missing
 from atoll.client.core import Core, part
 from atoll.client.records import Collaboration, Node, Study
 from atoll.engine.limits import BODY_BYTES_INSIDE_MAX, CHUNK_BYTES
@@ -32,7 +32,8 @@ _LOSSES = ("fail", "drop", "ask")
 class Step:
     """One algorithm of a run, and what it is asked."""
 
-    #: A path, a digest, or the name of one that the collaboration has.
+    #: A path, an image (``docker:NAME``, ``NAME@sha256:…``), a digest, or the name of one that the
+    #: collaboration has.
     algorithm: str | Path
     #: Of functions: which is called, and its arguments.
     function: str | None = None
@@ -46,10 +47,14 @@ class Step:
     #: vantage6 5: the steps before the function.
     extract: str | None = None
     preprocess: Sequence[str] = ()
-    #: Of a path: how it is written, which package is meant, and which script starts it.
+    #: Of a path or an image: how it is written. Of an image that can't be looked into here also
+    #: ``vantage6-4`` or ``vantage6-5``.
     dialect: str = "auto"
+    #: Of a path: which package is meant, and which script starts it.
     package: str | None = None
     entry: str | None = None
+    #: Of a path: the image that it runs in; ``compspec`` for what its compspec.json names.
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +109,15 @@ async def submit(core: Core, finder: Finder, wanted: Wanted, words: Words = PYTH
         id_ = (await find_collaboration(core, wanted.collaboration)).id
         finder.places[wanted.collaboration] = id_
     # At the same time: each is a question to the hub, or reads files.
-    asking = asyncio.gather(*(_asked(finder, step, id_) for step in wanted.steps))
+    asking = asyncio.gather(*(_found(finder, step, id_) for step in wanted.steps))
     try:
-        (collaboration, study, sites), asked = await asyncio.gather(_placed(core, id_, wanted), asking)
+        (collaboration, study, sites), found = await asyncio.gather(_placed(core, id_, wanted), asking)
     except NotThere:
         finder.places.pop(wanted.collaboration, None)  # It may be another by now.
         raise
     if not sites:
         raise SpecInvalid(f"{(study or collaboration).name} has no node with data: there is nowhere to run")
+    asked = [_asked(one, step) for one, step in zip(found, wanted.steps, strict=True)]
     opening = open_run(asked, [Seat(site) for site in sites], words)
     run_id = RunId("run_" + "".join(secrets.choice(_ID_CHARACTERS) for _ in range(26)))
     body = {
@@ -133,7 +139,8 @@ async def submit(core: Core, finder: Finder, wanted: Wanted, words: Words = PYTH
     except Taken:
         # The answer to the first try was lost. Nobody else can have chosen this name.
         await core.get(f"/runs/{run_id}")
-    return Submitted(id=run_id, warnings=opening.warnings)
+    warnings = (warning for one in found for warning in one.warnings)
+    return Submitted(id=run_id, warnings=tuple(dict.fromkeys((*warnings, *opening.warnings))))
 
 
 async def find_collaboration(core: Core, name: str) -> Collaboration:
@@ -194,10 +201,18 @@ async def _nodes(core: Core, collaboration: str, wanted: Wanted) -> dict[str, No
     return nodes
 
 
-async def _asked(finder: Finder, step: Step, collaboration: str) -> Asked:
-    found = await finder.find(
-        step.algorithm, collaboration, dialect=step.dialect, package=step.package, entry=step.entry
+async def _found(finder: Finder, step: Step, collaboration: str) -> Found:
+    return await finder.find(
+        step.algorithm,
+        collaboration,
+        dialect=step.dialect,
+        package=step.package,
+        entry=step.entry,
+        image=step.image,
     )
+
+
+def _asked(found: Found, step: Step) -> Asked:
     return Asked(
         manifest=found.manifest,
         digest=found.digest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Landing]:
 def client(hub: Landing) -> Iterator[atoll.Client]:
     with hub.connect() as connected:
         yield connected
+
+
+#: An image that no engine has.
+PINNED = f"registry.invalid/atoll-test/mean@sha256:{'a' * 64}"
 
 
 def _mean(client: atoll.Client, **more: object) -> atoll.Run:
@@ -231,6 +236,53 @@ def test_a_folder_that_has_changed_is_packed_anew(client: atoll.Client, tmp_path
     assert client.algorithms.upload(tmp_path, collaboration="islands") != first
 
 
+def test_an_image_that_nobody_here_can_look_into_is_submitted_by_its_digest(client: atoll.Client) -> None:
+    run = client.runs.submit(
+        collaboration="islands",
+        algorithm=PINNED,
+        dialect="vantage6-5",
+        function="central",
+        args={"column": "x"},
+    )
+    (step, *_) = run.form["steps"]
+    told = client.algorithms.get(step["algorithm"]["digest"])
+    run.cancel()
+
+    assert (step["algorithm"]["dialect"], told.kind, told.size_bytes < 3_000) == ("vantage6", "image", True)
+    assert told.manifest["image"] == {
+        "kind": "oci",
+        "name": PINNED.partition("@")[0],
+        "digest": f"sha256:{'a' * 64}",
+    }
+
+
+def test_a_computation_is_submitted_with_the_image_that_it_names(
+    client: atoll.Client, tmp_path: Path
+) -> None:
+    text = (EXAMPLES / "coinstac/sum/compspec.json").read_text()
+    (tmp_path / "compspec.json").write_text(
+        re.sub('"dockerImage": "[^"]*"', f'"dockerImage": "{PINNED}"', text)
+    )
+
+    run = client.runs.submit(
+        collaboration="islands", algorithm=tmp_path, image="compspec", inputs={"start": {"value": 1}}
+    )
+    told = client.algorithms.get(run.form["steps"][0]["algorithm"]["digest"])
+    run.cancel()
+
+    assert (told.kind, told.manifest["image"]["digest"]) == ("image", f"sha256:{'a' * 64}")
+    assert told.manifest["command"][0] == "python"
+
+
+def test_code_is_submitted_with_the_image_that_it_runs_in(client: atoll.Client) -> None:
+    digest = client.algorithms.upload(MEAN, collaboration="islands", image=PINNED)
+    told = client.algorithms.get(digest)
+
+    assert (told.kind, told.manifest["image"]["digest"]) == ("bundle", f"sha256:{'a' * 64}")
+    assert "requires" not in told.manifest
+    assert client.algorithms.upload(PINNED, collaboration="islands", dialect="vantage6") != digest
+
+
 def test_steps_of_two_dialects_make_one_run(client: atoll.Client) -> None:
     steps = [
         Step(algorithm=EXAMPLES / "coinstac/sum", inputs={"start": {"value": 1}}),
@@ -245,7 +297,13 @@ def test_steps_of_two_dialects_make_one_run(client: atoll.Client) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"algorithm": "docker:mean"}, "is an image"),
+        ({"algorithm": "docker:atoll-test-nowhere/mean"}, "is can't be told here"),
+        ({"algorithm": "docker:ada:secret@registry.example/mean"}, "this is no name of an image"),
+        ({"algorithm": "sif:mean.sif"}, "is a file on this machine"),
+        ({"algorithm": PINNED}, "can't be looked into here"),
+        ({"algorithm": PINNED, "image": PINNED}, "is an image already"),
+        ({"image": "compspec"}, "has no compspec.json, which could name an image"),
+        ({"algorithm": None, "steps": [Step(algorithm=MEAN)], "image": PINNED}, "said with its step"),
         ({"algorithm": "median"}, "no path here, and no algorithm"),
         ({"args": {}}, "give args={'column': …}"),
         ({"sites": "Biscoe"}, "expected a list of names"),

@@ -1,0 +1,144 @@
+"""Which image is meant: it is looked at by an engine on this machine, where there is one.
+
+What travels is its name with its digest. An engine here says both, and what is in the image; without
+one, whoever submits has to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from atoll.algorithms import images
+from atoll.algorithms.manifest import ImageNamed, Manifest
+from atoll.algorithms.sources import read
+from atoll.model.errors import RuntimeUnavailable, SpecInvalid
+from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.facts import ImageFacts, ImageFiles
+
+#: What asks for the images that a compspec.json names.
+AS_NAMED = "compspec"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """An image that was looked for."""
+
+    image: ImageNamed
+    #: None where no engine here has it.
+    facts: ImageFacts | None
+
+    def warnings(self) -> tuple[str, ...]:
+        """What may go wrong with it elsewhere."""
+        if self.facts is None or self.facts.digests or self.image.digest != self.facts.id:
+            return ()
+        warning = (
+            f"{self.image.name} was never pushed to a registry: only nodes whose engine has this very image "
+            f"({self.image.digest[:19]}…) can run it. Push it, and submit it again"
+        )
+        return (warning,)
+
+
+class Engine(Protocol):
+    """What keeps images on this machine."""
+
+    async def facts(self, name: str) -> ImageFacts | None:
+        """What an image says of itself; None where it isn't here."""
+        ...
+
+    def files(self, image: str) -> AbstractAsyncContextManager[ImageFiles]:
+        """Reads files of an image, for as long as the context lasts."""
+        ...
+
+
+class Looker:
+    """Looks at images by the engine of this machine, if there is one.
+
+    Args:
+        settings: which one.
+    """
+
+    def __init__(self, settings: ContainerSettings | None = None) -> None:
+        self._settings = settings or ContainerSettings()
+
+    async def look(self, text: str) -> Looked:
+        """Find an image.
+
+        Args:
+            text: its name, or its name and digest; ``docker:`` may stand before it.
+
+        Raises:
+            SpecInvalid: it is no name of an image, or nothing here says its digest.
+        """
+        name, digest = images.parse(text)
+        why = "no container engine was found"
+        async with self._opened() as engine:
+            if engine is not None:
+                facts = await engine.facts(name if digest is None else f"{images.repository(name)}@{digest}")
+                if facts is None and digest is not None:  # An engine's own id may be meant.
+                    facts = await engine.facts(digest)
+                if facts is not None:
+                    pinned = images.pinned(facts) if digest is None else ImageNamed(name=name, digest=digest)
+                    return Looked(image=pinned, facts=facts)
+                why = "the container engine here hasn't got it"
+        if digest is None:
+            raise SpecInvalid(
+                f"which image {name} is can't be told here, as {why}. Fetch it (docker pull {name}), or name it with "
+                f"its digest: {name}@sha256:…"
+            )
+        return Looked(image=ImageNamed(name=name, digest=digest), facts=None)
+
+    async def describe(self, looked: Looked, dialect: str) -> Manifest:
+        """What an image holds; where it can't be looked into, what its submitter says.
+
+        Raises:
+            SpecInvalid: it holds no algorithm, or nobody says what it holds.
+        """
+        if looked.facts is None:
+            return images.assumed(looked.image.name, looked.image, dialect)
+        facts = looked.facts
+        general = {"vantage6-4": "vantage6", "vantage6-5": "vantage6"}.get(dialect, dialect)
+        async with self._opened() as engine:
+            assert engine is not None  # It has just told the facts.
+            async with engine.files(facts.id) as files:
+                return await images.describe(facts, files, image=looked.image, dialect=general)
+
+    async def computation(self, path: Path, text: str) -> tuple[Manifest, tuple[str, ...]]:
+        """A COINSTAC computation whose code is in an image, by its compspec.json; and what may go wrong.
+
+        Args:
+            path: of the compspec.json, or its folder.
+            text: the image's name, or `AS_NAMED`.
+
+        Raises:
+            SpecInvalid: the spec or the image can't be used.
+        """
+        path = path if path.is_file() else path / "compspec.json"
+        spec = read(path, "a COINSTAC computation's compspec.json", "Name the computation's folder")
+        site, aggregator = images.named_in(spec, str(path)) if text == AS_NAMED else (text, text)
+        of_site = await self.look(site)
+        of_aggregator = of_site if aggregator == site else await self.look(aggregator)
+        manifest = images.describe_compspec(spec, str(path), of_site.image, of_aggregator.image)
+        return manifest, tuple(dict.fromkeys((*of_site.warnings(), *of_aggregator.warnings())))
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Engine | None]:
+        try:
+            # Late: it needs an extra, and most people submit no images.
+            from atoll.runtimes.containers import engine
+        except ModuleNotFoundError:
+            yield None
+            return
+        try:
+            opened = engine.Engine(engine.find_socket(self._settings))
+            await opened.open()
+        except RuntimeUnavailable:
+            yield None
+            return
+        try:
+            yield opened
+        finally:
+            await opened.close()
