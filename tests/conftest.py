@@ -11,8 +11,10 @@ import hypothesis
 import pytest
 from tests import engines, environments
 from tests import postgres as servers
+from tests import slurm as clusters
 from tests.engines import docker_socket, engine, podman_socket
 from tests.postgres import Postgres
+from tests.slurm import Cluster
 
 from atoll.runtimes import bubblewrap
 
@@ -32,6 +34,8 @@ def _why_missing(name: str) -> str | None:
         return bubblewrap.probe()
     if name == "postgresql":
         return servers.why_missing()
+    if name == "slurm":
+        return clusters.why_missing()
     if name in engines.NAMES:
         return engines.why_missing(name)
     if name in environments.MADE_BY:
@@ -47,6 +51,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(reason, pytrace=False)
         if reason:
             pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    """A cluster of this session's own; ask for it where ``needs("slurm")`` stands."""
+    with clusters.serving() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

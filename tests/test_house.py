@@ -35,12 +35,13 @@ ENVIRONMENT_READERS = {
     "atoll.runtimes.guest",
     "atoll_algorithm._serving",
 }
-#: Nobody imports these: they are started. The guest runs inside a sandbox, under any interpreter, and
-#: Alembic runs the steps of a database.
+#: Nobody imports these: they are started. The guest runs inside a sandbox, under any interpreter,
+#: Alembic runs the steps of a database, and Slurm what sits on a compute node.
 STARTED = (
     "atoll.__main__",
     "atoll.cli.main",
     "atoll.runtimes.guest",
+    "atoll.runtimes.slurm.seat",
     "atoll.stores.sql.migrations",
     "atoll.testing",
     "atoll_algorithm.__main__",

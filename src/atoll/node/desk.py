@@ -13,9 +13,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +115,21 @@ class Desk:
         self.cache = {}
 
     async def sit_down(
-        self, ticket: Ticket, installed: Installed, runtime: Runtime, limits: CallLimits
+        self,
+        ticket: Ticket,
+        installed: Installed,
+        runtime: Runtime,
+        limits: CallLimits,
+        waits: Callable[[str], None] | None = None,
     ) -> Chair:
         """A chair with a session that no other call has; the one that the job names, if it names one.
+
+        Args:
+            ticket: the job.
+            installed: its algorithm.
+            runtime: starts the session.
+            limits: what a call may take.
+            waits: is told what a session's start waits for.
 
         Raises:
             RuntimeUnavailable: this machine can't run it.
@@ -143,6 +155,7 @@ class Desk:
             targets = installed.convention.targets(self.seat)
             self._make(targets, chair)
             launch = self._launch(ticket, installed, limits, targets, chair)
+            launch = replace(launch, waits=waits)
             chair.session = await runtime.start(launch)
             self._lay_out(chair)
         except BaseException:

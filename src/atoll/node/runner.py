@@ -28,7 +28,7 @@ from atoll.model.work import Blob, Content, Failure, Message, MessageId, Outcome
 from atoll.node.at_hand import Library
 from atoll.node.chair import Chair
 from atoll.node.desk import Desk
-from atoll.node.gateway.gate import JobGate
+from atoll.node.gateway.gate import JobGate, shortened
 from atoll.node.gateway.porch import Porch
 from atoll.node.hooks import fetch, push
 from atoll.node.provision import Provision
@@ -167,7 +167,7 @@ class Runner:
             desk.keep_memory(ticket.job.id)
             return Outcome(message=None)
         _check_alive(ticket, installed, desk)
-        chair = await desk.sit_down(ticket, installed, hand.runtime, self._limits)
+        chair = await desk.sit_down(ticket, installed, hand.runtime, self._limits, self._waits(ticket))
         try:
             chair.begin(self._seed_for(ticket))
             return await self._call(ticket, shift, installed, chair, desk, bodies)
@@ -226,6 +226,10 @@ class Runner:
         for check in self._rules.checks:
             check(ticket, outgoing)
         return await push.files(self._link, ticket.job.run_id, desk) if sends else ()
+
+    def _waits(self, ticket: Ticket) -> Callable[[str], None]:
+        """Tells what the start of a ticket's session waits for, as how far the job is."""
+        return lambda text: self._observer.progressed(ticket, None, shortened(text))
 
     def _receive(self, ticket: Ticket, installed: Installed, desk: Desk, bodies: list[Content]) -> None:
         chair = Chair(desk=desk, key=None, number=0)

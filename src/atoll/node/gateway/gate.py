@@ -144,8 +144,7 @@ class JobGate:
 
     def progress(self, fraction: float | None, text: str) -> None:
         """Show how far the job is."""
-        short = text.encode("utf-8", "replace")[:PROGRESS_TEXT_BYTES_MAX].decode("utf-8", "ignore")
-        self._listener.progressed(self._ticket, fraction, short)
+        self._listener.progressed(self._ticket, fraction, shortened(text))
 
     def log(self, text: str) -> None:
         """Write a line to the seat's log."""
@@ -184,6 +183,11 @@ class JobGate:
         if job.status is JobStatus.DONE and message is not None:
             body = await fetch.body(self._link, self._ticket.job.run_id, message)
         return Part(seat=job.seat, ordinal=job.ordinal, status=job.status, failure=job.failure, body=body)
+
+
+def shortened(text: str) -> str:
+    """As much of a text as goes with a job's progress."""
+    return text.encode("utf-8", "replace")[:PROGRESS_TEXT_BYTES_MAX].decode("utf-8", "ignore")
 
 
 def _digest(name: str, session: str | None, calls: Sequence[tuple[Seat, Message]]) -> str:
