@@ -20,6 +20,7 @@
     - DeadlinePassed      it has had the time that it was given
     - NotEnoughSites      fewer sites are left than its result needs
   * RunFailed             a run has ended as failed, told to who waited for it
+  * BuildFailed           an image could not be built or pushed; the engine's last words are in the message
   * WaitTimeout           a run has not ended within the time that somebody waits for it
   * StaleEvent            the event is about a job that has ended already
   * NotYours              a seat spoke about what is not its own
@@ -148,6 +149,10 @@ class RunFailed(AtollError):
         self.type = type
         self.message = message
         self.site = site
+
+
+class BuildFailed(AtollError):
+    """An image could not be built, or not be pushed. The message ends with what the engine said last."""
 
 
 class WaitTimeout(AtollError):
