@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -26,7 +27,7 @@ _PROGRAMS = ("sh", "cat", "ls", "id", "env", "sleep", "true")
 #: Parts of the standard library that no test needs, and that take most of its room.
 _WITHOUT = ("test", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo", "pydoc_data", "distutils")
 #: What makes another image of the same machine, where this file changes.
-_EDITION = 3
+_EDITION = 4
 
 _AMD64 = {"x86_64": b"02", "aarch64": b"04"}
 
@@ -177,9 +178,8 @@ def _system(*, python: bool) -> Path:
         shutil.copy(source, folder / target)
     for name in ("etc", "tmp", "proc", "dev", "sys", "var/tmp", "root", "mnt"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for name in ("bin", "lib64"):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(f"usr/{name}")
+    for name in ("bin", "lib", "lib64"):
+        (folder / name).symlink_to(f"usr/{name}")
     if python:
         (folder / "usr/bin/python").symlink_to("python3")
     content = squash(folder, folder.with_suffix(".tmp"), "-comp", "gzip", "-Xcompression-level", "1")
@@ -214,5 +214,4 @@ def _system_files(*, python: bool) -> Iterator[tuple[str, Path]]:
     for line in said.splitlines():
         path = next((word for word in line.split() if word.startswith("/") and not word.endswith(":")), None)
         if path is not None:
-            # The linker is named by its whole path; all others are looked for.
-            yield f"usr/{path.lstrip('/').removeprefix('usr/')}", Path(path).resolve()
+            yield re.sub(r"^/(?=lib|bin|sbin)", "/usr/", path).lstrip("/"), Path(path).resolve()

@@ -86,6 +86,11 @@ def _look_at(system: tuple[str, ...], user: int, group: int) -> Iterator[Line]:
     yield "text", f"algorithm:x:{user}:{group}:algorithm:{TEMPORARY}:/bin/sh\n", "/etc/passwd"
     yield "text", f"algorithm:x:{group}:\n", "/etc/group"
     yield "text", _HOSTS, _HOSTS_FILE
+    yield from machine()
+
+
+def machine() -> Iterator[Line]:
+    """What is the kernel's: a few devices, shared memory, and a /proc of its own."""
     yield "folder", "", "/dev"
     for name in _DEVICES:
         if os.path.exists(f"/dev/{name}"):
@@ -102,6 +107,11 @@ def programs(interpreter: Interpreter) -> Iterator[Line]:
         yield "read", str(folder), str(folder)
     for link, target in interpreter.links:
         yield "link", target, str(link)
+    yield from guests()
+
+
+def guests() -> Iterator[Line]:
+    """The guest programs, and the module that served processes import."""
     yield "read", str(_PROGRAMS), f"{GUEST}/guest"
     yield "read", str(_PROGRAMS / "coinstac"), f"{SERVED}/coinstac"
 

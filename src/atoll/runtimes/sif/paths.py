@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from atoll.engine.limits import ROOT_TEXT_BYTES_MAX
@@ -58,14 +59,15 @@ def resolve(root: Path, inner: str) -> str:
     Raises:
         OSError: its links lead in a circle.
     """
+    return follow(inner, partial(link_at, root))[0]
 
-    def link_at(path: str) -> str | None:
-        try:
-            return os.readlink(f"{root}{path}")
-        except OSError:
-            return None
 
-    return follow(inner, link_at)[0]
+def link_at(root: Path, path: str) -> str | None:
+    """What a link within a root says; None where there is none."""
+    try:
+        return os.readlink(f"{root}{path}")
+    except OSError:
+        return None
 
 
 def locate(root: Path, inner: str) -> Path:
