@@ -7,6 +7,7 @@ and its seats' links. So a link over a network is held to the same promises as a
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -20,11 +21,14 @@ from tests.hub_app import hub_app
 
 from atoll.dialects.coinstac import choreography
 from atoll.engine import calls
+from atoll.engine.peers import PeerLink
 from atoll.engine.ports import BlobStore, HubLink, RunStore
 from atoll.hub.hub import Hub
+from atoll.hub.peers.switchboard import Switchboard
 from atoll.model.events import JobBroke, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import Failure, Message, MessageId, Order, Run, Seat, Ticket
 from atoll.simulator.link import LocalLink, Turnstile
+from atoll.simulator.peers import LocalPeers
 from atoll.stores.memory import MemoryBlobStore, MemoryRunStore
 from atoll.transports.http import HttpLink
 
@@ -45,6 +49,8 @@ class Harbour:
 
     hub: Hub
     links: dict[Seat, HubLink]
+    #: What each has for jobs that talk to each other.
+    peers: Mapping[Seat, PeerLink]
 
     async def claim(self, *seats: Seat) -> list[Ticket]:
         """A ticket for each of these seats. They ask at the same time, as nodes do."""
@@ -123,7 +129,13 @@ async def local(runs: RunStore, blobs: BlobStore, seats: Sequence[Seat]) -> Asyn
     """Function calls in this process."""
     turnstile = Turnstile(InOrder())
     hub = Hub(runs, blobs, {"coinstac": choreography, "functions": calls}, [turnstile])
-    yield Harbour(hub=hub, links={seat: LocalLink(hub, seat, turnstile) for seat in seats})
+    board = Switchboard(hub, time.monotonic)
+    hub.bells.on_end.append(board.run_ended)
+    yield Harbour(
+        hub=hub,
+        links={seat: LocalLink(hub, seat, turnstile) for seat in seats},
+        peers={seat: LocalPeers(board, seat) for seat in seats},
+    )
 
 
 @asynccontextmanager
@@ -136,7 +148,7 @@ async def over_unix(_: RunStore, __: BlobStore, seats: Sequence[Seat]) -> AsyncI
             async with served.on_socket(app.app, path):
                 links = {seat: HttpLink(served.over_socket(path, seat)) for seat in seats}
                 async with _started(links):
-                    yield Harbour(hub=app.parts.hub, links=dict(links))
+                    yield Harbour(hub=app.parts.hub, links=dict(links), peers=_peers(links))
 
 
 @asynccontextmanager
@@ -145,7 +157,7 @@ async def over_tcp(_: RunStore, __: BlobStore, seats: Sequence[Seat]) -> AsyncIt
     with TemporaryDirectory() as folder, served.in_thread(Path(folder), seats) as (port, hub):
         links = {seat: HttpLink(served.over_tcp(port, seat)) for seat in seats}
         async with _started(links):
-            yield Harbour(hub=cast(Hub, hub), links=dict(links))
+            yield Harbour(hub=cast(Hub, hub), links=dict(links), peers=_peers(links))
 
 
 @asynccontextmanager
@@ -155,6 +167,10 @@ async def _started(links: Mapping[Seat, HttpLink]) -> AsyncIterator[None]:
         yield
     finally:
         await asyncio.gather(*(link.close() for link in links.values()))
+
+
+def _peers(links: Mapping[Seat, HttpLink]) -> dict[Seat, PeerLink]:
+    return {seat: link.peers for seat, link in links.items()}
 
 
 LINKS: dict[str, Docking] = {"local": local, "http": over_unix, "socket": over_tcp}

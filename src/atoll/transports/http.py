@@ -32,6 +32,7 @@ from atoll.model.work import Blob, JobId, Message, RunId, Ticket
 from atoll.transports import files, forms, wire
 from atoll.transports.connection import AGAIN, Connection
 from atoll.transports.forms import Claim, Claimed, Hello, Log, Logs
+from atoll.transports.peers import HttpPeers
 
 _LOG = logging.getLogger(__name__)
 #: After these nothing more can be done: the node's key is over, or its version is too far away.
@@ -64,6 +65,8 @@ class HttpLink:
     def __init__(self, connection: Connection, facts: Facts | None = None) -> None:
         self._connection = connection
         self._facts = facts or Facts()
+        #: Where jobs talk to others of their runs.
+        self.peers = HttpPeers(connection)
         #: The node's name, as its hub has it; known when it has started.
         self.node = ""
         self._heartbeat_seconds = 15.0
