@@ -13,7 +13,7 @@ from atoll.engine.limits import IMAGES_BYTES_MAX, IMAGES_SECONDS_MAX
 class Pull(Enum):
     """When a registry is asked for an image."""
 
-    #: Each time: what its registry doesn't give any more isn't run any more.
+    #: Each time, even if it is here: what its registry doesn't give any more isn't run any more.
     ALWAYS = "always"
     #: Where it isn't here.
     MISSING = "missing"

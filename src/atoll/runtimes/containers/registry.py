@@ -1,4 +1,4 @@
-"""A registry of images over HTTP, as far as Atoll asks itself: for signatures, and to bring one there.
+"""A registry of images over HTTP, as far as Atoll asks itself: for signatures, and whether an image is there.
 
 Images themselves are the engine's to pull. A registry is told the name and the password only when it
 asks for them, and over an encrypted connection, unless the site says that it has none. Neither they
@@ -35,6 +35,9 @@ from atoll.runtimes.containers.signatures import Signed, decoded
 _ANSWERS_AT = {"docker.io": "registry-1.docker.io"}
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _MANIFEST_TOO = "application/vnd.docker.distribution.manifest.v2+json"
+_LIST = "application/vnd.oci.image.index.v1+json"
+_LIST_TOO = "application/vnd.docker.distribution.manifest.list.v2+json"
+_ANY_IMAGE = {"Accept": f"{_MANIFEST}, {_MANIFEST_TOO}, {_LIST}, {_LIST_TOO}"}
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 #: What cosign calls a signed document, and where its signature stands.
 _PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -103,6 +106,17 @@ class Repository:
         """Close its connections."""
         if self._session is not None:
             await self._session.close()
+
+    async def has(self, digest: str) -> bool:
+        """Whether the registry gives an image of this repository to this site.
+
+        Raises:
+            RuntimeUnavailable: the registry doesn't answer, or refuses.
+        """
+        async with self._asked("HEAD", self._root / "manifests" / digest, headers=_ANY_IMAGE) as answer:
+            if answer.status != 404:
+                self._granted(answer)
+            return answer.status != 404
 
     async def signatures_of(self, digest: str) -> list[Signed]:
         """The signatures that an image of this repository has there, true or false.
@@ -202,8 +216,8 @@ class Repository:
             # An error of the library may name an address with all that was asked.
             why = "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
             raise RuntimeUnavailable(
-                f"the registry {self._host} doesn't answer ({why}), which was asked for the signatures of "
-                f"{self._name}: try again later, or look at the way there from this machine"
+                f"the registry {self._host} doesn't answer ({why}), which was asked about {self._name}: try "
+                "again later, or look at the way there from this machine"
             ) from None
 
     async def _ask(
@@ -257,7 +271,7 @@ class Repository:
             raise RuntimeUnavailable(
                 f"the registry {self._host} wants a password to be sent without encryption: expected https"
             )
-        actions = "pull" if method == "GET" else "pull,push"
+        actions = "pull" if method in ("GET", "HEAD") else "pull,push"
         scope = asked.get("scope") or f"repository:{self._name.partition('/')[2]}:{actions}"
         query = {"scope": scope} | ({"service": asked["service"]} if "service" in asked else {})
         assert self._session is not None
@@ -293,8 +307,8 @@ class Repository:
             raise self._refused()
         if answer.status >= 300:
             raise RuntimeUnavailable(
-                f"the registry {self._host} answers with the status {answer.status}, which was asked for the "
-                f"signatures of {self._name}: try again later"
+                f"the registry {self._host} answers with the status {answer.status}, which was asked about "
+                f"{self._name}: try again later"
             )
 
     def _refused(self) -> RuntimeUnavailable:

@@ -22,10 +22,10 @@ from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import BlobMismatch, JobRefused, RuntimeUnavailable
 from atoll.runtimes.containers import collecting
 from atoll.runtimes.containers.collecting import Ledger
-from atoll.runtimes.containers.image_settings import ImageSettings, Pull
+from atoll.runtimes.containers.image_settings import ImageSettings, Pull, Registry
 from atoll.runtimes.containers.pulling import SharedPulls, Told, pull
 from atoll.runtimes.containers.reference import Reference, check_digest, read_reference
-from atoll.runtimes.containers.registry import read_password
+from atoll.runtimes.containers.registry import Repository, read_password
 from atoll.runtimes.containers.signed import SignatureCheck
 
 #: What each kind of processor runs beside its own.
@@ -90,10 +90,13 @@ class ImageStore:
                 f"the image {reference.at(image.digest)} isn't on this machine, and this site pulls none "
                 "(pull: never): ask its admin to bring it here"
             )
-        if found is None or self._settings.pull is Pull.ALWAYS:
+        if found is None:
             self._check_host(reference)
-            begin = partial(self._pull, reference, image.digest, is_new=found is None)
+            begin = partial(self._pull, reference, image.digest)
             return await self._pulls.join(reference.at(image.digest), begin, told=told)
+        if self._settings.pull is Pull.ALWAYS:
+            self._check_host(reference)
+            await self._check_given(reference, image.digest)
         await self._check_architecture(reference.at(image.digest), found)
         return _id_of(found)
 
@@ -165,25 +168,35 @@ class ImageStore:
         hosts = self._settings.hosts
         if hosts and not any(fnmatchcase(reference.host, pattern) for pattern in hosts):
             raise JobRefused(
-                f"the image {reference.repository} isn't on this machine, and {reference.host} is not among the "
-                f"registries that this site pulls from ({', '.join(hosts)}): ask its admin"
+                f"the image {reference.repository} is {reference.host}'s, which is not among the registries that this "
+                f"site pulls from ({', '.join(hosts)}): ask its admin"
             )
 
-    async def _pull(self, reference: Reference, digest: str, tell: Told, *, is_new: bool) -> str:
+    async def _check_given(self, reference: Reference, digest: str) -> None:
+        """See that a registry still gives an image to this site.
+
+        No engine is asked to pull it again: Docker wouldn't ask the registry for what it has.
+        """
+        known = self._settings.registries.get(reference.host, Registry())
+        async with Repository(reference, known, proxy=self._settings.proxy) as repository:
+            if not await repository.has(digest):
+                raise RuntimeUnavailable(
+                    f"the registry {reference.host} has no image {reference.at(digest)} any more, and this site runs "
+                    "only what is there (pull: always): ask who took it away"
+                )
+
+    async def _pull(self, reference: Reference, digest: str, tell: Told) -> str:
         """Pull an image, and see that it is the right one."""
         name = reference.at(digest)
-        if is_new:
-            self._ledger.begin(name)
+        self._ledger.begin(name)
         try:
             credentials = await self._credentials(reference.host)
             await pull(self._engine, name, credentials=credentials, tell=tell)
             found = await self._arrived(reference, digest)
         except BaseException:
-            if is_new:
-                self._ledger.forget(name)
+            self._ledger.forget(name)
             raise
-        if is_new:
-            self._ledger.end(name, _id_of(found))
+        self._ledger.end(name, _id_of(found))
         await self._check_architecture(name, found)
         return _id_of(found)
 
