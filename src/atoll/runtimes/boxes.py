@@ -116,6 +116,8 @@ class Plan:
     pythons: tuple[str, ...]
     #: What the box's first process imports ahead; see ``guest/scan.py``.
     scan: Mapping[str, Any]
+    #: Modules of which the first process tells whether they are installed.
+    look_for: tuple[str, ...] = ()
     #: The user and group of the box, where they aren't this process's.
     user: tuple[int, int] | None = None
 
@@ -169,6 +171,11 @@ class BoxPlace(Place):
                 _log.debug("nothing is imported ahead at %s: %s", self._launch.seat, error)
                 self._box, self._parent = await start_box(self._plan, self._driver, ahead=False)
 
+    @property
+    def found(self) -> frozenset[str]:
+        """What of `Plan.look_for` is installed in the box that was opened."""
+        return frozenset() if self._parent is None else self._parent.found
+
     async def start(self, streams: Streams, seed: int | None, variables: Mapping[str, str]) -> BoxCall:
         await self.open()
         assert self._parent is not None
@@ -181,6 +188,23 @@ class BoxPlace(Place):
         task = self._exec(seed, variables) if program is None else self._run(program, seed, variables)
         call = self._parent.start(self._told(task), streams)
         return BoxCall(call, self._box, self._note_kill)
+
+    def run(self, command: tuple[str, ...]) -> None:
+        """Start another command than the launch's from now on."""
+        self._command, self._file, self._program = command, command[0], None
+
+    @property
+    def box(self) -> Box | None:
+        """The box, once it was opened."""
+        return self._box
+
+    def network(self, what: str) -> tuple[Parent, int | None]:
+        """Who opens ports in the box, and connects to such.
+
+        Raises:
+            RuntimeUnavailable: it isn't open, and so there is none of what was wanted.
+        """
+        return self._network(what)
 
     def _network(self, what: str) -> tuple[Parent, int | None]:
         if self._parent is not None and self._parent.alive:
@@ -304,6 +328,7 @@ async def start_box(plan: Plan, driver: Driver, *, ahead: bool = True) -> tuple[
             )
             line = await _accept(listener, box)
         first = {"path": plan.inside.path, "here": GUEST, "scan": plan.scan if ahead else None}
+        first["look_for"] = plan.look_for
         parent = await begin(line, first)
     except BaseException:
         if box is not None:

@@ -100,6 +100,15 @@ class LoopbackDoors(_Listening):
         self.address = self._listener.getsockname()
 
 
+class HeldDoors(_Listening):
+    """A listener in a sandbox that somebody has opened there, for as long as the session."""
+
+    def hold(self, listener: int, address: Address) -> None:
+        """Take over a listener's descriptor."""
+        self._listener = listening(listener, address)
+        self.address = address
+
+
 class SandboxDoors(_Listening):
     """Listeners in the sandbox, made by each process that is started there.
 

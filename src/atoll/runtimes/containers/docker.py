@@ -7,34 +7,26 @@ An image that has none is served by the engine: each call is a process that the 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-import aiodocker
-from aiodocker.containers import DockerContainer
-from aiodocker.exceptions import DockerError
-
-from atoll.engine.running import Image, ImageKind, Launch, Session
-from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
-from atoll.runtimes.boxes import Boot, BoxPlace, NoPython, hand_over, new_name
+from atoll.engine.running import Image, ImageKind, Launch, Session, Style
+from atoll.model.errors import RuntimeUnavailable
+from atoll.runtimes.boxes import BoxPlace, NoPython, Plan, hand_over
+from atoll.runtimes.containers.cold import ColdPlace, Helper, ServicePlace
 from atoll.runtimes.containers.engine import Engine, find_socket
-from atoll.runtimes.containers.flags import Flags, body_of
-from atoll.runtimes.containers.planning import plan_of, told_at_start
-from atoll.runtimes.containers.settings import NOBODY, ContainerSettings
+from atoll.runtimes.containers.flags import Owned
+from atoll.runtimes.containers.planning import plan_of, served_plan
+from atoll.runtimes.containers.service import PORT, ServiceSession
+from atoll.runtimes.containers.settings import NOBODY, ContainerSettings, Service
+from atoll.runtimes.containers.started import Maker, NotFound
 from atoll.runtimes.facts import ImageFacts, ImageFiles
 from atoll.runtimes.served import seat
 
-_log = logging.getLogger(__name__)
-
-#: How an engine says that an image has no such program.
-_NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
 #: What the owner of a simulation's containers begins with.
 _SIMULATION = "simulation"
-#: Bytes of what a container printed that a person is shown.
-_SHOWN_BYTES = 600
 
 
 class DockerRuntime:
@@ -45,10 +37,10 @@ class DockerRuntime:
         owner: by which this runtime's containers are known after its owner's death.
     """
 
-    name = "docker"
     isolated = True
 
     def __init__(self, settings: ContainerSettings, owner: str) -> None:
+        self.name = "podman" if settings.engine == "podman" else "docker"
         self._settings = settings
         self._owner = owner
         self._engine: Engine | None = None
@@ -110,18 +102,77 @@ class DockerRuntime:
             writable = [launch.temporary, *(mount.source for mount in launch.mounts if mount.writable)]
             await asyncio.to_thread(hand_over, writable, user)
         plan = plan_of(launch, facts, user)
-        place = BoxPlace(plan, _Containers(self, facts))
-        if facts.id not in self._pythons or self._pythons[facts.id] is not None:
+        service = self._settings.service
+        if service is not Service.EXEC and self._pythons.get(facts.id, "") is not None:
+            place = BoxPlace(plan, self._maker(facts))
             try:
                 await place.open()
             except NoPython:
                 self._pythons[facts.id] = None
-            except BaseException:
                 await place.close()
+            except BaseException:
+                await asyncio.shield(place.close())
                 raise
             else:
-                return seat(place, launch.style)
-        raise RuntimeUnavailable("not yet")
+                return self._seat(place, launch, facts)
+        return await self._without_python(launch, facts, plan)
+
+    def _seat(self, place: BoxPlace, launch: Launch, facts: ImageFacts) -> Session:
+        """A session in a box whose first process is Atoll's."""
+        asked = self._settings.service is Service.WEBSOCKET and launch.style is not Style.TALK
+        # A computation of protocol 2 that imports `coinstac` gets Atoll's, which needs no port.
+        alien = launch.style is Style.SERVE and not launch.command and "coinstac" not in place.found
+        if asked or alien:
+            place.run(facts.started)
+            return ServiceSession(place, launch)
+        return seat(place, launch.style)
+
+    async def _without_python(self, launch: Launch, facts: ImageFacts, plan: Plan) -> Session:
+        """A session that the engine starts the processes of."""
+        if launch.style is Style.TALK:
+            raise RuntimeUnavailable(
+                f"the image {facts.name} has no Python 3.8 or later, which functions need: put one in it"
+            )
+        served = launch.style is Style.SERVE or (
+            self._settings.service is not Service.EXEC and _has_service(facts) and not launch.speaks_http
+        )
+        helper = None
+        if served or launch.speaks_http or launch.outlets:
+            helper = Helper(launch, await self._helper_place(facts))
+        kind = ServicePlace if served else ColdPlace
+        place = kind(served_plan(plan, facts) if served else plan, self._maker(facts), helper)
+        try:
+            await place.open()
+        except NotFound:
+            await asyncio.shield(place.close())
+            raise RuntimeUnavailable(
+                f"the image {facts.name} has neither Python 3.8 or later nor /bin/sh: there is nothing in it that "
+                "could start its calls"
+            ) from None
+        except BaseException:
+            await asyncio.shield(place.close())
+            raise
+        return ServiceSession(place, launch) if served else seat(place, launch.style)
+
+    async def _helper_place(self, facts: ImageFacts) -> Callable[[Launch], BoxPlace]:
+        name = self._settings.helper_image
+        helper = None if name is None else await self.engine.facts(name)
+        if helper is None:
+            raise RuntimeUnavailable(
+                f"the image {facts.name} has no Python, and what it needs of its node takes one beside it: expected an "
+                f"image with Python as helper_image{'' if name is None else f' ({name} is not here)'}"
+            )
+        maker = self._maker(helper)
+        return lambda launch: BoxPlace(plan_of(launch, helper, self._user()), maker)
+
+    def _maker(self, facts: ImageFacts) -> Maker:
+        owned = Owned(
+            owner=self._owner,
+            user=self._user() or (os.geteuid(), os.getegid()),
+            groups=() if os.geteuid() == 0 else tuple(os.getgroups()),
+            gpus=self._settings.gpus,
+        )
+        return Maker(self.engine, facts, owned, self._pythons)
 
     async def close(self) -> None:
         """Hang up."""
@@ -151,29 +202,11 @@ class DockerRuntime:
             f"the image {image.name} ({image.digest[:19]}…) is not on this machine. Fetch it, or build it"
         )
 
-    def pythons_of(self, facts: ImageFacts, wanted: Sequence[str]) -> Sequence[str]:
-        """Words for the interpreter of an image that are worth a try."""
-        known = self._pythons.get(facts.id)
-        return wanted if known is None else (known,)
 
-    def remember(self, facts: ImageFacts, word: str) -> None:
-        """An image has an interpreter of this name."""
-        self._pythons[facts.id] = word
-
-    def flags(self, launch: Launch, facts: ImageFacts, boot: Boot, word: str) -> Flags:
-        """What a box's container is made with."""
-        return Flags(
-            owner=self._owner,
-            image=facts.id,
-            entrypoint=(word, *boot.arguments),
-            command=(),
-            folder="/",
-            environment=told_at_start(launch),
-            user=self._user() or (os.geteuid(), os.getegid()),
-            groups=() if os.geteuid() == 0 else tuple(os.getgroups()),
-            gpus=self._settings.gpus,
-            line=boot.line,
-        )
+def _has_service(facts: ImageFacts) -> bool:
+    """Whether an image seems to start the service of COINSTAC's base image."""
+    program = facts.started[0].rpartition("/")[2] if facts.started else ""
+    return PORT in facts.exposed_ports or program in ("node", "nodejs")
 
 
 def _is(facts: ImageFacts, image: Image) -> bool:
@@ -198,79 +231,3 @@ def _started(pid: int) -> str:
             return file.read().rpartition(b")")[2].split()[19].decode()
     except OSError:
         return ""
-
-
-class _Containers:
-    """Starts containers of one image."""
-
-    def __init__(self, runtime: DockerRuntime, facts: ImageFacts) -> None:
-        self._runtime = runtime
-        self._facts = facts
-
-    async def start(self, boot: Boot) -> Container:
-        engine = self._runtime.engine
-        for word in self._runtime.pythons_of(self._facts, boot.pythons):
-            flags = self._runtime.flags(boot.launch, self._facts, boot, word)
-            container = Container(engine, await engine.create(body_of(boot.launch, flags), new_name()))
-            try:
-                await container.start()
-            except DockerError as error:
-                await container.remove()
-                if any(words in error.message.lower() for words in _NOT_FOUND):
-                    continue
-                raise engine.refusal("can't start the algorithm's container", error) from None
-            except BaseException:
-                await asyncio.shield(container.remove())
-                raise
-            self._runtime.remember(self._facts, word)
-            return container
-        raise NoPython
-
-
-class Container:
-    """A container that was made."""
-
-    def __init__(self, engine: Engine, container: DockerContainer) -> None:
-        self._engine = engine
-        self.container = container
-        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting: asyncio.Task[None] | None = None
-        self._removed = False
-
-    async def start(self) -> None:
-        await self.container.start()
-        self._waiting = asyncio.create_task(self._wait())
-
-    def settle(self) -> None:
-        """Its first process is known to work: its end is noticed in another way."""
-        if self._waiting is not None:
-            self._waiting.cancel()
-
-    async def memory_ran_out(self) -> bool:
-        told = await self.container.show()
-        return bool((told.get("State") or {}).get("OOMKilled"))
-
-    async def remove(self) -> None:
-        self.settle()
-        if not self._removed:
-            self._removed = True
-            await self._engine.remove(self.container)
-
-    async def _wait(self) -> None:
-        try:
-            told = await self.container.wait(timeout=None)
-            said = "".join(await self.container.log(stdout=True, stderr=True))[-_SHOWN_BYTES:].strip()
-        except (DockerError, OSError, aiodocker.exceptions.DockerContainerError) as error:
-            self._tell(f"the engine lost it ({type(error).__name__})")
-        else:
-            self._tell(
-                f"its first process ended with status {told.get('StatusCode')}"
-                + (f": {said}" if said else "")
-            )
-
-    def _tell(self, why: str) -> None:
-        if not self.ended.done():
-            self.ended.set_result(why)
-
-
-__all__ = ["AlgorithmFailed", "ContainerSettings", "DockerRuntime"]

@@ -32,23 +32,30 @@ _FILES_MAX = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
-    """What the flags of a container depend on beside its launch."""
+class Owned:
+    """What all containers of one owner have in common."""
 
     owner: str
-    #: The engine's id of the image.
-    image: str
-    entrypoint: tuple[str, ...]
-    command: tuple[str, ...]
-    #: The working directory.
-    folder: str
-    #: Beside those of the image, for its first process.
-    environment: Mapping[str, str]
     user: tuple[int, int]
     #: The groups that its user is in beside.
     groups: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
-    #: The folder with the line's socket; None where the box has no first process of ours.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the flags of a container depend on beside its launch."""
+
+    owned: Owned
+    #: The engine's id of the image.
+    image: str
+    #: Its first process.
+    command: tuple[str, ...]
+    #: The working directory of that.
+    folder: str
+    #: Beside those of the image, for its first process.
+    environment: Mapping[str, str]
+    #: The folder through which the node is heard.
     line: Path | None = None
     #: The container whose network it is in, which has none but its own loopback either. None: one of its own.
     network_of: str | None = None
@@ -56,16 +63,16 @@ class Flags:
 
 def body_of(launch: Launch, flags: Flags) -> dict[str, Any]:
     """What an engine is asked to make."""
-    user, group = flags.user
+    user, group = flags.owned.user
     return {
         "Image": flags.image,
-        "Entrypoint": list(flags.entrypoint),
-        "Cmd": list(flags.command),
+        "Entrypoint": list(flags.command[:1]),
+        "Cmd": list(flags.command[1:]),
         "WorkingDir": flags.folder,
         "Env": [f"{name}={value}" for name, value in flags.environment.items()],
         "User": f"{user}:{group}",
         **({} if flags.network_of else {"Hostname": "atoll", "NetworkDisabled": True}),
-        "Labels": {OWNER: flags.owner, SEAT: str(launch.seat)},
+        "Labels": {OWNER: flags.owned.owner, SEAT: str(launch.seat)},
         "AttachStdin": False,
         "AttachStdout": False,
         "AttachStderr": False,
@@ -85,7 +92,7 @@ def _host_config(launch: Launch, flags: Flags) -> dict[str, Any]:
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "ReadonlyRootfs": True,
-        "GroupAdd": [str(group) for group in flags.groups],
+        "GroupAdd": [str(group) for group in flags.owned.groups],
         "Mounts": [*_mounts(launch, flags)],
         "Tmpfs": dict(_covers(launch)),
         # What runs as nobody may listen at any port of its own loopback.
@@ -110,8 +117,8 @@ def _host_config(launch: Launch, flags: Flags) -> dict[str, Any]:
         config["PidsLimit"] = limits.processes
     if limits.processors is not None:
         config["NanoCpus"] = int(limits.processors * _NANO)
-    if flags.gpus:
-        config["DeviceRequests"] = [_gpus(flags.gpus)]
+    if flags.owned.gpus:
+        config["DeviceRequests"] = [_gpus(flags.owned.gpus)]
     return config
 
 

@@ -7,6 +7,7 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from atoll.engine.running import Launch, Style
@@ -75,7 +76,19 @@ def plan_of(launch: Launch, facts: ImageFacts, user: tuple[int, int] | None) -> 
             "lent": [name for module in launch.modules for name in _parts(module)],
         },
         user=user,
+        look_for=("coinstac",),
     )
+
+
+def served_plan(plan: Plan, facts: ImageFacts) -> Plan:
+    """The plan of a box that runs what its image starts by itself.
+
+    Raises:
+        AlgorithmFailed: it starts nothing.
+    """
+    if not facts.started:
+        raise AlgorithmFailed(f"the image {facts.name} starts no service by itself: give it a CMD")
+    return replace(plan, command=facts.started, file=facts.started[0])
 
 
 def variables(launch: Launch, facts: ImageFacts) -> dict[str, str]:
