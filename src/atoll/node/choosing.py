@@ -35,6 +35,19 @@ def why_not(settings: NodeSettings) -> str | None:
                 "kernel.apparmor_restrict_unprivileged_userns=0). A node doesn't run algorithms with less isolation "
                 "than its settings name"
             )
+    return None if settings.containers is None else _why_no_engine(settings.containers)
+
+
+def _why_no_engine(containers: ContainerSettings) -> str | None:
+    try:
+        # Late: it needs an extra, and most nodes run no images.
+        from atoll.runtimes.containers.engine import find_socket
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed, which containers need. pip install 'atoll[node,containers]'"
+    try:
+        find_socket(containers)
+    except RuntimeUnavailable as error:
+        return str(error)
     return None
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from atoll.model.errors import RuntimeUnavailable
+from atoll.engine.running import Image, ImageKind
+from atoll.model.errors import JobRefused, RuntimeUnavailable
 from atoll.node.choosing import Runtimes, why_not
 from atoll.node.settings import NodeSettings
+from atoll.runtimes.containers.settings import ContainerSettings
 
 PROBE = "atoll.runtimes.bubblewrap.probe"
 
 
-def settings(root: Path, runtime: str, *, allowed: bool = True) -> NodeSettings:
+IMAGE = Image(kind=ImageKind.OCI, name="registry.example/mean", digest="sha256:" + 64 * "a")
+
+
+def settings(
+    root: Path, runtime: str, *, allowed: bool = True, containers: ContainerSettings | None = None
+) -> NodeSettings:
     """Settings that name a runtime."""
     return NodeSettings(
         hub="http://localhost",
@@ -24,7 +34,16 @@ def settings(root: Path, runtime: str, *, allowed: bool = True) -> NodeSettings:
         allow_unsandboxed=allowed,
         workspace=root,
         data_maps=root / "maps",
+        containers=containers,
     )
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[ContainerSettings]:
+    """The settings of an engine that has a socket."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "engine"))
+        yield ContainerSettings(socket=tmp_path / "engine")
 
 
 @pytest.mark.parametrize("runtime", ["bubblewrap", "process", "inline"])
@@ -59,3 +78,41 @@ def test_what_has_no_walls_must_be_allowed(tmp_path: Path, runtime: str) -> None
 def test_code_in_the_nodes_own_process_has_no_other_interpreter(tmp_path: Path) -> None:
     with pytest.raises(RuntimeUnavailable, match="can't use another environment"):
         Runtimes(settings(tmp_path, "inline"), []).of(Path(sys.executable))
+
+
+def test_images_run_in_containers_and_code_in_the_sandbox(
+    tmp_path: Path, engine: ContainerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PROBE, lambda: None)
+    runtimes = Runtimes(settings(tmp_path, "bubblewrap", containers=engine), [tmp_path])
+
+    assert runtimes.of(None).name == "bubblewrap"
+    assert runtimes.for_image(IMAGE) is runtimes.for_image(IMAGE)
+    assert runtimes.for_image(IMAGE).name in ("docker", "podman")
+    asyncio.run(runtimes.close())
+
+
+def test_a_node_runs_images_alone_where_its_runtime_is_an_engine(
+    tmp_path: Path, engine: ContainerSettings
+) -> None:
+    runtimes = Runtimes(settings(tmp_path, "docker", containers=engine), [])
+
+    assert runtimes.for_image(IMAGE).isolated
+    with pytest.raises(JobRefused, match="this algorithm is code without one"):
+        runtimes.of(None)
+
+
+def test_an_image_needs_containers(tmp_path: Path, engine: ContainerSettings) -> None:
+    with pytest.raises(JobRefused, match="no section 'containers'"):
+        Runtimes(settings(tmp_path, "inline"), []).for_image(IMAGE)
+    runtimes = Runtimes(settings(tmp_path, "docker", containers=engine), [])
+    with pytest.raises(JobRefused, match=r"mean\.sif is an image"):
+        runtimes.for_image(replace(IMAGE, kind=ImageKind.SIF, name="mean.sif"))
+
+
+def test_a_node_does_not_start_without_the_engine_that_it_names(tmp_path: Path) -> None:
+    gone = settings(tmp_path, "inline", containers=ContainerSettings(socket=tmp_path / "gone"))
+
+    assert f"there is no socket at {tmp_path}/gone. Start Docker" in (why_not(gone) or "")
+    with pytest.raises(RuntimeUnavailable, match="no container engine answers"):
+        Runtimes(gone, []).for_image(IMAGE)

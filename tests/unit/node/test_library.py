@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from tests.federation import in_chunks, make_ticket
 
 from atoll.algorithms.bundle import Bundle
-from atoll.algorithms.packing import pack
+from atoll.algorithms.manifest import ImageNamed, Manifest
+from atoll.algorithms.packing import pack, pack_image
 from atoll.engine import limits
 from atoll.engine.limits import LIBRARY_SECONDS_MAX
 from atoll.model.errors import AtollError, BlobMismatch, JobRefused, LimitReached, NotThere
@@ -22,7 +24,9 @@ from atoll.node import library
 from atoll.node.at_hand import AtHand
 from atoll.node.choosing import Runtimes
 from atoll.node.library import BundleLibrary
-from atoll.node.settings import NodeSettings
+from atoll.node.policies import admission
+from atoll.node.settings import NodeSettings, Policies
+from atoll.runtimes.containers.settings import ContainerSettings
 
 SOURCE = """\
 from atoll_algorithm import partial
@@ -61,7 +65,14 @@ def bundle_of(root: Path, source: str = SOURCE) -> Bundle:
 class Node:
     """A library with a hub behind it."""
 
-    def __init__(self, root: Path, *bundles: Bundle, at: float = 0.0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *bundles: Bundle,
+        at: float = 0.0,
+        containers: ContainerSettings | None = None,
+        rules: Policies | None = None,
+    ) -> None:
         self.hub = Hub({each.digest: each.path.read_bytes() for each in bundles})
         self.folder = root / "algorithms"
         settings = NodeSettings(
@@ -71,8 +82,12 @@ class Node:
             allow_unsandboxed=True,
             workspace=root,
             data_maps=root / "maps",
+            containers=containers,
         )
-        self.library = BundleLibrary(self.hub, self.folder, (), Runtimes(settings, []), now=lambda: at)
+        admit = admission(rules or Policies(bundles="allow", images="allow"))
+        self.library = BundleLibrary(
+            self.hub, self.folder, (), Runtimes(settings, []), admit=admit, now=lambda: at
+        )
 
     def get(self, *tickets: Ticket) -> list[AtHand]:
         """The algorithms of tickets that come at the same time."""
@@ -100,6 +115,53 @@ def ticket(digest: str, *, dialect: str = "functions", run_id: str = "run") -> T
     made = make_ticket()
     algorithm = Algorithm(dialect=dialect, digest=digest, name="answer")
     return replace(made, algorithm=algorithm, job=replace(made.job, run_id=RunId(run_id)))
+
+
+def image_of(root: Path) -> Bundle:
+    """The bundle of an algorithm that is an image."""
+    named = ImageNamed(name="registry.example/answer", digest="sha256:" + 64 * "a")
+    manifest = Manifest(dialect="functions", name="answer", target="answer.py", kind="image", image=named)
+    return pack_image(manifest, root)
+
+
+def test_an_image_is_run_by_the_containers_of_its_node(tmp_path: Path) -> None:
+    bundle = image_of(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "engine"))
+        node = Node(tmp_path, bundle, containers=ContainerSettings(socket=tmp_path / "engine"))
+
+        (found,) = node.get(ticket(bundle.digest))
+
+    assert found.runtime.name in ("docker", "podman")
+    assert found.installed.code is None
+    assert found.installed.image is not None
+
+
+def test_a_node_without_containers_takes_no_image(tmp_path: Path) -> None:
+    bundle = image_of(tmp_path)
+
+    with pytest.raises(JobRefused, match="has no section 'containers'"):
+        Node(tmp_path, bundle).get(ticket(bundle.digest))
+
+
+def test_what_a_site_does_not_take_is_not_kept(tmp_path: Path) -> None:
+    bundle, image = bundle_of(tmp_path), image_of(tmp_path)
+    node = Node(tmp_path, bundle, image, rules=Policies(algorithms=(image.digest,)))
+
+    assert "is not among the 1" in str(node.refused(ticket(bundle.digest)))
+    with pytest.raises(JobRefused, match="has no section"):
+        node.get(ticket(image.digest))
+    assert node.laid_out == [image.digest]
+
+
+def test_the_same_algorithm_by_another_name_is_asked_for_anew(tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path)
+    node = Node(tmp_path, bundle, rules=Policies(algorithms=("answer",), bundles="allow"))
+    node.get(ticket(bundle.digest))
+    other = ticket(bundle.digest)
+
+    with pytest.raises(JobRefused, match="'question'"):
+        node.get(replace(other, algorithm=replace(other.algorithm, name="question")))
 
 
 def test_an_algorithm_is_fetched_once_however_many_jobs_need_it(tmp_path: Path) -> None:
