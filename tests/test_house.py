@@ -40,6 +40,9 @@ ENVIRONMENT_READERS = {
 STARTED = (
     "atoll.__main__",
     "atoll.cli.main",
+    "atoll.runtimes.conformance.__main__",
+    "atoll.runtimes.conformance.acts",
+    "atoll.runtimes.conformance.owner",
     "atoll.runtimes.guest",
     "atoll.runtimes.slurm.seat",
     "atoll.stores.sql.migrations",

@@ -57,8 +57,13 @@ class BubblewrapRuntime:
         """What a sandbox doesn't bound here."""
         return (groups.caveat(),)
 
+    def not_promised(self) -> Mapping[str, str]:
+        """Which checks of its conformance it doesn't ask for here, and why."""
+        return groups.not_promised()
+
     async def recover(self) -> None:
-        """Nothing: a sandbox ends with whoever started it."""
+        """Remove control groups: a sandbox ends with whoever started it, and they don't."""
+        await groups.end_orphans()
 
     async def warm_up(self, launch: Launch) -> None:
         """Start the warm parent that such a launch's calls are forked from."""
@@ -196,8 +201,7 @@ class _Sandbox(Place):
             variables,
             streams,
             options=[*options, "--disable-userns", "--chdir", CODE],
-            data_bytes_max=self._data_bytes_max,
-            group=self._door,
+            bounds=self._bounds,
         )
 
     def _seen(self, *, within_parent: bool) -> list[view.Line]:

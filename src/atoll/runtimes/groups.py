@@ -12,6 +12,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,11 @@ class Group:
         #: Writing ``0`` to each of these files moves the writer in.
         self.doors = tuple(part.door for part in parts)
 
+    @property
+    def held(self) -> bool:
+        """Whether it has had no new process since something of it was ended."""
+        return self._held is not None
+
     def bounds(self, resource: str) -> bool:
         """Whether it bounds ``memory``, ``pids`` or ``cpu``."""
         return self._part(resource) is not None
@@ -85,8 +91,9 @@ class Group:
         part = self._part("pids")
         if part is not None and self._held is None:
             file = part.folder / "pids.max"
-            self._held = file.read_text()
-            file.write_text("0")
+            with suppress(FileNotFoundError):  # it was removed, with all that was in it
+                self._held = file.read_text()
+                file.write_text("0")
 
     def release(self) -> None:
         """Let it have processes again."""
@@ -285,6 +292,17 @@ def _handed_on(folder: Path) -> frozenset[str]:
         return frozenset(_RESOURCES) & frozenset((folder / "cgroup.subtree_control").read_text().split())
     except OSError:
         return frozenset()
+
+
+def not_promised() -> Mapping[str, str]:
+    """What no runtime promises here that stands on these groups: checks of its conformance, and why."""
+    bounded = {resource for spot in find_spots() for resource in spot.resources}
+    checks = {"pids": "fork-bomb", "cpu": "processors"}
+    return {
+        check: f"no control group can be made here that bounds {resource}"
+        for resource, check in checks.items()
+        if resource not in bounded
+    }
 
 
 def caveat() -> str:

@@ -12,9 +12,10 @@ from atoll.engine.limits import CallLimits
 from atoll.engine.running import Launch, Outlet
 from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes import environment, groups
-from atoll.runtimes.children import Child, Streams
+from atoll.runtimes.children import Bounds, Child, Streams
 from atoll.runtimes.command import Program, code_of, read_program
 from atoll.runtimes.doors import Doors
+from atoll.runtimes.groups import Grouped
 from atoll.runtimes.imports import find_libraries
 from atoll.runtimes.interpreter import Interpreter
 from atoll.runtimes.outlets import connected
@@ -78,10 +79,11 @@ class Place:
         self._file = file
         self._program = read_program(command)
         self._bounded = bounded
-        self._group = (
-            None
-            if self.limits.memory_bytes is None or bounded
-            else groups.make_group(self.limits.memory_bytes)
+        self._group = None if bounded else groups.make_group(self.limits)
+        #: The folders of this machine that the processes can write to.
+        self.writable: Sequence[Path] = (
+            launch.temporary,
+            *(mount.source for mount in launch.mounts if mount.writable),
         )
         self._pool = pool
         self._ways = ways
@@ -93,6 +95,15 @@ class Place:
     def memory_kills(self) -> int | None:
         """How often the system ended a process for its memory; None where that can't be told."""
         return None if self._group is None else self._group.kills()
+
+    def refusals(self) -> int | None:
+        """How often the system refused a process another one; None where that can't be told."""
+        return None if self._group is None else self._group.refusals()
+
+    async def sweep(self) -> None:
+        """See an ended process out. A sandbox leaves nothing, but what is killed needs a moment to end."""
+        if self._group is not None and self._group.held:
+            await self._group.sweep()
 
     async def start(self, streams: Streams, seed: int | None, variables: Mapping[str, str]) -> Running:
         """Start a process, with these variables beside the launch's.
@@ -115,7 +126,8 @@ class Place:
             else:
                 task = self._exec(seed, variables) if program is None else self._run(program, seed, variables)
                 return self._fork(parent, cell, task, streams)
-        return self._start_cold(self._arguments(seed), self._variables(variables, streams), streams)
+        child = self._start_cold(self._arguments(seed), self._variables(variables, streams), streams)
+        return child if self._group is None else Grouped(child, self._group)
 
     async def offer(self, outlet: Outlet) -> None:
         """Open a further address inside, where there is an inside.
@@ -198,11 +210,13 @@ class Place:
         task = self._told(task)
         if self._group is None:
             return parent.start(task, streams, cell=cell)
-        door = os.open(self._group.door, os.O_WRONLY | os.O_CLOEXEC)
+        self._group.release()
+        doors = [os.open(door, os.O_WRONLY | os.O_CLOEXEC) for door in self._group.doors]
         try:
-            return parent.start(task, streams, cell=cell, group=door)
+            return Grouped(parent.start(task, streams, cell=cell, groups=doors), self._group)
         finally:
-            os.close(door)
+            for door in doors:
+                os.close(door)
 
     def _told(self, task: dict[str, Any]) -> dict[str, Any]:
         """A task with what every fork is told."""
@@ -210,6 +224,7 @@ class Place:
             **task,
             "cwd": self._inside.code,
             "memory": self._data_bytes_max,
+            "file": self._file_bytes_max,
             "listen": self.doors.addresses,
         }
 
@@ -237,11 +252,27 @@ class Place:
     @property
     def _data_bytes_max(self) -> int | None:
         """The bound on each process's memory, where no control group bounds that of all."""
-        return self.limits.memory_bytes if self._group is None and not self._bounded else None
+        grouped = self._group is not None and self._group.bounds("memory")
+        return self.limits.memory_bytes if not grouped and not self._bounded else None
 
     @property
-    def _door(self) -> Path | None:
-        return None if self._group is None else self._group.door
+    def _file_bytes_max(self) -> int | None:
+        """The bound on each file that is written: answers and the log are files, too."""
+        if self.limits.disk_bytes is None:
+            return None
+        log_bytes = self.log.stat().st_size + self.limits.log_bytes if self.log.exists() else 0
+        return max(self.limits.disk_bytes, self.limits.reply_bytes, log_bytes)
+
+    @property
+    def _bounds(self) -> Bounds:
+        """What bounds a process that is started cold."""
+        if self._group is not None:
+            self._group.release()
+        return Bounds(
+            data_bytes=self._data_bytes_max,
+            file_bytes=self._file_bytes_max,
+            groups=() if self._group is None else self._group.doors,
+        )
 
 
 def ways(

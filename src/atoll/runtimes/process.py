@@ -20,6 +20,8 @@ from atoll.runtimes.places import Inside, Place, ways
 from atoll.runtimes.served import seat
 from atoll.runtimes.warm import HERE, SERVED, Kind, Pool
 
+_OUTLIVES = "a process that detaches itself from its call may outlive it"
+
 
 class ProcessRuntime:
     """Runs algorithms as processes beside Atoll.
@@ -45,9 +47,18 @@ class ProcessRuntime:
                 "processes run without isolation: they see the files and the network of this machine, "
                 "and each other. Use them for code that you trust"
             ),
-            "a process that detaches itself from its call may outlive it",
+            *([_OUTLIVES] if self._strays() else []),
             groups.caveat(),
         )
+
+    def not_promised(self) -> Mapping[str, str]:
+        """Which checks of its conformance it doesn't ask for here, and why."""
+        strays = {"left": _OUTLIVES, "hang": _OUTLIVES, "cancel": _OUTLIVES, "owner-killed": _OUTLIVES}
+        return {**groups.not_promised(), **(strays if self._strays() else {})}
+
+    def _strays(self) -> bool:
+        """Whether a process can leave what its call knows of."""
+        return "fork-bomb" in groups.not_promised()
 
     async def recover(self) -> None:
         """End what processes have left that detached themselves, where control groups know of it."""

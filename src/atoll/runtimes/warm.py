@@ -112,7 +112,12 @@ class Parent:
         self._loop.add_reader(line, self._hear)
 
     def start(
-        self, task: Mapping[str, Any], streams: Streams, *, cell: int | None = None, group: int | None = None
+        self,
+        task: Mapping[str, Any],
+        streams: Streams,
+        *,
+        cell: int | None = None,
+        groups: Sequence[int] = (),
     ) -> Call:
         """Fork a call.
 
@@ -120,7 +125,7 @@ class Parent:
             task: what the fork reads: see ``guest/script.py``.
             streams: its standard streams, and the socket that it serves.
             cell: the sandbox that it joins.
-            group: the open door of a control group that takes it in.
+            groups: the open doors of control groups that take it in.
 
         Raises:
             ParentLost: the parent has ended.
@@ -132,8 +137,7 @@ class Parent:
             files["serve"] = streams.serve
         if streams.door is not None:
             files["door"] = streams.door
-        if group is not None:
-            files["group"] = group
+        files |= {f"group{number}": door for number, door in enumerate(groups)}
         self._calls[call.number] = call
         description = _file_of(task)
         try:

@@ -72,7 +72,6 @@ class Watch:
         self.reached = None
         loop = asyncio.get_running_loop()
         self._deadline = loop.time() + self._limits.seconds
-        self._rested = loop.time() + _PAUSE_SECONDS
         self._wait()
 
     def end(self) -> None:
@@ -81,6 +80,8 @@ class Watch:
             self._timer.cancel()
         if self._log is not None and self._printed_too_much():
             self._log.cut(self._log_end)
+        if self.reached is not None:  # what it was refused while it was ended is not the next call's
+            self._refused = self._refusals() or 0
         self._running = self._log = None
 
     def too_much(self) -> None:

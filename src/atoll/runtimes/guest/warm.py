@@ -38,7 +38,7 @@ from . import door, ports, program, script  # noqa: TID252 -- the package has an
 
 #: Bytes of a message; what is larger travels as a file.
 _MESSAGE_BYTES_MAX = 65536
-_FILES_MAX = 8
+_FILES_MAX = 12
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 
 
@@ -167,8 +167,9 @@ class _Parent:
             if home is None:  # a cell ends with its parent anyway
                 ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             task = json.loads(_read_all(files["task"]))
-            if "group" in files:
-                os.write(files["group"], b"0")
+            for name, descriptor in files.items():
+                if name.startswith("group"):
+                    os.write(descriptor, b"0")
             if home is not None:
                 home.join_network()
             if "door" in files:  # while it may still listen at any port
@@ -178,10 +179,11 @@ class _Parent:
             if self._boxed:  # what others may not look into can't open its own /proc/self either
                 ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
             self._forget_parent(files)
-            if task.get("memory") is not None:
-                import resource  # noqa: PLC0415 -- only a limited call needs it
+            for name, bound in (("RLIMIT_DATA", task.get("memory")), ("RLIMIT_FSIZE", task.get("file"))):
+                if bound is not None:
+                    import resource  # noqa: PLC0415 -- only a limited call needs it
 
-                resource.setrlimit(resource.RLIMIT_DATA, (task["memory"], task["memory"]))
+                    resource.setrlimit(getattr(resource, name), (bound, bound))
             if "serve" in files:
                 os.set_inheritable(files["serve"], True)
                 task["environment"][script.SERVE_VARIABLE] = str(files["serve"])
