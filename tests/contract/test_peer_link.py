@@ -137,7 +137,7 @@ def test_a_peer_says_which_job_has_asked_for_it(docking: Docking) -> None:
 
     central, (peer,) = at(docking, asking_run(SITES), closing(work))
 
-    assert (central.job.id, 1) == (peer.parent, peer.round_number)
+    assert (central.job.id, 0, 1) == (peer.parent, peer.parent_round, peer.round_number)
 
 
 # --- Streams ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from atoll.engine.peers import Port
 from atoll.engine.ports import Convention
 from atoll.engine.running import Image
 from atoll.model.work import Role
@@ -30,6 +31,9 @@ class Installed:
     speaks_http: bool = False
     #: Whether what calls print is for their log, since they answer in a file.
     prints: bool = False
+    #: At which it says that it listens for others of its run; and, where it says nothing, may listen.
+    ports: tuple[Port, ...] = ()
+    ports_assumed: tuple[Port, ...] = ()
     #: Whether its processes start with what the site sets for algorithms. Else the convention sees to it.
     inherits: bool = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from atoll.dialects.coinstac.convention import Convention as Coinstac
 from atoll.dialects.functions.convention import Convention as Functions
 from atoll.dialects.vantage6.convention import Convention as Vantage6
 from atoll.dialects.vantage6.wrapping import WRAPPER
+from atoll.engine.peers import Port
 from atoll.engine.running import Image, Style
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.runtimes import environment
@@ -25,6 +27,9 @@ WRAPPED_LIBRARIES = {
         *("vantage6.algorithm.data_extraction", "vantage6.algorithm.preprocessing"),
     ),
 }
+
+#: At which algorithms of each generation of vantage6 listen that declare nothing.
+ASSUMED_PORTS: Mapping[int, tuple[Port, ...]] = {4: (Port(number=8888),), 5: ()}
 
 
 def install(manifest: Manifest, folder: Path | None) -> Installed:
@@ -44,6 +49,7 @@ def install(manifest: Manifest, folder: Path | None) -> Installed:
         code_name=None if manifest.kind == "image" else found.code_name,
         image=image_of(manifest.image),
         aggregator_image=image_of(manifest.aggregator_image),
+        ports=manifest.ports,
     )
 
 
@@ -76,6 +82,7 @@ def _installed(manifest: Manifest) -> Installed:
             libraries=tuple(dict.fromkeys((*imports, *manifest.libraries))),
             speaks_http=True,
             prints=True,
+            ports_assumed=ASSUMED_PORTS[manifest.generation],
         )
     raise JobRefused(
         f"{manifest.name} is written in the dialect {manifest.dialect!r}, which this node doesn't know"

@@ -15,7 +15,9 @@ from typing import Any
 
 import msgspec
 
+from atoll.algorithms.ports import port_faults
 from atoll.engine.limits import BUNDLE_MANIFEST_BYTES_MAX
+from atoll.engine.peers import Port
 from atoll.engine.running import ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
 
@@ -120,6 +122,8 @@ class Manifest:
     requires: tuple[str, ...] = ()
     #: Libraries that calls import beside those that the code names.
     libraries: tuple[str, ...] = ()
+    #: At which it listens for others of its run.
+    ports: tuple[Port, ...] = ()
 
     @property
     def decentralized(self) -> bool:
@@ -207,6 +211,7 @@ def _faults(manifest: Manifest) -> list[str]:
         faults.append("the code_name is empty")
     if any("\0" in word for word in (*manifest.command, *manifest.aggregator_command)):
         faults.append("a command holds a zero byte")
+    faults += port_faults(manifest.ports)
     return [*faults, *_image_faults(manifest)]
 
 

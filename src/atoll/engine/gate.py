@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from atoll.engine.peers import Address
 from atoll.engine.running import Head, HttpRequest, HttpResponse
 from atoll.model.work import Content, Failure, JobStatus, Seat, Ticket
 
@@ -77,6 +78,13 @@ class Gate(Protocol):
 
     async def release(self, number: int) -> None:
         """The answers of a child round were read for the last time."""
+        ...
+
+    async def addresses(self) -> Sequence[Address]:
+        """Where the algorithm finds the ports of its run's jobs, its own among them.
+
+        None, where this site lets it talk to nobody; whoever started the run is told so.
+        """
         ...
 
     def progress(self, fraction: float | None, text: str) -> None:

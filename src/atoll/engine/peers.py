@@ -43,6 +43,8 @@ class Peer:
     round_number: int
     #: The job that asked for it; None in a main round.
     parent: JobId | None = None
+    #: The round of that job.
+    parent_round: int | None = None
     ports: tuple[Port, ...] = ()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.engine.limits import FILES_PER_CALL_MAX
-from atoll.engine.running import ImageKind
+from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.model.work import Algorithm, Ticket
 from atoll.node import guarded
@@ -119,6 +119,27 @@ def fits_image(pattern: str, image: ImageNamed) -> bool:
         tag = f":{whole.tag}" if whole.tag else ""
         names |= {image.name.removesuffix(tag), whole.repository, f"{whole.repository}{tag}"}
     return any(fnmatchcase(each, name if at else pattern) for each in names)
+
+
+def mute(policies: Policies, algorithm: Algorithm, image: Image | None) -> str | None:
+    """Why an algorithm may not talk to other sites while it runs; None where it may."""
+    if policies.peers == "allow":
+        return None
+    if policies.peers == "refuse":
+        return (
+            "this site lets no algorithm talk to other sites: 'policies.peers' of its node.yaml is 'refuse'"
+        )
+    named = None if image is None else ImageNamed(kind=image.kind, name=image.name, digest=image.digest)
+    for pattern in policies.peers_for:
+        # What an image calls itself doesn't count.
+        if algorithm.digest == pattern or (
+            fits(pattern, algorithm) if named is None else fits_image(pattern, named)
+        ):
+            return None
+    return (
+        f"this site doesn't let {algorithm.name!r} ({algorithm.digest}) talk to other sites: it is not among the "
+        f"{len(policies.peers_for)} that 'policies.peers_for' of its node.yaml lists"
+    )
 
 
 def _check_code(policies: Policies, algorithm: Algorithm) -> None:

@@ -14,6 +14,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,7 @@ from typing import Protocol
 from atoll.algorithms.installed import Installed
 from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Folder, HubLink
-from atoll.engine.running import Style, whole
+from atoll.engine.running import Reply, Request, Style, whole
 from atoll.model.errors import AlgorithmFailed, AtollError, JobFailed
 from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import Blob, Content, Failure, Message, MessageId, Outcome, RunId, Seat, Ticket, Work
@@ -31,6 +32,7 @@ from atoll.node.desk import Desk
 from atoll.node.gateway.gate import JobGate, shortened
 from atoll.node.gateway.porch import Porch
 from atoll.node.hooks import fetch, push
+from atoll.node.peers.peering import Peering, Talking
 from atoll.node.provision import Provision
 from atoll.node.rules import Check, Outgoing, Policy
 from atoll.node.shift import Shift
@@ -82,6 +84,7 @@ class Runner:
         rules: what the site allows.
         provide: what the site brings to a ticket's step. Default: what the desk was made with.
         seed_for: seeds calls.
+        peering: lets jobs talk to others of their runs. Default: none may.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Runner:
         rules: Rules | None = None,
         provide: Callable[[Ticket], Provision] | None = None,
         seed_for: Callable[[Ticket], int | None] = lambda _: None,
+        peering: Peering | None = None,
     ) -> None:
         self._link = link
         self._library = library
@@ -105,6 +109,7 @@ class Runner:
         self._rules = rules or Rules()
         self._provide = provide
         self._seed_for = seed_for
+        self._peering = peering
 
     @property
     def runs(self) -> set[RunId]:
@@ -187,14 +192,7 @@ class Runner:
         assert chair.session is not None
         fetch.carry(convention.carried(ticket, bodies, chair), desk)
         request = convention.compose(ticket, bodies, chair)
-        gate = JobGate(self._link, ticket, shift, self._observer, desk.log, checks=self._rules.checks)
-        door = convention.door(ticket, bodies, chair, gate)
-        self._observer.started(ticket, whole(request.body) if request.told is None else request.told)
-        if door is None:
-            reply = await chair.call(request, None)
-        else:
-            async with Porch(door) as porch:
-                reply = await chair.call(request, porch)
+        reply = await self._reply(ticket, shift, installed, chair, desk, bodies, request)
         if installed.prints:
             _append(desk.log, whole(reply.output))
         answer = convention.parse(ticket, reply, chair)
@@ -212,6 +210,36 @@ class Runner:
             blobs=blobs,
         )
         return Outcome(message=message, final=answer.final)
+
+    async def _reply(
+        self,
+        ticket: Ticket,
+        shift: Shift,
+        installed: Installed,
+        chair: Chair,
+        desk: Desk,
+        bodies: list[Content],
+        request: Request,
+    ) -> Reply:
+        """Call the algorithm, and answer what it asks meanwhile."""
+        async with self._talking(ticket, installed, chair, desk) as talking:
+            checks = self._rules.checks
+            gate = JobGate(
+                self._link, ticket, shift, self._observer, desk.log, checks=checks, talking=talking
+            )
+            door = installed.convention.door(ticket, bodies, chair, gate)
+            self._observer.started(ticket, whole(request.body) if request.told is None else request.told)
+            if door is None:
+                return await chair.call(request, None)
+            async with Porch(door) as porch:
+                return await chair.call(request, porch)
+
+    def _talking(
+        self, ticket: Ticket, installed: Installed, chair: Chair, desk: Desk
+    ) -> AbstractAsyncContextManager[Talking | None]:
+        if self._peering is None:
+            return nullcontext()
+        return self._peering.of(ticket, installed, chair, desk.log)
 
     async def _files(
         self, ticket: Ticket, installed: Installed, chair: Chair, desk: Desk, body: Content

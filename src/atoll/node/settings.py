@@ -23,7 +23,7 @@ from atoll.runtimes.containers.settings import ContainerSettings
 RUNTIMES = ("bubblewrap", "docker", "podman", "apptainer", "slurm", "process", "inline")
 #: The runtimes that keep an algorithm from the rest of the machine.
 ISOLATED = frozenset({"bubblewrap", "docker", "podman", "apptainer", "slurm"})
-#: What is done with bundles of code, and with images.
+#: What is done with bundles of code, with images, and with algorithms that would talk to other sites.
 BUNDLES = ("allow", "listed", "refuse")
 _LEVELS = ("debug", "info", "warning", "error")
 _WHAT = "the settings of a node"
@@ -58,6 +58,10 @@ class Policies:
     organizations: tuple[str, ...] = ()
     #: Labels of the databases that an algorithm gets; the first pattern that fits it counts.
     databases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Whether algorithms may talk to other sites while they run: none, those that are listed, or any.
+    peers: str = "refuse"
+    #: The algorithms that may, where `peers` is ``listed``; as in `algorithms`.
+    peers_for: tuple[str, ...] = ()
     #: How often a step may call this site. None: as often as it likes.
     rounds_max: int | None = None
 
@@ -264,6 +268,8 @@ def _policies(section: Section, offer: Offer) -> Policies:
         submitters=section.words("submitters"),
         organizations=section.words("organizations"),
         databases=databases,
+        peers=section.choice("peers", BUNDLES, "refuse"),
+        peers_for=section.words("peers_for"),
         rounds_max=section.whole("rounds_max", None, least=1),
     )
     section.close()

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from atoll.model.errors import AtollError, RuntimeUnavailable
 from atoll.model.events import JobLost
@@ -24,6 +25,7 @@ from atoll.node.choosing import Runtimes, why_not
 from atoll.node.giving import Giving, roots
 from atoll.node.library import BundleLibrary
 from atoll.node.notebook import Notebook
+from atoll.node.peers.peering import Peering
 from atoll.node.runner import Rules, Runner
 from atoll.node.settings import NodeSettings
 from atoll.node.telling import frames_only
@@ -108,6 +110,7 @@ class Station:
             limits=settings.limits.of_a_call(),
             rules=rules,
             provide=Giving(settings, name).provision,
+            peering=Peering(self._link.peers, partial(policies.mute, settings.policies), self._notebook),
         )
         return Agent(self._link, runner, asyncio.Semaphore(settings.slots), loops=settings.slots)
 

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from atoll.dialects.vantage6 import identity, token
+from atoll.dialects.vantage6.addresses import described
 from atoll.dialects.vantage6.asking import Refused, read_task
 from atoll.dialects.vantage6.body import Call
 from atoll.engine.gate import Child, Gate, Part
@@ -113,7 +114,8 @@ class Door:
             case "GET", ["blobstream", "status"]:
                 return _json(200, {"blob_store_enabled": False})
             case "GET", ["vpn", "algorithm", "addresses"]:
-                return _json(200, {"addresses": []})
+                found = described(await self._gate.addresses(), self._gate.ticket, query)
+                return _json(200, {"addresses": found})
             case "GET", ["organization"]:
                 _check_collaboration(query)
                 return _page([self._organization(seat) for seat in self._sites], request)

@@ -190,6 +190,7 @@ class Switchboard:
             seat=state.job.seat,
             round_number=state.round.number,
             parent=state.round.parent,
+            parent_round=None if state.round.parent is None else _round_of(state.round.parent),
             ports=tuple(ports),
         )
         announced = self._announced.setdefault(standing.run_id, {})
@@ -318,6 +319,10 @@ class Switchboard:
                 raise QuotaReached(
                     f"{node} has {STREAMS_PER_NODE_MAX} streams to other sites, the most that a node may have at a time"
                 )
+
+
+def _round_of(job_id: JobId) -> int:
+    return int(job_id.rsplit(".", 2)[1])
 
 
 def _check_key(key: bytes) -> None:

@@ -14,11 +14,13 @@ from typing import Protocol
 
 from atoll.engine.gate import Child, Part
 from atoll.engine.limits import PROGRESS_TEXT_BYTES_MAX, REFUSALS_MAX
+from atoll.engine.peers import Address
 from atoll.engine.ports import HubLink
 from atoll.model.errors import AtollError
 from atoll.model.events import RoundGivenUp, RoundRequested
 from atoll.model.work import Content, Job, JobStatus, Message, MessageId, Order, Seat, Ticket
 from atoll.node.hooks import fetch, push
+from atoll.node.peers.peering import Talking
 from atoll.node.rules import Check, Outgoing
 from atoll.node.shift import Shift
 
@@ -45,6 +47,7 @@ class JobGate:
         listener: hears what it says.
         log: the seat's.
         checks: look at what it asks of others, as at all that leaves the site.
+        talking: what it says to others; None where it can't say anything.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class JobGate:
         log: Path,
         *,
         checks: Sequence[Check] = (),
+        talking: Talking | None = None,
     ) -> None:
         self._link = link
         self._ticket = ticket
@@ -63,6 +67,7 @@ class JobGate:
         self._listener = listener
         self._log = log
         self._checks = checks
+        self._talking = talking
         self._asked = 0
         self._refused = 0
         self._asking = asyncio.Lock()
@@ -141,6 +146,10 @@ class JobGate:
         """The answers of a child round were read for the last time."""
         job = self._ticket.job
         await self._link.release(job.run_id, job.id, number)
+
+    async def addresses(self) -> Sequence[Address]:
+        """Where the algorithm finds the ports of its run's jobs."""
+        return () if self._talking is None else await self._talking.addresses()
 
     def progress(self, fraction: float | None, text: str) -> None:
         """Show how far the job is."""

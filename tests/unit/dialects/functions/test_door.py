@@ -17,6 +17,7 @@ from atoll.dialects.functions.container import pack
 from atoll.dialects.functions.door import Door
 from atoll.engine import gate as engine_gate
 from atoll.engine.gate import Child, Part
+from atoll.engine.peers import Address
 from atoll.engine.running import HttpRequest
 from atoll.model.errors import AtollError, LimitReached, NotYours
 from atoll.model.work import Content, Failure, JobStatus, Seat, Ticket
@@ -52,6 +53,10 @@ class Gate:
         self.bodies += [body for _, body in calls]
         self._rounds.append((name, [seat for seat, _ in calls]))
         return len(self._rounds)
+
+    async def addresses(self) -> Sequence[Address]:
+        """Nobody is there."""
+        return ()
 
     async def child(self, number: int, *, bodies: bool = True) -> Child:
         """What a round's jobs have left."""

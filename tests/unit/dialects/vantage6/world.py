@@ -19,6 +19,7 @@ from tests.federation import LOCAL0, make_ticket, seats
 from atoll.dialects.vantage6.convention import Convention
 from atoll.engine.gate import Child, Part
 from atoll.engine.limits import LOG_TAIL_BYTES
+from atoll.engine.peers import Address
 from atoll.engine.ports import Answer, Database, Folder
 from atoll.engine.running import Reply, Request, whole
 from atoll.model.errors import AtollError
@@ -96,6 +97,8 @@ class PaperGate:
     #: Rounds that were read with their bodies.
     read: list[int] = field(default_factory=list)
     fault: AtollError | None = None
+    #: Where it finds others.
+    found: Sequence[Address] = ()
     _ends: dict[int, asyncio.Event] = field(default_factory=dict)
 
     async def ask(
@@ -116,6 +119,10 @@ class PaperGate:
         if self.answer is not None:
             self.end(number, *[self.answer(seat, whole(body)) for seat, body in calls])
         return number
+
+    async def addresses(self) -> Sequence[Address]:
+        """Where it finds others."""
+        return self.found
 
     async def child(self, number: int, *, bodies: bool = True) -> Child:
         """How far a round is."""

@@ -1,0 +1,1 @@
+"""A node's jobs that talk to other jobs of their runs."""
