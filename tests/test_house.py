@@ -31,6 +31,7 @@ EMPTY_NAMES = {"common", "globals", "helpers", "manager", "misc", "util", "utils
 ENVIRONMENT_READERS = {
     "atoll.cli.hub",
     "atoll.cli.output",
+    "atoll.runtimes.conformance.acts",
     "atoll.runtimes.environment",
     "atoll.runtimes.guest",
     "atoll_algorithm._serving",
