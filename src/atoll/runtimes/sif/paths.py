@@ -86,8 +86,11 @@ def read(root: Path, inner: str) -> bytes | None:
         descriptor = os.open(locate(root, inner), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > ROOT_TEXT_BYTES_MAX:
             return None
-        return file.read(ROOT_TEXT_BYTES_MAX)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(ROOT_TEXT_BYTES_MAX)
+    finally:
+        os.close(descriptor)
