@@ -51,19 +51,25 @@ def read_reference(name: str) -> Reference:
     Raises:
         JobRefused: no image can have this name.
     """
-    whole = name.partition("@")[0]
+    whole, at, digest = name.partition("@")
     first, slash, rest = whole.partition("/")
     if slash and ("." in first or ":" in first or first.lower() == "localhost"):
         host, path = first.lower().removesuffix(":443"), rest
     else:
         host, path = _DOCKER, whole
-    path, _, tag = path.partition(":")
+    path, colon, tag = path.partition(":")
     if host in _DOCKER_TOO:
         host = _DOCKER
     if host == _DOCKER and "/" not in path:
         path = f"library/{path}"
-    sound = _HOST.fullmatch(host) and _PATH.fullmatch(path) and (not tag or _TAG.fullmatch(tag))
-    if not sound or len(whole) > _CHARACTERS_MAX:
+    is_sound = (
+        len(whole) <= _CHARACTERS_MAX
+        and _HOST.fullmatch(host)
+        and _PATH.fullmatch(path)
+        and (not colon or _TAG.fullmatch(tag))
+        and (not at or _DIGEST.fullmatch(digest))
+    )
+    if not is_sound:
         raise JobRefused(
             f"{name[:_CHARACTERS_MAX]!r} names no image: expected a name such as registry.example/group/name:tag"
         )

@@ -7,6 +7,7 @@ digest, is another image, and is not run.
 from __future__ import annotations
 
 import asyncio
+import platform
 import time
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
@@ -30,6 +31,8 @@ from atoll.runtimes.containers.signed import SignatureCheck
 
 #: What each kind of processor runs beside its own.
 _RUNS_TOO = {"amd64": ("386",), "arm64": ("arm",)}
+#: This machine's own kind, as images call it.
+_HERE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 _UNREACHED = (aiohttp.ClientError, OSError)
 
 
@@ -150,13 +153,16 @@ class ImageStore:
     async def _check_architecture(self, name: str, found: Mapping[str, Any]) -> None:
         """See that this machine can run an image."""
         theirs = str(found.get("Architecture") or "")
+        if theirs in {"", _HERE}:
+            return
+        # Podman thinks for a second before it says what it is.
         if not self._architecture:
             try:
                 self._architecture = str((await self._engine.version()).get("Arch") or "")
             except (DockerError, *_UNREACHED) as error:
                 raise _unanswered(error) from None
         ours = self._architecture
-        if theirs and ours and theirs != ours and theirs not in _RUNS_TOO.get(ours, ()):
+        if ours and theirs != ours and theirs not in _RUNS_TOO.get(ours, ()):
             raise RuntimeUnavailable(
                 f"the image {name} is made for processors of the kind {theirs}, and this machine has {ours}: ask its "
                 f"author for one for {ours}"
