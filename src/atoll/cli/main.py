@@ -14,6 +14,7 @@ from atoll.cli import check, login, simulate
 from atoll.cli.demo import command as demo
 from atoll.cli.exits import INTERRUPTED, UNUSABLE
 from atoll.cli.hub import hub_app
+from atoll.cli.image import image_app
 from atoll.cli.node import node_app
 from atoll.cli.refusal import refuse
 from atoll.cli.run import collaboration_app, nodes, run_app
@@ -30,12 +31,16 @@ app.command("check", short_help="Say what a site would object to.")(check.comman
 app.command("demo", short_help="Start a federation on this machine, and show it.")(demo.command)
 app.add_typer(hub_app, short_help="The server.")
 app.add_typer(node_app, short_help="The data station.")
+app.add_typer(image_app)
 app.command("login", short_help="Log in at a hub.")(login.login)
 app.command("logout", short_help="End the login.")(login.logout)
 app.add_typer(run_app, short_help="Submit runs, and look at what they leave.")
 app.add_typer(collaboration_app)
 app.command("nodes", short_help="List nodes.")(nodes)
-_VERBS = ("simulate", "check", "demo", "hub", "node", "login", "logout", "run", "collaboration", "nodes")
+_VERBS = (
+    *("simulate", "check", "demo", "hub", "node", "image", "login", "logout", "run", "collaboration"),
+    "nodes",
+)
 #: A word that no option takes, and that is written as the value of an argument.
 _VALUE_TOO_MANY = re.compile(r"unexpected extra argument\S* \((\w+=[^\s)]+)")
 
