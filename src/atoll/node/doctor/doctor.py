@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from atoll.model.errors import SpecInvalid
 from atoll.node.data_maps import read_maps
 from atoll.node.doctor import data, machine, network
+from atoll.node.doctor.containers import containers
 from atoll.node.doctor.findings import Finding, fault, fine
 from atoll.node.settings import NodeSettings
 
