@@ -17,6 +17,8 @@ async def examine(settings: NodeSettings) -> AsyncIterator[Finding]:
     for look in (machine.workspace, machine.runtime, machine.environments):
         for finding in look(settings):
             yield finding
+    async for finding in containers(settings):
+        yield finding
     async for finding in data.databases(settings):
         yield finding
     yield _data_maps(settings)
