@@ -14,6 +14,7 @@ from atoll.algorithms.code import Code, find_code
 from atoll.algorithms.contents import files_of, of_federations
 from atoll.algorithms.image import dockerfile_of, read_dockerfile, starts_itself
 from atoll.algorithms.manifest import Manifest, OfferedArgument, OfferedFunction, programs
+from atoll.algorithms.ports import ports_in
 from atoll.algorithms.requires import required_imports
 from atoll.algorithms.sources import entry_scripts, read
 from atoll.dialects.functions import manifest as functions
@@ -61,7 +62,9 @@ def describe(
     code = find_code(path, package)
     sources = code.sources()
     if dialect == "vantage6" or (dialect == "auto" and imports_vantage6(sources)):
-        return _described(code, path, _of_vantage6(code, sources))
+        around = path if path.is_dir() else path.parent
+        manifest = replace(_of_vantage6(code, sources), ports=ports_in(dockerfile_of(around)))
+        return _described(code, path, manifest)
     return _described(code, path, _of_functions(code, sources))
 
 
@@ -142,7 +145,7 @@ def _describe_program(folder: Path) -> Described:
     """A vantage6 algorithm that is started by what its Dockerfile says."""
     image = read_dockerfile(dockerfile_of(folder))
     manifest = Manifest(dialect="vantage6", name=folder.name, generation=4, command=image.command)
-    manifest = replace(manifest, requires=programs(manifest))
+    manifest = replace(manifest, requires=programs(manifest), ports=ports_in(dockerfile_of(folder)))
     return Described(manifest=manifest, path=folder, files=tuple(files_of(folder)))
 
 

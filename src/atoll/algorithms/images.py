@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from atoll.algorithms.describing import offered_by_vantage6
 from atoll.algorithms.manifest import ImageNamed, Manifest, decode, is_image_name, is_python
+from atoll.algorithms.ports import ports_of
 from atoll.algorithms.requires import required_imports
 from atoll.dialects.vantage6 import manifest as vantage6
 from atoll.engine.running import ImageKind
@@ -65,7 +66,8 @@ async def describe(
                 return await _computation(_utf8(text, path, facts), f"{facts.name}:{path}", named, read)
     package = facts.environment.get("PKG_NAME", "")
     if dialect in ("auto", "vantage6") and package:
-        return await _package(package, facts, named, read)
+        found = await _package(package, facts, named, read)
+        return replace(found, ports=ports_of(facts.exposed_ports, facts.labels))
     raise SpecInvalid(
         f"{facts.name} doesn't say what it holds: there is no label {LABEL}, no compspec.json in {_CODE}"
         f"{_beside(facts.working_directory)}, and no variable PKG_NAME as images of vantage6 algorithms have it. "

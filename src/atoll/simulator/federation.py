@@ -40,6 +40,14 @@ def read_federation(path: Path) -> dict[Seat, Offer]:
     return offers
 
 
+def lets_talk(path: Path | None) -> bool:
+    """Whether a federation.yaml, which was read before, lets algorithms talk to other sites."""
+    if path is None:
+        return False
+    document = load_yaml(path.read_text("utf-8-sig"), path, expected="sites and their databases")
+    return isinstance(document, dict) and document.get("peers") is True
+
+
 def _sites(document: Any, path: Path, reader: Reader) -> dict[Seat, Offer]:
     sites = document.get("sites") if isinstance(document, dict) else None
     if not isinstance(sites, dict) or not sites:
@@ -47,7 +55,11 @@ def _sites(document: Any, path: Path, reader: Reader) -> dict[Seat, Offer]:
             f"{path} names no sites: expected 'sites:' and below it each site's name with its databases"
         )
         return {}
-    only(document, ("sites",), str(path), reader.faults)
+    only(document, ("sites", "peers"), str(path), reader.faults)
+    if not isinstance(document.get("peers", False), bool):
+        reader.faults.append(
+            f"{path}: 'peers' is {kind(document['peers'])}: expected true where algorithms may talk to other sites"
+        )
     offers: dict[Seat, Offer] = {}
     for name, described in sites.items():
         where = f"{path}: site {name!r}"

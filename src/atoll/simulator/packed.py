@@ -23,6 +23,7 @@ from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import leading_out, offers_of, wanted_databases, with_options
 from atoll.simulator.coinstac import compspecs, read_compspec
 from atoll.simulator.dialects import is_coinstac
+from atoll.simulator.federation import lets_talk
 from atoll.simulator.images import ImageRuntime, Packed, digest_of
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.world import Plan
@@ -115,6 +116,7 @@ def prepare(asked: Arguments, manifest: Manifest) -> Prepared:
         messages=messages,
         installed={digest: install(manifest, None)},
         offers=with_options(offers, wanted),
+        peers=lets_talk(path),
     )
     steps = tuple(_described(step, manifest, path, asked) for step in opening.steps)
     warnings = tuple(dict.fromkeys((*doubts, *opening.warnings)))

@@ -13,8 +13,9 @@ from atoll.algorithms.code import Code, find_code
 from atoll.algorithms.describing import offered_by_vantage6
 from atoll.algorithms.image import Image, dockerfile_of, read_dockerfile, starts_itself
 from atoll.algorithms.installed import Installed
-from atoll.algorithms.installing import WRAPPED_LIBRARIES
+from atoll.algorithms.installing import ASSUMED_PORTS, WRAPPED_LIBRARIES
 from atoll.algorithms.manifest import OfferedFunction
+from atoll.algorithms.ports import ports_in
 from atoll.algorithms.reading import read_json
 from atoll.algorithms.vantage6 import Asking, Called, CalledStep, called, steps_of
 from atoll.algorithms.words import COMMAND
@@ -31,6 +32,7 @@ from atoll.simulator.asking import (
     wanted_databases,
     with_options,
 )
+from atoll.simulator.federation import lets_talk
 from atoll.simulator.functions import masked_with
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.tools import check_tools
@@ -75,6 +77,7 @@ def prepare(asked: Arguments) -> Prepared:
     )
     steps = steps_of(asking, convention.generation, function, functions, tuple(offers), COMMAND)
     digest = code.digest()
+    around = asked.path if asked.path.is_dir() else asked.path.parent
     run = Run(
         id=RunId("run"),
         steps=tuple(_step(step, number, digest) for number, step in enumerate(steps)),
@@ -90,8 +93,16 @@ def prepare(asked: Arguments) -> Prepared:
         libraries=libraries,
         speaks_http=True,
         prints=True,
+        ports=ports_in(dockerfile_of(around)),
+        ports_assumed=ASSUMED_PORTS[convention.generation],
     )
-    plan = Plan(run=run, messages=_messages(steps), installed={digest: installed}, offers=offered)
+    plan = Plan(
+        run=run,
+        messages=_messages(steps),
+        installed={digest: installed},
+        offers=offered,
+        peers=lets_talk(path),
+    )
     described = tuple(_described(step, code, path, digest, asked) for step in steps)
     return Prepared(plan=plan, steps=described, warnings=tuple(doubts), dialect="vantage6", read=read_json)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,18 +16,27 @@ from atoll.engine.limits import CallLimits
 from atoll.engine.ports import Choreography, Folder
 from atoll.engine.running import Runtime
 from atoll.hub.hub import Hub, Listener
+from atoll.hub.peers.switchboard import Switchboard
 from atoll.model.work import Content, Message, Run, Seat, Ticket
 from atoll.node.agent import Agent
 from atoll.node.at_hand import Shelf
 from atoll.node.desk import Desk
 from atoll.node.offer import Offer
+from atoll.node.peers.peering import Peering
 from atoll.node.runner import Observer, Runner
 from atoll.node.site_data import SiteData
 from atoll.simulator.link import LocalLink, SeededDice, Turnstile
+from atoll.simulator.peers import LocalPeers
 from atoll.stores.folder import FolderBlobStore
 from atoll.stores.memory import MemoryRunStore
 
 CHOREOGRAPHIES: Mapping[str, Choreography] = {"coinstac": coinstac, "functions": calls, "vantage6": calls}
+
+#: Why simulated sites don't let algorithms talk to each other.
+_MUTE = (
+    "the simulated sites let no algorithm talk to other sites: write 'peers: true' into the federation.yaml where it "
+    "is to be tried"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,8 @@ class Plan:
     data: Mapping[Seat, SiteData] = field(default_factory=dict)
     #: What each site offers; a seat without databases is left out.
     offers: Mapping[Seat, Offer] = field(default_factory=dict)
+    #: Whether jobs may talk to each other while they run.
+    peers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +95,11 @@ class World:
         # Who asks for a seed wants to see that no order matters; else reports come as claims did.
         turnstile = Turnstile(SeededDice(settings.seed or 0), apart=settings.seed is not None)
         self._hub = Hub(MemoryRunStore(), self._blobs, CHOREOGRAPHIES, (turnstile, *listeners))
-        slot = asyncio.Semaphore(settings.slots)
+        self._board = Switchboard(self._hub, time.monotonic)
+        self._hub.bells.on_end.append(self._board.run_ended)
+        # Jobs that talk to each other wait for each other: all sites must be able to work at a time.
+        slots = max(settings.slots, len(self._seats())) if plan.peers else settings.slots
+        slot = asyncio.Semaphore(slots)
         self._agents = [self._agent(seat, turnstile, slot, observer) for seat in self._seats()]
 
     async def run(self) -> Ended:
@@ -131,8 +147,12 @@ class World:
             observer,
             limits=self._settings.limits,
             seed_for=seeds(self._settings.seed),
+            peering=Peering(LocalPeers(self._board, seat), self._mute, observer),
         )
         return Agent(link, runner, slot)
+
+    def _mute(self, *_: object) -> str | None:
+        return None if self._plan.peers else _MUTE
 
     def _desk(self, seat: Seat) -> Desk:
         folders = folders_of(seat, self._settings.scratch, self._settings.outputs)
