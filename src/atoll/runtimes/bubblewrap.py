@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from atoll.engine.running import Launch, Session, Style
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 #: Below this one, a port of a sandbox is for whoever has a capability.
 _LOW_PORTS = 1024
+#: Bounds a user's processes, in the words of one shell or of the others, and becomes the command.
+_COUNTED = 'ulimit -u {0} 2> /dev/null || ulimit -p {0}; exec "$@"'
 
 
 def probe() -> str | None:
@@ -55,11 +58,14 @@ class BubblewrapRuntime:
 
     def caveats(self) -> Sequence[str]:
         """What a sandbox doesn't bound here."""
-        return (groups.caveat(),)
+        return (groups.caveat(counted=_counts_users()),)
 
     def not_promised(self) -> Mapping[str, str]:
         """Which checks of its conformance it doesn't ask for here, and why."""
-        return groups.not_promised()
+        said = dict(groups.not_promised())
+        if _counts_users():
+            said.pop("fork-bomb", None)
+        return said
 
     async def recover(self) -> None:
         """Remove control groups: a sandbox ends with whoever started it, and they don't."""
@@ -190,6 +196,8 @@ class _Sandbox(Place):
         options = ["--cap-drop", "ALL"]
         if streams.door is not None:
             command = [*self._launcher(streams.door), *command]
+        if self._processes_max is not None:
+            command = ["/bin/sh", "-c", _COUNTED.format(self._processes_max), "sh", *command]
             if any(port < _LOW_PORTS for _, port in self.doors.addresses):
                 # Of the sandbox's own network; the launcher gives it up when it has listened.
                 options += ["--cap-add", "CAP_NET_BIND_SERVICE"]
@@ -215,6 +223,13 @@ class _Sandbox(Place):
         addresses = ",".join(f"{host}:{port}" for host, port in self.doors.addresses)
         # Nothing that the algorithm brings is looked at before.
         return [str(self._interpreter.executable), "-I", "-S", "-c", boot, str(door), addresses]
+
+
+@cache
+def _counts_users() -> bool:
+    """Whether the kernel bounds a user's processes in each of its namespaces, and not those of root."""
+    release = os.uname().release.split("-")[0].split(".")
+    return os.geteuid() != 0 and [int(number) for number in release[:2]] >= [5, 14]
 
 
 def _ways(launch: Launch, interpreter: Interpreter) -> list[Way]:

@@ -305,9 +305,15 @@ def not_promised() -> Mapping[str, str]:
     }
 
 
-def caveat() -> str:
-    """Which bounds hold here and which don't, as a sentence."""
+def caveat(*, counted: bool = False) -> str:
+    """Which bounds hold here and which don't, as a sentence.
+
+    Args:
+        counted: whether processes are bounded without a group.
+    """
     bounded = {resource for spot in find_spots() for resource in spot.resources}
+    if counted:
+        bounded.add("pids")
     if "memory" in bounded:
         memory = "a bound on memory holds for a call with all its processes"
     else:

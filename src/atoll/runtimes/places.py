@@ -225,6 +225,7 @@ class Place:
             "cwd": self._inside.code,
             "memory": self._data_bytes_max,
             "file": self._file_bytes_max,
+            "processes": self._processes_max,
             "listen": self.doors.addresses,
         }
 
@@ -254,6 +255,12 @@ class Place:
         """The bound on each process's memory, where no control group bounds that of all."""
         grouped = self._group is not None and self._group.bounds("memory")
         return self.limits.memory_bytes if not grouped and not self._bounded else None
+
+    @property
+    def _processes_max(self) -> int | None:
+        """The bound on a sandbox's processes, where no control group has it."""
+        grouped = self._group is not None and self._group.bounds("pids")
+        return self.limits.processes if not grouped and not self._bounded else None
 
     @property
     def _file_bytes_max(self) -> int | None:

@@ -10,12 +10,16 @@ from atoll.runtimes.process import ProcessRuntime
 
 def process(context: RuntimeContext) -> Runtime:
     """Processes of this machine."""
-    return ProcessRuntime(python=context.python)
+    return ProcessRuntime(python=context.python, warm=_warm(context))
 
 
 def bubblewrap(context: RuntimeContext) -> Runtime:
     """Sandboxes made by bubblewrap."""
-    return BubblewrapRuntime(python=context.python, roots=context.roots)
+    return BubblewrapRuntime(python=context.python, roots=context.roots, warm=_warm(context))
+
+
+def _warm(context: RuntimeContext) -> bool:
+    return bool(context.options.get("warm", True))
 
 
 #: By the word that asks for them.

@@ -179,7 +179,10 @@ class _Parent:
             if self._boxed:  # what others may not look into can't open its own /proc/self either
                 ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
             self._forget_parent(files)
-            for name, bound in (("RLIMIT_DATA", task.get("memory")), ("RLIMIT_FSIZE", task.get("file"))):
+            bounds = [("RLIMIT_DATA", task.get("memory")), ("RLIMIT_FSIZE", task.get("file"))]
+            if home is not None:  # elsewhere all processes of the user would count
+                bounds.append(("RLIMIT_NPROC", task.get("processes")))
+            for name, bound in bounds:
                 if bound is not None:
                     import resource  # noqa: PLC0415 -- only a limited call needs it
 
