@@ -1,7 +1,7 @@
 """A real registry of images for tests: Debian's ``docker-registry``, on loopback, in a folder of its own.
 
-It asks for a name and a password. Images are made of a few bytes, and pushed without an engine. What
-needs it is marked ``needs("docker-registry")``.
+It asks for a name and a password, or for a token that is given for them elsewhere. Images are made of a
+few bytes, and pushed without an engine. What needs it is marked ``needs("docker-registry")``.
 """
 
 from __future__ import annotations
@@ -10,27 +10,35 @@ import base64
 import gzip
 import hashlib
 import http.client
+import http.server
 import io
 import json
 import re
 import secrets
-import shutil
 import subprocess
 import tarfile
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import jwt
+import trustme
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from atoll.engine.running import Image, ImageKind
 
 USER = "node"
 PASSWORD = "open+sesame/ü"
+#: Both as the registry keeps them: ``htpasswd -niBC 4 node``. The cheapest hash: what it protects is a test's.
+_HASHED = "node:$2y$04$dNxpkFG5BwXyEU0W4ohP.u2BpM0ArhOXI.8EV0HI6DLpj1BvkA5iK"
 _DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -170,7 +178,7 @@ def serving(**settings: Any) -> Iterator[Registry]:
     with tempfile.TemporaryDirectory(prefix="atoll-registry-") as place:
         folder = Path(place)
         passwords = folder / "passwords"
-        passwords.write_text(_hashed(USER, PASSWORD))
+        passwords.write_text(_HASHED)
         config = {
             "version": 0.1,
             "log": {"level": "info", "accesslog": {"disabled": True}},
@@ -181,7 +189,7 @@ def serving(**settings: Any) -> Iterator[Registry]:
         (folder / "config.yml").write_text(yaml.safe_dump(config))
         (folder / "contents").mkdir()
         with subprocess.Popen(
-            [program(), "serve", str(folder / "config.yml")],
+            ["docker-registry", "serve", str(folder / "config.yml")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -201,15 +209,55 @@ def serving(**settings: Any) -> Iterator[Registry]:
                 process.kill()
 
 
-def program() -> str:
-    """The path of the registry's program."""
-    return shutil.which("docker-registry") or "docker-registry"
+@contextmanager
+def serving_by_token(repository: str) -> Iterator[Registry]:
+    """A registry that wants a token, which is given for the name and the password at another address.
 
+    Args:
+        repository: what the test itself may push to.
+    """
+    authority = trustme.CA()
+    certificate = authority.issue_cert("tokens.test")
+    leaf = x509.load_pem_x509_certificate(certificate.cert_chain_pems[0].bytes())
+    named = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
-def _hashed(user: str, password: str) -> str:
-    """A line of a file of passwords. The cheapest hash: what it protects is a test's."""
-    words = ["htpasswd", "-niBC", "4", user]
-    return subprocess.run(words, input=password, capture_output=True, text=True, check=True).stdout
+    def token(kind: str, name: str, actions: str) -> str:
+        claims = {"iss": "a test", "aud": "a registry", "exp": int(time.time()) + 600, "nbf": 0, "iat": 0}
+        access = [{"type": kind, "name": name, "actions": actions.split(",")}]
+        chain = [base64.b64encode(leaf.public_bytes(Encoding.DER)).decode()]
+        key = certificate.private_key_pem.bytes()
+        return jwt.encode({**claims, "access": access}, key, algorithm="ES256", headers={"x5c": chain})
+
+    class Giving(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Give a token to who has the name and the password, and no other."""
+            asked = parse_qs(urlsplit(self.path).query)
+            if self.headers.get("Authorization") != f"Basic {named}":
+                self.send_error(401)
+                return
+            self.send_response(200)
+            self.end_headers()
+            scopes = asked.get("scope", ["repository:none:none"])
+            self.wfile.write(json.dumps({"token": token(*scopes[0].split(":"))}).encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name that its base gave it
+            """Say nothing."""
+
+    with (
+        tempfile.NamedTemporaryFile(suffix=".pem") as bundle,
+        http.server.HTTPServer(("127.0.0.1", 0), Giving) as giver,
+    ):
+        bundle.write(authority.cert_pem.bytes())
+        bundle.flush()
+        threading.Thread(target=giver.serve_forever, daemon=True).start()
+        realm = f"http://127.0.0.1:{giver.server_port}/token"
+        wanted = {"realm": realm, "service": "a registry", "issuer": "a test", "rootcertbundle": bundle.name}
+        try:
+            with serving(auth={"token": wanted}) as registry:
+                own = f"Bearer {token('repository', repository, 'pull,push')}"
+                yield replace(registry, authorization={"Authorization": own})
+        finally:
+            giver.shutdown()
 
 
 def _address(process: subprocess.Popen[bytes]) -> str:

@@ -28,7 +28,6 @@ pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.timeout(120),
     pytest.mark.needs("docker-registry"),
-    pytest.mark.needs("htpasswd"),
 ]
 
 #: What the engine has no say in is tried with one.

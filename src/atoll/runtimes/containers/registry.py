@@ -237,7 +237,9 @@ class Repository:
             method, url, data=body, headers={**(headers or {}), **own}, proxy=self._proxy
         )
 
-    def _tls(self) -> ssl.SSLContext:
+    def _tls(self) -> ssl.SSLContext | bool:
+        if self._registry.ca_file is None:
+            return True
         try:
             return ssl.create_default_context(cafile=self._registry.ca_file)
         except OSError as error:
