@@ -176,6 +176,16 @@ def _folders_of(package: str) -> List[str]:
     return list(found.submodule_search_locations or filter(None, [found.origin]))
 
 
+def is_there(name: str) -> bool:
+    """Whether a module is installed, wherever it lies."""
+    import importlib.util  # noqa: PLC0415 -- as above
+
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
+
+
 def _is_installed(name: str) -> bool:
     import importlib.util  # noqa: PLC0415 -- as above
 

@@ -56,9 +56,9 @@ class _Call:
 class _Parent:
     """The loop of a warm parent."""
 
-    def __init__(self, control: socket.socket, cell: Any, boxed: bool) -> None:
+    def __init__(self, control: socket.socket, cell: Any, boxed: Any) -> None:
         self._control = control
-        #: Whether this is the first process of a box that holds one session and nothing else.
+        #: The module that gives up capabilities, where this is the first process of a box.
         self._boxed = boxed
         #: The module that makes cells, where this parent is isolated.
         self._cell = cell
@@ -176,7 +176,9 @@ class _Parent:
                 door.open_doors(files["door"], task["listen"])
             if home is not None:
                 home.enter()
-            if self._boxed:  # what others may not look into can't open its own /proc/self either
+            if self._boxed:
+                self._boxed.surrender()  # it may have been let listen at any port
+                # What others may not look into can't open its own /proc/self either.
                 ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
             self._forget_parent(files)
             bounds = [("RLIMIT_DATA", task.get("memory")), ("RLIMIT_FSIZE", task.get("file"))]
@@ -411,6 +413,7 @@ def main(descriptor: int, isolated: bool, boxed: bool = False) -> NoReturn:
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
     cell: Any = None
+    walls: Any = None
     try:
         if isolated:
             from . import cell  # noqa: PLC0415, TID252 -- it needs ctypes calls that others do without
@@ -421,12 +424,16 @@ def main(descriptor: int, isolated: bool, boxed: bool = False) -> NoReturn:
         if first is None:
             os._exit(0)
         sys.path[:] = [path for path in sys.path if path not in ("", first["here"])]
+        from . import scan  # noqa: PLC0415, TID252 -- as above
+
+        found = [name for name in first.get("look_for", ()) if scan.is_there(name)]
         sys.path[:0] = first["path"]
         import runpy  # noqa: F401, PLC0415 -- it takes milliseconds, and what `-m` starts needs it
 
         libraries = first.get("libraries", [])
         if boxed:
-            from . import scan  # noqa: PLC0415, TID252 -- the host has looked already where it could
+            # The host has looked already where it could, and calls elsewhere are in cells.
+            from . import cell as walls  # noqa: PLC0415, TID252 -- as it says above
 
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # the calls have this process's user
             libraries = scan.libraries_of(first["scan"]) if first["scan"] else []
@@ -441,8 +448,9 @@ def main(descriptor: int, isolated: bool, boxed: bool = False) -> NoReturn:
         gc.freeze()  # a collection in a child then leaves the shared memory alone
         if cell is None:
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        parent = _Parent(control, cell, boxed)
-        control.sendall(json.dumps({"ready": True} if reason is None else {"cold": reason}).encode())
+        parent = _Parent(control, cell, walls)
+        ready = {"ready": True, "found": found}
+        control.sendall(json.dumps(ready if reason is None else {"cold": reason}).encode())
     except BaseException as error:  # noqa: BLE001 -- the top of a process
         control.sendall(json.dumps({"cold": "%s: %s" % (type(error).__name__, error)}).encode())
         os._exit(1)

@@ -1,0 +1,57 @@
+"""Images that a test makes for itself, of a base image and a few files. Nothing is fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import aiodocker
+import aiohttp
+from tests.engines import Engine
+
+
+@contextmanager
+def made(engine: Engine, name: str, base: str, files: Mapping[str, str], *lines: str) -> Iterator[str]:
+    """An image of a base with files in it, for as long as the context lasts.
+
+    Args:
+        engine: where it is made.
+        name: what it is called.
+        base: what it is made of.
+        files: its further files, by their absolute paths.
+        lines: further lines of its Dockerfile.
+    """
+    asyncio.run(_make(engine, name, base, files, lines))
+    try:
+        yield name
+    finally:
+        engine.ask(f"/images/{name}?force=true", "DELETE")
+
+
+async def _make(
+    engine: Engine, name: str, base: str, files: Mapping[str, str], lines: tuple[str, ...]
+) -> None:
+    copied = [f"COPY files{path} {path}" for path in files]
+    texts = {f"files{path}": text for path, text in files.items()}
+    texts["Dockerfile"] = "\n".join([f"FROM {base}", *copied, *lines])
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as archive:
+        for path, text in texts.items():
+            member = tarfile.TarInfo(path)
+            member.size, member.mode = len(text.encode()), 0o755
+            archive.addfile(member, io.BytesIO(text.encode()))
+    context.seek(0)
+    connector = aiohttp.UnixConnector(path=str(engine.socket))
+    client = aiodocker.Docker(url="unix://localhost", connector=connector)
+    try:
+        told = await client.images.build(
+            fileobj=context, tag=name, encoding="identity", rm=True, forcerm=True
+        )
+        failures = [line["error"] for line in told if "error" in line]
+        assert not failures, failures
+    finally:
+        await client.close()
+        await connector.close()
