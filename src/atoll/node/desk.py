@@ -28,6 +28,8 @@ from atoll.model.work import JobId, Seat, Ticket
 from atoll.node import guarded
 from atoll.node.chair import Chair
 from atoll.node.memory import Kept, Memory
+from atoll.node.network.reach import Reach
+from atoll.node.network.relay import Relay
 from atoll.node.offer import Offer
 from atoll.node.provision import Provision
 from atoll.node.site_data import SiteData
@@ -49,6 +51,8 @@ class Desk:
     outputs: dict[int, bytes] = field(default_factory=dict)
     #: What the site gives to the computation's inputs; None where it has mapped nothing to it.
     inputs: Mapping[str, Any] | None = None
+    #: What the algorithm reaches beside its door, where a sandbox keeps it from all else.
+    reach: Reach = field(default_factory=Reach)
     #: Where what it remembers is kept; None where it ends with this process.
     memory: Memory | None = None
     #: Whether it stood here before this process began.
@@ -64,6 +68,7 @@ class Desk:
     _swept: bool = False
     #: What it remembered before the last job that was begun.
     _before: Kept | None = None
+    _relay: Relay = field(default_factory=Relay)
 
     async def begin(self, ticket: Ticket) -> None:
         """Take up a job: turn to its step, and forget what an earlier try of it has left."""
@@ -92,7 +97,7 @@ class Desk:
 
     def equip(self, provision: Provision) -> None:
         """Put out what the site brings to a step, before the step's first session here."""
-        self.offer, self.inputs = provision.offer, provision.inputs
+        self.offer, self.inputs, self.reach = provision.offer, provision.inputs, provision.reach
         if provision.data == self.data:
             return
         if self._laid_out:
@@ -154,7 +159,7 @@ class Desk:
         try:
             targets = installed.convention.targets(self.seat)
             self._make(targets, chair)
-            launch = self._launch(ticket, installed, limits, targets, chair)
+            launch = self._launch(ticket, installed, limits, targets, chair, self._within(runtime))
             launch = replace(launch, waits=waits)
             chair.session = await runtime.start(launch)
             self._lay_out(chair)
@@ -191,6 +196,7 @@ class Desk:
         """End the sessions."""
         while self.chairs:
             await self._end(self.chairs.pop())
+        await self._relay.close()
 
     async def _end(self, chair: Chair) -> None:
         try:
@@ -222,6 +228,13 @@ class Desk:
             _make(chair.folder(Folder.JOB))
             chair.files = True
 
+    def _within(self, runtime: Runtime) -> Reach:
+        """What is reached from within a sandbox, where there is one: then databases' addresses fit that."""
+        if not runtime.isolated:
+            return Reach()
+        self.offer = replace(self.offer, databases={**self.offer.databases, **self.reach.databases})
+        return self.reach
+
     def _launch(
         self,
         ticket: Ticket,
@@ -229,6 +242,7 @@ class Desk:
         limits: CallLimits,
         targets: Mapping[Folder, str],
         chair: Chair,
+        reach: Reach,
     ) -> Launch:
         style, command = installed.convention.launch(ticket)
         mounts = [
@@ -253,11 +267,12 @@ class Desk:
             mounts=tuple(mounts),
             temporary=self.folders[Folder.TEMPORARY],
             log=self.log,
-            environment=self.offer.environment if installed.inherits else {},
+            environment={**reach.environment, **(self.offer.environment if installed.inherits else {})},
             limits=limits,
             modules=installed.modules,
             libraries=installed.libraries,
             speaks_http=installed.speaks_http,
+            outlets=tuple(self._relay.outlet(target) for target in reach.targets),
         )
 
     def _lay_out(self, chair: Chair) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from atoll.model.work import Algorithm, Ticket
 from atoll.node.data_maps import DataMap, map_for, read_maps
+from atoll.node.network.reach import Network, Reach
 from atoll.node.offer import Offer, Source
 from atoll.node.policies import fits
 from atoll.node.provision import Provision
@@ -20,11 +21,13 @@ class Giving:
     Args:
         settings: of the node.
         name: the node's, which is the seat of its site. Any other seat that it serves has no data.
+        network: what its algorithms reach; None for nothing.
     """
 
-    def __init__(self, settings: NodeSettings, name: str) -> None:
+    def __init__(self, settings: NodeSettings, name: str, network: Network | None = None) -> None:
         self._settings = settings
         self._name = name
+        self._network = network
         self._maps: tuple[DataMap, ...] = ()
         #: When the file was changed that they were read from.
         self._read_at_ns = -1
@@ -38,13 +41,14 @@ class Giving:
         algorithm = ticket.algorithm
         environment = self._environment(algorithm)
         if ticket.job.seat != self._name:
-            return Provision(offer=Offer(environment=environment))
-        offer = Offer(databases=self._databases(algorithm), environment=environment)
+            return Provision(offer=Offer(environment=environment), reach=self._reach(algorithm, {}))
+        databases = self._databases(algorithm)
+        offer, reach = Offer(databases=databases, environment=environment), self._reach(algorithm, databases)
         found = map_for(self._data_maps(), algorithm) if algorithm.dialect == "coinstac" else None
         if found is None:
-            return Provision(offer=offer)
+            return Provision(offer=offer, reach=reach)
         data = None if found.folder is None else look_at(found.folder)
-        return Provision(offer=offer, data=data, inputs=found.inputs)
+        return Provision(offer=offer, data=data, inputs=found.inputs, reach=reach)
 
     def _databases(self, algorithm: Algorithm) -> Mapping[str, Source]:
         databases = self._settings.offer.databases
@@ -52,6 +56,13 @@ class Giving:
             if fits(pattern, algorithm):
                 return {label: databases[label] for label in labels}
         return databases
+
+    def _reach(self, algorithm: Algorithm, databases: Mapping[str, Source]) -> Reach:
+        if self._network is None:
+            return Reach()
+        rules = self._settings.network
+        fitting = (permitted for pattern, permitted in rules.for_.items() if fits(pattern, algorithm))
+        return self._network.reach(next(fitting, rules.permitted), databases)
 
     def _environment(self, algorithm: Algorithm) -> Mapping[str, str]:
         variables = dict(self._settings.offer.environment)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from atoll.node.network.reach import Reach
 from atoll.node.offer import Offer
 from atoll.node.site_data import SiteData
 
@@ -20,3 +21,5 @@ class Provision:
     data: SiteData | None = None
     #: What the site gives to a computation's inputs; None where it has mapped nothing to it.
     inputs: Mapping[str, Any] | None = None
+    #: What it reaches beside its door, where a sandbox keeps it from all else.
+    reach: Reach = field(default_factory=Reach)

@@ -16,6 +16,7 @@ from atoll.model.errors import SpecInvalid
 from atoll.node.containers import ENGINES, read_containers, read_signers
 from atoll.node.databases import Reader
 from atoll.node.documents import load_yaml
+from atoll.node.network.permitted import NETWORK, NetworkRules, read_network
 from atoll.node.offer import Offer
 from atoll.node.sections import Section
 from atoll.runtimes.containers.settings import ContainerSettings
@@ -133,6 +134,8 @@ class NodeSettings:
     offer: Offer = field(default_factory=Offer)
     #: Variables that it sets for some algorithms: of every pattern that fits; where two set the same, the first wins.
     env_for: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: What algorithms in sandboxes may reach.
+    network: NetworkRules = field(default_factory=NetworkRules)
     environments: tuple[Environment, ...] = ()
     runtime: str = "bubblewrap"
     #: Whether algorithms may run where nothing keeps them from the rest of the machine.
@@ -205,6 +208,7 @@ def _settings(section: Section, reader: Reader, path: Path) -> NodeSettings:
             pattern: reader.variables(described, f"{path}: env_for {pattern!r}")
             for pattern, described in section.mapping("env_for").items()
         },
+        network=read_network(section.section("network")),
         environments=_environments(section),
         runtime=runtime,
         allow_unsandboxed=unsandboxed,
@@ -310,6 +314,8 @@ def setting_names() -> list[str]:
     for one in fields(NodeSettings):
         if one.name in inner:
             names += [f"{one.name}.{each.name}" for each in fields(inner[one.name])]
+        elif one.name == "network":
+            names += [f"network.{key}" for key in NETWORK]
         elif one.name != "offer":
             names.append(one.name)
     return names

@@ -24,6 +24,7 @@ from atoll.node.agent import Agent
 from atoll.node.choosing import Runtimes, why_not
 from atoll.node.giving import Giving, roots
 from atoll.node.library import BundleLibrary
+from atoll.node.network.reach import Network
 from atoll.node.notebook import Notebook
 from atoll.node.peers.peering import Peering
 from atoll.node.runner import Rules, Runner
@@ -54,6 +55,7 @@ class Station:
         self._workspace = Workspace(settings.workspace)
         self._notebook = Notebook(link.progressed, self._workspace.log if settings.log.send else None)
         self._runtimes = Runtimes(settings, roots(settings))
+        self._network = Network(settings.network)
         self._library = BundleLibrary(
             link,
             self._workspace.algorithms,
@@ -81,6 +83,7 @@ class Station:
         self._workspace.open()
         try:
             await self._runtimes.recover()
+            await self._network.start()
             left_over = self._workspace.runs()
             self._workspace.sweep(keep_days=self._settings.log.keep_days, living=left_over)
             await self._link.start(runs=left_over)
@@ -109,7 +112,7 @@ class Station:
             self._notebook,
             limits=settings.limits.of_a_call(),
             rules=rules,
-            provide=Giving(settings, name).provision,
+            provide=Giving(settings, name, self._network).provision,
             peering=Peering(self._link.peers, partial(policies.mute, settings.policies), self._notebook),
         )
         return Agent(self._link, runner, asyncio.Semaphore(settings.slots), loops=settings.slots)
@@ -182,5 +185,6 @@ class Station:
 
     async def _close(self) -> None:
         await self._runtimes.close()
+        await self._network.close()
         await self._link.close()
         self._workspace.close()

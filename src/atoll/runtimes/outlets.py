@@ -29,6 +29,8 @@ _ROOM = socket.CMSG_LEN(253 * array("i").itemsize)
 
 #: Where something is listened at.
 Address = tuple[str, int]
+#: Two directions of a connection.
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Outlets:
@@ -172,6 +174,11 @@ def listening(descriptor: int, address: Address) -> socket.socket | None:
         return found
     found.close()
     return None
+
+
+async def streams(descriptor: int) -> Streams:
+    """A connection that was handed over, to be read and written. The descriptor is taken over."""
+    return await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
 
 
 async def connected(descriptor: int, port: int) -> int:

@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from importlib.util import find_spec
 
 from atoll.node.doctor.findings import Finding, doubt, fault, fine
+from atoll.node.network.homes import server_of
 from atoll.node.offer import Source
 from atoll.node.settings import ISOLATED, NodeSettings
 
 #: Seconds that a server may take to answer.
 _SECONDS = 15.0
-_NO_NETWORK = (
-    "an algorithm in the sandbox has no network, and can't reach it. Offer a file instead, or let algorithms that you "
-    "trust run with 'runtime: process'"
+_NO_SERVER = (
+    "an algorithm in a sandbox reaches only what is named. Write the address with a host and a port, or name the "
+    "server under 'network: services' in node.yaml"
 )
 
 
@@ -27,8 +28,9 @@ async def databases(settings: NodeSettings) -> AsyncIterator[Finding]:
         subject = f"database {label}"
         found = await _file(subject, source) if source.path is not None else await _server(subject, source)
         yield found
-        if source.path is None and settings.runtime in ISOLATED and not source.url.startswith("sqlite:"):
-            yield doubt(subject, "it is reached over the network", _NO_NETWORK)
+        nowhere = source.path is None and server_of(source.url) is None
+        if nowhere and settings.runtime in ISOLATED and not source.url.startswith("sqlite:"):
+            yield doubt(subject, "its address names no host and port that could be found", _NO_SERVER)
 
 
 async def _file(subject: str, source: Source) -> Finding:

@@ -14,7 +14,7 @@ from atoll.node.settings import NodeSettings
 
 async def examine(settings: NodeSettings) -> AsyncIterator[Finding]:
     """Look at everything. A fault at one place doesn't keep the others from being looked at."""
-    for look in (machine.workspace, machine.runtime, machine.environments):
+    for look in (machine.workspace, machine.runtime, machine.reach, machine.environments):
         for finding in look(settings):
             yield finding
     async for finding in containers(settings):

@@ -11,6 +11,7 @@ from atoll.model.errors import RuntimeUnavailable
 from atoll.node import guarded
 from atoll.node.choosing import why_not
 from atoll.node.doctor.findings import Finding, doubt, fault, fine
+from atoll.node.network.squid import why_missing
 from atoll.node.settings import ISOLATED, NodeSettings
 from atoll.runtimes.interpreter import describe
 
@@ -57,6 +58,23 @@ def runtime(settings: NodeSettings) -> Iterator[Finding]:
         )
     else:
         yield fine("runtime", settings.runtime)
+
+
+def reach(settings: NodeSettings) -> Iterator[Finding]:
+    """Whether algorithms can reach what the settings allow, and nothing else."""
+    network = settings.network
+    if any(permitted.filtered for permitted in network.lists) and (reason := why_missing()) is not None:
+        yield fault("allowed network", reason, "apt install squid")
+    elif settings.runtime not in ISOLATED:
+        yield doubt(
+            "allowed network",
+            f"{settings.runtime}: algorithms reach all that this user reaches",
+            "say 'runtime: bubblewrap': then they reach what 'network' names",
+        )
+    else:
+        allowed = sum(len(each.domains) + len(each.addresses) for each in network.lists)
+        services = sum(len(each.services) for each in network.lists)
+        yield fine("allowed network", f"{allowed} domains and addresses, {services} services")
 
 
 def environments(settings: NodeSettings) -> Iterator[Finding]:

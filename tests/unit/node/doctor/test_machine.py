@@ -122,15 +122,21 @@ def test_databases_that_cannot_be_reached_are_faults_without_a_word_of_their_sec
     assert "hidden" not in str(findings)
 
 
-def test_a_server_is_out_of_a_sandboxs_reach(tmp_path: Path) -> None:
-    asked = replace(
-        settings(tmp_path), offer=Offer(databases={"s": Source(type="sparql", url="http://graph")})
-    )
+def test_a_server_without_a_port_is_out_of_a_sandboxs_reach(tmp_path: Path) -> None:
+    databases = {
+        "graph": Source(type="sparql", url="http://graph"),
+        "lake": Source(type="other", url="lake://bucket/table"),
+    }
+    asked = replace(settings(tmp_path), offer=Offer(databases=databases))
 
     async def all_of_them() -> list[Finding]:
         return [finding async for finding in data.databases(asked)]
 
-    assert told(asyncio.run(all_of_them())) == [("database s", "ok"), ("database s", "warning")]
+    assert told(asyncio.run(all_of_them())) == [
+        ("database graph", "ok"),
+        ("database lake", "ok"),
+        ("database lake", "warning"),
+    ]
 
 
 def test_a_site_without_databases_is_told(tmp_path: Path) -> None:
