@@ -23,7 +23,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +187,7 @@ class BoxPlace(Place):
             program = None
         task = self._exec(seed, variables) if program is None else self._run(program, seed, variables)
         call = self._parent.start(self._told(task), streams)
-        return BoxCall(call, self._box, self._note_kill)
+        return BoxCall(call, self._box, self._note_kills)
 
     def run(self, command: tuple[str, ...]) -> None:
         """Start another command than the launch's from now on."""
@@ -224,8 +224,9 @@ class BoxPlace(Place):
         if box is not None:
             await box.remove()
 
-    def _note_kill(self) -> None:
-        self._kills += 1
+    def _note_kills(self, count: int | None) -> None:
+        """How often the system has ended a process for its memory: so often, or once more."""
+        self._kills = self._kills + 1 if count is None else max(count, self._kills)
 
     def _hand_over(self, descriptor: int) -> None:
         """Let the box's user open a stream anew, as ``/dev/stdout`` does."""
@@ -237,10 +238,10 @@ class BoxPlace(Place):
 class BoxCall:
     """A call's process in a box."""
 
-    def __init__(self, call: Call, box: Box, note_kill: Any) -> None:
+    def __init__(self, call: Call, box: Box, note_kills: Callable[[int | None], None]) -> None:
         self._call = call
         self._box = box
-        self._note_kill = note_kill
+        self._note_kills = note_kills
         self._killed = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -280,12 +281,15 @@ class BoxCall:
 
     async def _look_into(self, ended: asyncio.Future[int]) -> None:
         """It ended badly: whether for want of memory is known to whoever runs the box."""
-        with suppress(Exception):  # A driver that can't tell has told enough.
-            if await self._box.memory_ran_out():
-                self._note_kill()
+        lost = ended.exception()
+        if lost is None:
+            self._note_kills(self._call.memory_kills)
+        else:
+            with suppress(Exception):  # A driver that can't tell has told enough.
+                if await self._box.memory_ran_out():
+                    self._note_kills(None)
         if self.ended.done():
             return
-        lost = ended.exception()
         if lost is None:
             self.ended.set_result(ended.result())
         else:

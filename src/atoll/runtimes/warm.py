@@ -79,6 +79,8 @@ class Call:
         self._number = number
         #: Known once the parent has told it; in the parent's own numbers where it is isolated.
         self.pid: int | None = None
+        #: How often, as a box says, the system has ended a process of it for its memory.
+        self.memory_kills = 0
         #: Its exit status, or minus the signal that ended it; `ParentLost` where nobody knows.
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         # Who has stopped waiting for it needs no word of how it ended.
@@ -98,8 +100,12 @@ class Call:
 class Parent:
     """A warm parent that said that it is ready."""
 
-    def __init__(self, child: Child | None, line: socket.socket, *, isolated: bool) -> None:
+    def __init__(
+        self, child: Child | None, line: socket.socket, *, isolated: bool, found: object = None
+    ) -> None:
         self._child = child
+        #: Modules that were looked for and are installed there, as the parent says.
+        self.found = frozenset(map(str, found)) if isinstance(found, list) else frozenset[str]()
         self._line = line
         self._isolated = isolated
         self._loop = asyncio.get_running_loop()
@@ -291,6 +297,7 @@ class Parent:
             call = self._calls.pop(message["ended"], None)
             if call is None or call.ended.done():
                 return
+            call.memory_kills = int(message.get("memory_kills", 0))
             if "status" in message:
                 call.ended.set_result(os.waitstatus_to_exitcode(message["status"]))
             else:  # its cell is gone, or the parent could not fork
@@ -397,7 +404,7 @@ async def begin(line: socket.socket, first: Mapping[str, Any]) -> Parent:
     line.setblocking(False)
     try:
         line.send(json.dumps(first).encode())
-        reason = await _first_word(line)
+        told = await _first_message(line)
     except BaseException as error:
         line.close()
         if isinstance(error, OSError):
@@ -405,10 +412,10 @@ async def begin(line: socket.socket, first: Mapping[str, Any]) -> Parent:
                 f"the first process of the algorithm's box ended: {error.strerror}"
             ) from None
         raise
-    if reason is None:
-        return Parent(None, line, isolated=True)
-    line.close()
-    raise MustStartCold(reason)
+    if "cold" in told:
+        line.close()
+        raise MustStartCold(str(told["cold"]))
+    return Parent(None, line, isolated=True, found=told.get("found"))
 
 
 def _heard(future: asyncio.Future[Any]) -> None:
@@ -428,20 +435,26 @@ def _has_ended(parent: Parent | None) -> bool:
 
 async def _first_word(line: socket.socket) -> str | None:
     """Wait until a parent has imported its libraries; why it can't be one, if so."""
+    told = await _first_message(line)
+    return str(told["cold"]) if "cold" in told else None
+
+
+async def _first_message(line: socket.socket) -> Mapping[str, Any]:
+    """What a parent tells when it has imported its libraries: ``cold`` says why it can't be one."""
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
             text = await asyncio.get_running_loop().sock_recv(line, _MESSAGE_BYTES_MAX)
     except TimeoutError:
-        return f"its imports took longer than {START_SECONDS_MAX:g} seconds"
+        return {"cold": f"its imports took longer than {START_SECONDS_MAX:g} seconds"}
     except OSError as error:
-        return str(error)
+        return {"cold": str(error)}
     if not text:
-        return "it ended while it imported its libraries"
+        return {"cold": "it ended while it imported its libraries"}
     try:
-        reason = json.loads(text).get("cold")
-    except (ValueError, AttributeError):
-        return "it said what none says"
-    return None if reason is None else str(reason)
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        told = None
+    return told if isinstance(told, dict) else {"cold": "it said what none says"}
 
 
 def _transmit(line: socket.socket, text: bytes, files: Sequence[int]) -> None:

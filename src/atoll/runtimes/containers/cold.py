@@ -318,7 +318,7 @@ class EngineCall(_Work):
                     await asyncio.wait({feeding})
             told = await process.inspect()
             status = int(told.get("ExitCode") or 0)
-            if status and await self._container.memory_ran_out():
+            if status and (await self._container.memory_kills()) > 0:
                 self._note_kill()
         except (DockerError, OSError) as error:
             os.write(stderr, f"the container engine can't start the call: {error}\n".encode())

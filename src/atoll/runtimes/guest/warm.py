@@ -299,7 +299,8 @@ class _Parent:
             if call.cell is None:
                 self._past.add(call.pid)
                 self._end_strays()
-            self._tell(ended=call.number, status=call.status)
+            kills = _memory_kills() if self._boxed and call.status else 0
+            self._tell(ended=call.number, status=call.status, memory_kills=kills)
         if self._cell is None:
             self._end_strays()
         self._dropped = [pid for pid in self._dropped if not os.waitpid(pid, os.WNOHANG)[0]]
@@ -345,6 +346,18 @@ def _end_all_others() -> None:
             os.kill(-1, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+
+def _memory_kills() -> int:
+    """How often the system has ended a process of this box for its memory; 0 where it doesn't tell."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            with open(path) as file:
+                words = file.read().split()
+            return int(words[words.index("oom_kill") + 1])
+        except (OSError, ValueError, IndexError):  # noqa: PERF203 -- one of them isn't there
+            continue
+    return 0
 
 
 def _children() -> List[int]:
