@@ -44,6 +44,7 @@ def creating(root: Path, name: str) -> Iterator[FileIO]:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with open(os.open(aside, flags, 0o644, dir_fd=handle), "wb", buffering=0) as file:
+                _give(file.fileno(), handle)
                 yield file
             _rename(handle, aside, last, name)
         except BaseException:
@@ -205,9 +206,20 @@ def _links(handle: int, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _step_into(handle: int, part: str, name: str) -> int:
-    with suppress(FileExistsError):
+    try:
         os.mkdir(part, 0o755, dir_fd=handle)
-    return _open_folder(handle, part, name)
+    except FileExistsError:
+        return _open_folder(handle, part, name)
+    inner = _open_folder(handle, part, name)
+    _give(inner, handle)
+    return inner
+
+
+def _give(made: int, around: int) -> None:
+    """Give what was made to whom the folder belongs that it lies in: where a node is root, algorithms aren't."""
+    if os.geteuid() == 0:
+        owner = os.fstat(around)
+        os.fchown(made, owner.st_uid, owner.st_gid)
 
 
 def _open_folder(handle: int, part: str, name: str) -> int:

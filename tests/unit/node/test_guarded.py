@@ -366,3 +366,13 @@ def test_closed_folders_are_removed_with_what_is_in_them(root: Path) -> None:
     os.waitpid(child, 0)
 
     assert not (root / "gone").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_a_node_that_is_root_makes_belongs_to_whom_the_folder_belongs(root: Path) -> None:
+    os.chown(root, 65532, 65531)
+
+    put(root, "task/input")
+
+    made = [os.stat(root / name) for name in ("task", "task/input")]
+    assert [(one.st_uid, one.st_gid) for one in made] == [(65532, 65531)] * 2
