@@ -86,6 +86,13 @@ class Group:
         part = self._part("pids")
         return None if part is None else _count(part.folder / "pids.events", "max")
 
+    def members(self) -> set[int]:
+        """The processes in it."""
+        try:
+            return {int(pid) for part in self._parts for pid in part.door.read_text().split()}
+        except FileNotFoundError:
+            return set()  # it was removed, with all that was in it
+
     def hold(self) -> None:
         """Let it have no new process: what is to be ended then can't be outrun."""
         part = self._part("pids")
@@ -99,30 +106,26 @@ class Group:
         """Let it have processes again."""
         part = self._part("pids")
         if part is not None and self._held is not None:
-            (part.folder / "pids.max").write_text(self._held)
+            with suppress(FileNotFoundError):  # as above
+                (part.folder / "pids.max").write_text(self._held)
             self._held = None
 
     async def sweep(self) -> None:
         """End every process in it."""
         for _ in range(_END_TRIES):
-            pids = {pid for part in self._parts for pid in part.door.read_text().split()}
+            pids = self.members()
             if not pids:
                 break
             self.hold()
             for pid in pids:
-                try:
-                    os.kill(int(pid), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(_END_SECONDS)
         self.release()
 
     async def remove(self) -> None:
         """End what is left in it, and the group."""
-        try:
-            await self.sweep()
-        except FileNotFoundError:
-            pass  # somebody else has removed it
+        await self.sweep()
         for part in self._parts:
             for _ in range(_END_TRIES):
                 try:
@@ -297,10 +300,11 @@ def _handed_on(folder: Path) -> frozenset[str]:
 def not_promised() -> Mapping[str, str]:
     """What no runtime promises here that stands on these groups: checks of its conformance, and why."""
     bounded = {resource for spot in find_spots() for resource in spot.resources}
-    checks = {"pids": "fork-bomb", "cpu": "processors"}
+    checks = {"pids": ("fork-bomb", "disk-hidden"), "cpu": ("processors",)}
     return {
-        check: f"no control group can be made here that bounds {resource}"
-        for resource, check in checks.items()
+        check: f"no control group can be made here for {resource}"
+        for resource, names in checks.items()
+        for check in names
         if resource not in bounded
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,10 @@ class Place:
     def refusals(self) -> int | None:
         """How often the system refused a process another one; None where that can't be told."""
         return None if self._group is None else self._group.refusals()
+
+    def members(self) -> Collection[int]:
+        """The processes that are there, in this process's numbers, as far as they are known."""
+        return () if self._group is None else self._group.members()
 
     async def sweep(self) -> None:
         """See an ended process out. A sandbox leaves nothing, but what is killed needs a moment to end."""

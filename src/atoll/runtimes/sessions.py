@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +64,10 @@ class Place(Protocol):
         """How often the system refused a process another one; None where that can't be told."""
         ...
 
+    def members(self) -> Collection[int]:
+        """The processes that are there, in this process's numbers, as far as they are known."""
+        ...
+
     async def sweep(self) -> None:
         """End what an ended process has left, where the system doesn't do that."""
         ...
@@ -86,7 +90,7 @@ class Seated:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.watch = Watch(place.limits, place.writable, place.refusals)
+        self.watch = Watch(place)
 
     @property
     def address(self) -> tuple[str, int] | None:

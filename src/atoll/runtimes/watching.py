@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,24 +34,25 @@ class _Running(Protocol):
     def kill(self) -> None: ...
 
 
+class _Place(Protocol):
+    limits: CallLimits
+    writable: Sequence[Path]
+
+    def refusals(self) -> int | None: ...
+
+    def members(self) -> Collection[int]: ...
+
+
 class Watch:
     """Ends a process that goes beyond a bound, and remembers which.
 
     Args:
-        limits: the bounds.
-        folders: those that the process can write to.
-        refusals: how often the system refused it a process; None where that can't be told.
+        place: where the process runs.
     """
 
-    def __init__(
-        self,
-        limits: CallLimits,
-        folders: Sequence[Path] = (),
-        refusals: Callable[[], int | None] = lambda: None,
-    ) -> None:
-        self._limits = limits
-        self._folders = folders
-        self._refusals = refusals
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+        self._limits = place.limits
         self._refused = 0
         self._running: _Running | None = None
         self._log: Log | None = None
@@ -81,7 +82,7 @@ class Watch:
         if self._log is not None and self._printed_too_much():
             self._log.cut(self._log_end)
         if self.reached is not None:  # what it was refused while it was ended is not the next call's
-            self._refused = self._refusals() or 0
+            self._refused = self._place.refusals() or 0
         self._running = self._log = None
 
     def too_much(self) -> None:
@@ -126,7 +127,7 @@ class Watch:
                 f"the algorithm has printed more than {self._limits.log_bytes} bytes, the most that one session may "
                 "print beside its answers, and was ended. Print less, or raise the bound"
             )
-        refused = self._refusals()
+        refused = self._place.refusals()
         if refused is not None and refused > self._refused:
             self._refused = refused
             return LimitReached(
@@ -143,7 +144,7 @@ class Watch:
         bound = self._limits.disk_bytes
         assert bound is not None
         try:
-            if weigh(self._folders, bound) <= bound:
+            if weigh(self._place.writable, bound, self._place.members()) <= bound:
                 return None
         except Unmeasured as error:
             return LimitReached(
@@ -175,12 +176,16 @@ class Unmeasured(Exception):
     """What folders hold can't be told."""
 
 
-def weigh(folders: Sequence[Path], enough: int) -> int:
+def weigh(folders: Sequence[Path], enough: int, processes: Collection[int] = ()) -> int:
     """The bytes that folders take on the disk; counting stops beyond `enough`.
 
     Links are never followed, what has several names is counted once, and files with holes count
-    by what they fill. Every file and folder counts for something. What is removed but still open
-    is not found.
+    by what they fill. Every file and folder counts for something.
+
+    Args:
+        folders: what is looked through.
+        enough: counting stops beyond it.
+        processes: those that may hold files open which have been removed.
 
     Raises:
         Unmeasured: they are too deep, hold too many files, or can't be looked into.
@@ -188,6 +193,8 @@ def weigh(folders: Sequence[Path], enough: int) -> int:
     scales = _Scales(enough)
     for folder in folders:
         scales.add(folder)
+    for process in processes:
+        scales.add_open(process)
     return scales.total
 
 
@@ -199,6 +206,8 @@ class _Scales:
         self._enough = enough
         self._entries = 0
         self._seen: set[tuple[int, int]] = set()
+        #: The file systems that the folders lie in.
+        self._devices: set[int] = set()
 
     def add(self, path: Path) -> None:
         """Count a folder or a file."""
@@ -206,6 +215,7 @@ class _Scales:
             found = os.stat(path)  # A launch may name a link; what lies beneath is the algorithm's.
         except FileNotFoundError:
             return
+        self._devices.add(found.st_dev)
         if not stat.S_ISDIR(found.st_mode):
             self._count(found)
             return
@@ -222,6 +232,20 @@ class _Scales:
         finally:
             for descriptor, _ in stack:
                 os.close(descriptor)
+
+    def add_open(self, process: int) -> None:
+        """Count the files of these file systems that a process holds open and that have no name."""
+        try:
+            names = os.listdir(f"/proc/{process}/fd")
+        except OSError:
+            return  # it has ended
+        for name in names:
+            try:
+                found = os.stat(f"/proc/{process}/fd/{name}")
+            except OSError:
+                continue
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 0 and found.st_dev in self._devices:
+                self._count(found)
 
     def _open(self, name: str, above: int | None, stack: list[tuple[int, list[str]]]) -> None:
         """Count what lies in a folder, and put the folders within it on the stack."""
@@ -256,7 +280,7 @@ class _Scales:
 
     def _count(self, found: os.stat_result) -> bool:
         """Count a file; whether it was not counted before."""
-        if found.st_nlink > 1 or stat.S_ISDIR(found.st_mode):
+        if found.st_nlink != 1 or stat.S_ISDIR(found.st_mode):
             key = (found.st_dev, found.st_ino)
             if key in self._seen:
                 return False

@@ -82,6 +82,11 @@ async def _disk(bench: Bench) -> None:
             file.unlink()
 
 
+async def _hidden(bench: Bench) -> None:
+    limits = CallLimits(seconds=PATIENCE, disk_bytes=8 * _MEGABYTE)
+    await _ended(bench, limits, "fill", f"{8 * _MEGABYTE} bytes", megabytes=24, stays=True, hides=True)
+
+
 async def _processors(bench: Bench) -> None:
     launch = bench.launch(limits=CallLimits(seconds=PATIENCE, processors=0.25))
     async with bench.session(launch) as session:
@@ -107,6 +112,11 @@ BOUNDS = (
         name="disk-filler",
         what="A call that fills the disk is ended, while it runs and where it ends by itself; holes are free.",
         run=_disk,
+    ),
+    Check(
+        name="disk-hidden",
+        what="A call that fills the disk with files which it has removed and holds open is ended.",
+        run=_hidden,
     ),
     Check(name="processors", what="A call gets no more of the processors than it may.", run=_processors),
 )

@@ -146,9 +146,14 @@ def hoard(asked: Asked) -> Any:
 
 def fill(asked: Asked) -> Any:
     """Fill the disk with files, and then stay or answer."""
+    held = []
     for number in range(asked["megabytes"]):
-        with open(os.path.join(asked["output"], f"fill-{number}"), "wb") as file:
+        path = os.path.join(asked["output"], f"fill-{number}")
+        with open(path, "wb") as file:
             file.write(os.urandom(1_000_000))
+            if asked.get("hides"):
+                os.unlink(path)
+                held.append(os.dup(file.fileno()))
     while asked.get("stays"):
         signal.pause()
     return "filled"
