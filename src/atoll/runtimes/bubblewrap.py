@@ -26,8 +26,6 @@ from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
 
 _log = logging.getLogger(__name__)
 
-#: Below this one, a port of a sandbox is for whoever has a capability.
-_LOW_PORTS = 1024
 #: Bounds a user's processes, in the words of one shell or of the others, and becomes the command.
 _COUNTED = 'ulimit -u {0} 2> /dev/null || ulimit -p {0}; exec "$@"'
 
@@ -193,14 +191,10 @@ class _Sandbox(Place):
         self, arguments: tuple[str, ...], variables: Mapping[str, str], streams: Streams
     ) -> Child:
         command = [self._file, *arguments]
-        options = ["--cap-drop", "ALL"]
         if streams.door is not None:
             command = [*self._launcher(streams.door), *command]
         if self._processes_max is not None:
             command = ["/bin/sh", "-c", _COUNTED.format(self._processes_max), "sh", *command]
-            if any(port < _LOW_PORTS for _, port in self.doors.addresses):
-                # Of the sandbox's own network; the launcher gives it up when it has listened.
-                options += ["--cap-add", "CAP_NET_BIND_SERVICE"]
         # Its first process is bubblewrap's own, which nobody may look or write into.
         lines = [*self._seen(within_parent=False), ("cover", "", "/proc/1")]
         return bwrap.spawn_in(
@@ -208,7 +202,7 @@ class _Sandbox(Place):
             command,
             variables,
             streams,
-            options=[*options, "--disable-userns", "--chdir", CODE],
+            options=["--cap-drop", "ALL", "--disable-userns", "--chdir", CODE],
             bounds=self._bounds,
         )
 

@@ -14,9 +14,6 @@ from typing import Iterable, List, NoReturn, Tuple
 
 from . import ports, program  # noqa: TID252 -- the package has another name where this runs
 
-#: Below this one, a port is for whoever has a capability; this process has it where it needs it.
-_LOW = 1024
-
 
 def open_doors(line: int, addresses: Iterable[Tuple[str, int]]) -> None:
     """Listen at addresses of the loopback, and send the sockets over the Unix socket `line`."""
@@ -36,11 +33,12 @@ def main(arguments: List[str]) -> NoReturn:
     try:
         pairs = [address.rpartition(":") for address in addresses.split(",")]
         open_doors(int(descriptor), [(host, int(port)) for host, _, port in pairs])
+    except OSError as error:
+        # A low port, for example: a warm parent may open those, and nobody here.
+        sys.stderr.write("the algorithm's addresses can't be opened: %s: %s\n" % (addresses, error.strerror))
+        os._exit(127)
+    try:
         os.close(int(descriptor))
-        if any(int(port) < _LOW for _, _, port in pairs):
-            from . import cell  # noqa: PLC0415, TID252 -- it takes milliseconds, and is seldom needed
-
-            cell.surrender()
         program.start(command, dict(os.environ))
     except OSError as error:
         sys.stderr.write("%s can't be started: %s\n" % (command[0], error.strerror))

@@ -162,6 +162,7 @@ class _Parent:
 
     def _be_call(self, files: Dict[str, int], home: Any) -> NoReturn:
         """Become the call, in the forked child."""
+        errors = files["stderr"]
         try:
             os.setsid()
             if home is None:  # a cell ends with its parent anyway
@@ -181,6 +182,7 @@ class _Parent:
                 # What others may not look into can't open its own /proc/self either.
                 ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
             self._forget_parent(files)
+            errors = 2
             bounds = [("RLIMIT_DATA", task.get("memory")), ("RLIMIT_FSIZE", task.get("file"))]
             if home is not None:  # elsewhere all processes of the user would count
                 bounds.append(("RLIMIT_NPROC", task.get("processes")))
@@ -196,7 +198,7 @@ class _Parent:
                 program.become(task)
             script.become(task)
         except BaseException as error:  # noqa: BLE001 -- the top of a process
-            os.write(2, ("the call could not be set up: %s\n" % (error,)).encode())
+            os.write(errors, ("the call could not be set up: %s\n" % (error,)).encode())
             os._exit(127)
         script.run(task)
 
