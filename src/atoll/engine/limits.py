@@ -155,6 +155,10 @@ BUNDLE_BYTES_MAX = 64 * 1024**2
 #: shown to people.
 BUNDLE_MANIFEST_BYTES_MAX = 1024**2
 
+#: Characters of the description that an image has as a label. Engines repeat it in their answers, in
+#: lines that can't be much longer.
+IMAGE_LABEL_CHARACTERS_MAX = 200_000
+
 #: Bytes of the algorithms that a node keeps for runs to come. A hundred of the usual size.
 LIBRARY_BYTES_MAX = 1024**3
 
@@ -173,13 +177,6 @@ REGISTRY_ANSWER_BYTES_MAX = 4 * 1024**2
 
 #: Signatures of one image that are tried. An image is signed by a handful of people.
 SIGNATURES_MAX = 100
-
-#: Bytes of the images that a node keeps for runs to come, of those that it has pulled itself. Ten with
-#: a whole scientific system each.
-IMAGES_BYTES_MAX = 100 * 1024**3
-
-#: Seconds that a node keeps an image which no run uses. What is needed again is pulled again.
-IMAGES_SECONDS_MAX = 30 * 86_400.0
 
 #: Seconds in which an image that was asked for isn't removed, however many there are: whoever asked
 #: is about to start it.
