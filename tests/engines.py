@@ -57,6 +57,8 @@ _PODMAN = """\
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 """
+#: Docker knows by itself that nobody listens in on loopback.
+_REGISTRIES = '[[registry]]\nprefix = "127.0.0.1"\nlocation = "127.0.0.1"\ninsecure = true\n'
 #: What ends a daemon when nobody holds the lock any more, and waits for its end.
 _ENDING = 'kill "$1"; while kill -0 "$1" 2>/dev/null; do sleep 0.1; done'
 
@@ -230,11 +232,16 @@ def podman_serving() -> Iterator[Path]:
         folder = Path(name)
         runtime = '[engine]\nruntime = "runc"\n' if shutil.which("runc") else ""
         (folder / "containers.conf").write_text(_PODMAN + runtime)
+        (folder / "registries.conf").write_text(_REGISTRIES)
+        settings = {
+            "CONTAINERS_CONF": str(folder / "containers.conf"),
+            "CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf"),
+        }
         path = folder / "socket"
         with (folder / "log").open("wb") as log:
             service = subprocess.Popen(
                 ["podman", "system", "service", "--time=0", f"unix://{path}"],
-                env={**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")},
+                env={**settings, **os.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

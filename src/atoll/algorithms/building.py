@@ -25,6 +25,7 @@ from atoll.algorithms.manifest import Manifest, is_image_name, programs
 from atoll.algorithms.requirements import Requirements, read_requirements, read_version
 from atoll.algorithms.sources import read
 from atoll.dialects.vantage6.wrapping import WRAPPER
+from atoll.engine.limits import IMAGE_LABEL_CHARACTERS_MAX
 from atoll.model.errors import SpecInvalid
 
 #: What images are made on where nobody says it. Generation 5 of vantage6 asks for Python 3.13.
@@ -40,8 +41,6 @@ _USER = "65532:65532"
 _TOOLS = {4: ("vantage6-algorithm-tools>=4,<5", "pandas<3"), 5: ("vantage6-algorithm-tools>=5,<6",)}
 #: An image of the engine's own, without a name.
 _ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
-#: Characters of a line of a Dockerfile. An engine reads no line of more than 65,535.
-_LINE_MAX = 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +73,8 @@ class Recipe:
     #: What it is made on; None where a Dockerfile of the author's says it.
     base: str | None
     dockerfile: str
+    #: What the image says of itself.
+    labels: Mapping[str, str]
     #: The other files, by their names in what the engine is given.
     files: Mapping[str, bytes | Path]
     #: What a person should know.
@@ -112,12 +113,12 @@ def plan(path: Path, asked: Asked) -> Recipe:
 
 def _with_dockerfile(described: Described, folder: Path, name: str, dockerfile: Path) -> Recipe:
     text = read(dockerfile, "a Dockerfile", "Leave --dockerfile out, and one is written")
-    labels = _labels(described.manifest, folder, None)
     return Recipe(
         manifest=described.manifest,
         name=name,
         base=None,
-        dockerfile=f"{text}\n{_label_lines(labels)}\n",
+        dockerfile=text,
+        labels=_labels(described.manifest, folder, None),
         files={file: folder / file for file in files_of(folder)},
     )
 
@@ -139,7 +140,8 @@ def _generated(described: Described, folder: Path, name: str, asked: Asked) -> R
         manifest=manifest,
         name=name,
         base=base,
-        dockerfile=_dockerfile(manifest, base, _labels(manifest, folder, base), installs=bool(lines)),
+        dockerfile=_dockerfile(manifest, base, installs=bool(lines)),
+        labels=_labels(manifest, folder, base),
         files=files,
         notes=tuple(_notes(manifest, folder, lines, asked)),
     )
@@ -210,8 +212,15 @@ def _labels(manifest: Manifest, folder: Path, base: str | None) -> dict[str, str
         version = str(json.loads(manifest.compspec)["meta"].get("version") or "")
     else:
         version = read_version(folder)
+    # In letters that every engine takes, and on one line.
+    description = json.dumps(json.loads(manifest.encode()), separators=(",", ":"))
+    if len(description) > IMAGE_LABEL_CHARACTERS_MAX:
+        raise SpecInvalid(
+            f"the description of {manifest.name} has {len(description)} characters: expected at most "
+            f"{IMAGE_LABEL_CHARACTERS_MAX} for an image. Is its specification that long?"
+        )
     labels = {
-        LABEL: json.dumps(json.loads(manifest.encode()), separators=(",", ":")),
+        LABEL: description,
         "org.opencontainers.image.title": manifest.name,
         "org.opencontainers.image.version": version,
         "org.opencontainers.image.base.name": base or "",
@@ -219,27 +228,10 @@ def _labels(manifest: Manifest, folder: Path, base: str | None) -> dict[str, str
     return {name: value for name, value in labels.items() if value}
 
 
-def _label_lines(labels: Mapping[str, str]) -> str:
-    # One instruction: an engine may start a container for each.
-    return "LABEL " + " \\\n  ".join(f"{name}={_quoted(value)}" for name, value in labels.items())
-
-
-def _quoted(value: str) -> str:
-    """A value as a Dockerfile has it, on as many lines as it takes."""
-    pieces = [""]
-    for character in value if value.isprintable() else " ".join(value.split()):
-        # Only between letters: what begins a line or ends one has a meaning there.
-        if len(pieces[-1]) > _LINE_MAX and character.isalnum() and pieces[-1][-1].isalnum():
-            pieces.append("")
-        pieces[-1] += f"\\{character}" if character in '\\"$' else character
-    joined = "\\\n".join(pieces)
-    return f'"{joined}"'
-
-
 # --- The Dockerfile and the files -------------------------------------------------------------------
 
 
-def _dockerfile(manifest: Manifest, base: str, labels: Mapping[str, str], *, installs: bool) -> str:
+def _dockerfile(manifest: Manifest, base: str, *, installs: bool) -> str:
     lines = ["# Written by atoll image build.", f"FROM {base}"]
     if installs:
         lines += [
@@ -256,7 +248,7 @@ def _dockerfile(manifest: Manifest, base: str, labels: Mapping[str, str], *, ins
     command = _command(manifest)
     if command:
         lines += ["ENTRYPOINT []", f"CMD {json.dumps(command)}"]
-    return "\n".join([*lines, _label_lines(labels), ""])
+    return "\n".join([*lines, ""])
 
 
 def _command(manifest: Manifest) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from atoll.runtimes.containers.registry import read_password
 from atoll.runtimes.containers.settings import ContainerSettings
 
 _ENGINES = ("auto", "docker", "podman")
+#: Characters of a label that are shown.
+_VALUE_MAX = 100
 _DIALECTS = ("auto", "coinstac", "vantage6", "functions")
 
 
@@ -54,6 +56,7 @@ def planned(wish: Wish) -> dict[str, Any]:
         "dialect": recipe.manifest.dialect,
         "base": recipe.base,
         "dockerfile": recipe.dockerfile,
+        "labels": dict(recipe.labels),
         "files": sorted(recipe.files),
         "notes": list(recipe.notes),
     }
@@ -79,7 +82,8 @@ async def _built(wish: Wish, recipe: Recipe) -> dict[str, Any]:
         made = await _made(engine, recipe)
         digest = None
         if wish.push:
-            digest = await push_image(engine, recipe.name, credentials=_credentials(wish), hear=_hear)
+            credentials = _credentials(wish)
+            digest = await push_image(engine, recipe.name, credentials=credentials, hear=_hear) or None
         return _document(recipe, made, digest, engine)
     finally:
         await engine.close()
@@ -91,7 +95,7 @@ async def _made(engine: Engine, recipe: Recipe) -> Made:
     with tempfile.TemporaryFile() as context:
         recipe.write(context)
         context.seek(0)
-        return await make_image(engine, context, DOCKERFILE, recipe.name, hear=_hear)
+        return await make_image(engine, context, DOCKERFILE, recipe.name, recipe.labels, hear=_hear)
 
 
 def _document(recipe: Recipe, made: Made, digest: str | None, engine: Engine) -> dict[str, Any]:
@@ -153,5 +157,9 @@ def tell_plan(document: Mapping[str, Any]) -> None:
     for note in document["notes"]:
         print(f"note: {escape(note)}", file=sys.stderr)
     print(escape(document["dockerfile"], keep_lines=True))
+    for name, value in document["labels"].items():
+        shown = value if len(value) <= _VALUE_MAX else f"{value[: _VALUE_MAX - 1]}…"
+        print(f"{name}={escape(shown)}")
+    print()
     for name in document["files"]:
         print(escape(name))

@@ -20,6 +20,8 @@ from atoll.runtimes.containers.reference import read_reference
 
 #: Lines of a build's log that an error ends with.
 _LINES_TOLD = 20
+#: How both engines say, at the end, what a registry calls an image. Podman's own inspection says another.
+_DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 #: Characters of a line: a label may have thousands.
 _LINE_MAX = 160
 _ON_THE_WAY = re.compile(r" ?--->? |--> |Removing intermediate container |[0-9a-f]{64}$")
@@ -61,7 +63,9 @@ def _unheard(_: Arrived) -> None:
     """Hear nothing of how much has arrived."""
 
 
-async def make_image(engine: Engine, context: BinaryIO, dockerfile: str, name: str, *, hear: Hear) -> Made:
+async def make_image(
+    engine: Engine, context: BinaryIO, dockerfile: str, name: str, labels: Mapping[str, str], *, hear: Hear
+) -> Made:
     """Let the engine build an image.
 
     Args:
@@ -69,6 +73,7 @@ async def make_image(engine: Engine, context: BinaryIO, dockerfile: str, name: s
         context: the archive that it is built from.
         dockerfile: which of its files is the Dockerfile.
         name: what the image is called then.
+        labels: what it says of itself.
         hear: hears what the engine says.
 
     Raises:
@@ -81,6 +86,8 @@ async def make_image(engine: Engine, context: BinaryIO, dockerfile: str, name: s
         encoding="identity",
         path_dockerfile=dockerfile,
         tag=name,
+        # In a Dockerfile, a long one would take an engine a minute.
+        labels=labels,
         forcerm=True,
         stream=True,
     )
@@ -109,17 +116,17 @@ async def push_image(engine: Engine, name: str, *, credentials: Mapping[str, str
     client = await engine.open()
     reference = read_reference(name)
     answer = client.images.push(
-        f"{reference.repository}",
+        reference.repository,
         tag=reference.tag or "latest",
         auth=dict(credentials) if credentials else None,
         stream=True,
     )
-    async with asyncio.timeout(PULL_SECONDS_MAX):
-        heard = await _heard(answer, f"the image {name} could not be pushed", hear)
-    told = await client.images.inspect(name)
-    known = [str(entry).rpartition("@") for entry in told.get("RepoDigests") or []]
-    own = [digest for found, _, digest in known if found.removeprefix("docker.io/") in name]
-    return heard or (own[0] if own else "")
+    failed = f"the image {name} could not be pushed"
+    try:
+        async with asyncio.timeout(PULL_SECONDS_MAX):
+            return await _heard(answer, failed, hear)
+    except TimeoutError:
+        raise BuildFailed(f"{failed} within {PULL_SECONDS_MAX:g} seconds: try again") from None
 
 
 async def _heard(answer: AsyncIterator[Mapping[str, Any]], failed: str, hear: Hear) -> str:
@@ -131,7 +138,8 @@ async def _heard(answer: AsyncIterator[Mapping[str, Any]], failed: str, hear: He
             for line in _lines(str(told.get("stream") or "")):
                 last.append(line)
                 hear(line)
-            digest = str((told.get("aux") or {}).get("Digest") or digest)
+            named = _DIGEST.search(str(told.get("status") or ""))
+            digest = named[1] if named else digest
     except DockerError as error:
         said = [*last, *_lines(str(error.message))]
         raise BuildFailed("\n".join([f"{failed}. The engine's last words:", *said])) from None
