@@ -6,6 +6,7 @@ reads them.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import json
@@ -21,11 +22,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from atoll.engine.running import Image, ImageKind
+from atoll.runtimes.conformance import Subject
+from atoll.runtimes.outside import RuntimeContext
+from atoll.runtimes.rootfs import RootfsRuntime
+from atoll.runtimes.sif.kept import Roots
+
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atoll"
 #: Programs that an algorithm's command may name.
 _PROGRAMS = ("sh", "cat", "ls", "id", "env", "sleep", "true")
 #: Parts of the standard library that no test needs, and that take most of its room.
 _WITHOUT = ("test", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo", "pydoc_data", "distutils")
+#: The system's own folders.
+_FOLDERS = {"bin", "dev", "etc", "lib", "lib64", "mnt", "proc", "root", "sys", "tmp", "usr", "var"}
 #: What makes another image of the same machine, where this file changes.
 _EDITION = 4
 
@@ -117,8 +126,10 @@ def make_image(
 ) -> Path:
     """A whole image: a system with a shell, with Python where it is wanted, and these files in it.
 
-    The system is made once and kept; what is added is squashed behind it.
+    The system is made once and kept; what is added is squashed behind it. So no file can be added
+    in a folder that the system has.
     """
+    assert not {name.split("/")[1] for name in files} & _FOLDERS
     system = _system(python=python)
     added = write_tree(path.parent / f"{path.name}.tree", files)
     squashed = path.parent / f"{path.name}.squashfs"
@@ -215,3 +226,24 @@ def _system_files(*, python: bool) -> Iterator[tuple[str, Path]]:
         path = next((word for word in line.split() if word.startswith("/") and not word.endswith(":")), None)
         if path is not None:
             yield re.sub(r"^/(?=lib|bin|sbin)", "/usr/", path).lstrip("/"), Path(path).resolve()
+
+
+def rootfs(context: RuntimeContext) -> RootfsRuntime:
+    """The runtime for images that are files, as the suite of checks makes it."""
+    return RootfsRuntime(cache=Path(str(context.options["cache"])))
+
+
+@functools.cache
+def subject() -> Subject:
+    """A runtime for images that are files, with an image that has Python."""
+    cache = _CACHE / "sif-roots"
+    image = _CACHE / f"sif-plain-{_system(python=True).stem.rpartition('-')[2]}.sif"
+    if not image.exists():
+        half = image.with_suffix(f".{os.getpid()}")
+        make_image(half, {"/computation/README": "an algorithm's folder appears here\n"}).rename(image)
+    return Subject(
+        name="rootfs",
+        make=rootfs,
+        options={"cache": str(cache)},
+        image=Image(kind=ImageKind.SIF, name=str(image), digest=asyncio.run(Roots(cache).digest_of(image))),
+    )

@@ -20,6 +20,8 @@ _NAMESPACES = (
     *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
     *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "atoll"),
 )
+#: The first port at which anybody may listen, of the network of whoever writes to it.
+_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 #: Seconds that the probe may take; it takes hundredths.
 _PROBE_SECONDS = 20.0
 
@@ -60,11 +62,22 @@ def spawn_in(
     options: Sequence[str] = (),
     passed: Sequence[int] = (),
     bounds: Bounds = UNBOUNDED,
+    any_port: bool = False,
 ) -> Child:
     """Start a command in a sandbox that shows what the lines say.
 
     What starts the sandbox, out here, gets no variable at all: a site's may be such as the linker
     obeys. They are read from a file, since everybody may see the words of a command.
+
+    Args:
+        lines: what it shows.
+        command: its first word is a path inside, or a name in the ``PATH`` of the variables.
+        variables: its whole environment.
+        streams: its standard streams, and the socket that it serves.
+        options: further words for bubblewrap.
+        passed: further descriptors that it inherits, under the same numbers.
+        bounds: what it may take.
+        any_port: whether it may listen at those ports of its own network that else need a privilege.
     """
     program = shutil.which("bwrap") or "bwrap"
     texts: list[int] = []
@@ -77,7 +90,7 @@ def spawn_in(
         settings = "".join(f"--setenv\0{name}\0{value}\0" for name, value in variables.items())
         words += ["--args", str(_file_of(os.fsencode(settings), texts))]
         return spawn(
-            [program, *_NAMESPACES, *options, *words, "--", *command],
+            [*_sandbox(program, any_port=any_port), *options, *words, "--", *command],
             {},
             streams,
             passed=[*passed, *texts],
@@ -87,6 +100,20 @@ def spawn_in(
     finally:
         for text in texts:
             os.close(text)
+
+
+def _sandbox(program: str, *, any_port: bool) -> list[str]:
+    """The words that make the namespaces, before those that say what is in them."""
+    if not any_port:
+        return [program, *_NAMESPACES]
+    # The network is made by a sandbox around this one, which shows everything and opens the ports:
+    # whoever may make no user namespaces has no rights over the network that came before theirs.
+    around = ["--unshare-user", "--unshare-net", "--die-with-parent", "--dev-bind", "/", "/"]
+    opened = f'echo 0 > {_PORTS}; exec "$@"'
+    return [
+        *(program, *around, "--cap-add", "CAP_NET_ADMIN", "--", "/bin/sh", "-c", opened, "sh"),
+        *(program, *(word for word in _NAMESPACES if word != "--unshare-net")),
+    ]
 
 
 def _words(line: view.Line, texts: list[int]) -> list[str]:

@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 #: Who an algorithm is inside, where Atoll is root. Outside it is who Atoll is, with no rights of root's.
 _NOBODY = 65532
+#: Ports below this one need a privilege elsewhere.
+_LOW_PORTS = 1024
 #: Bytes that are kept of what a box's first process says before it can be spoken to.
 _SAID_BYTES = 4096
 
@@ -197,7 +199,15 @@ class _Sandboxes:
         lines = rooted.seats(launch, self._root.folder, self._user, beside)
         user, group = map(str, self._user)
         rights = ["--cap-drop", "ALL", "--disable-userns", "--uid", user, "--gid", group]
-        return bwrap.spawn_in(lines, command, variables, streams, options=[*rights, *options], bounds=bounds)
+        return bwrap.spawn_in(
+            lines,
+            command,
+            variables,
+            streams,
+            options=[*rights, *options],
+            bounds=bounds,
+            any_port=any(outlet.port < _LOW_PORTS for outlet in launch.outlets),
+        )
 
 
 class Sandbox:
