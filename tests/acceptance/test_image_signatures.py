@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiodocker
@@ -18,9 +18,9 @@ from tests.registry import Registry as RealRegistry
 
 from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import AtollError, JobRefused, RuntimeUnavailable
-from atoll.runtimes.containers.image_settings import ImageSettings, Registry, Signer
 from atoll.runtimes.containers.reference import read_reference
 from atoll.runtimes.containers.registry import Repository
+from atoll.runtimes.containers.settings import ContainerSettings, Registry
 from atoll.runtimes.containers.signatures import Signed, sign
 from atoll.runtimes.containers.signed import SignatureCheck
 from atoll.runtimes.containers.store import ImageStore
@@ -63,40 +63,46 @@ def author(tmp_path: Path) -> Author:
     return Author(tmp_path)
 
 
+@dataclass(frozen=True)
+class Site:
+    """What a site wants of images."""
+
+    signers: Mapping[str, tuple[Path, ...]]
+    registries: Mapping[str, Registry]
+    folder: Path | None = None
+
+    def check(self, image: Image) -> None:
+        """Look whether an image is signed as the site wants it."""
+        asked = SignatureCheck(self.signers, registries=self.registries, folder=self.folder).check(image)
+        asyncio.run(asked)
+
+    def refusal(self, image: Image, kind: type[AtollError] = JobRefused) -> str:
+        """The sentence with which an image is refused."""
+        with pytest.raises(kind) as caught:
+            self.check(image)
+        assert PASSWORD not in str(caught.value)
+        return str(caught.value)
+
+
 @pytest.fixture
-def settings(registry: RealRegistry, author: Author, tmp_path: Path) -> ImageSettings:
+def site(registry: RealRegistry, author: Author, tmp_path: Path) -> Site:
     """A site that wants images of the registry to be signed by the author."""
     password = tmp_path / "password"
     password.write_text(PASSWORD)
     password.chmod(0o600)
-    return ImageSettings(
-        registries={registry.host: Registry(username=USER, password_file=password, plain=True)},
-        signers=(Signer(pattern=f"{registry.host}/*", keys=(author.public,)),),
-    )
+    known = Registry(username=USER, password_file=password, plain=True)
+    return Site({f"{registry.host}/*": (author.public,)}, {registry.host: known})
 
 
-def check(settings: ImageSettings, image: Image, folder: Path | None = None) -> None:
-    asyncio.run(SignatureCheck(settings, folder).check(image))
-
-
-def refusal(settings: ImageSettings, image: Image, kind: type[AtollError] = JobRefused) -> str:
-    with pytest.raises(kind) as caught:
-        check(settings, image)
-    assert PASSWORD not in str(caught.value)
-    return str(caught.value)
-
-
-def test_an_image_that_its_author_signed_counts(
-    registry: RealRegistry, author: Author, settings: ImageSettings
-) -> None:
+def test_an_image_that_its_author_signed_counts(registry: RealRegistry, author: Author, site: Site) -> None:
     image = registry.push_image(REPOSITORY)
     registry.push_signatures(REPOSITORY, image.digest, [author.sign(image)])
 
-    check(settings, image)
+    site.check(image)
 
 
 def test_an_image_that_nobody_signed_is_refused_and_not_pulled(
-    registry: RealRegistry, settings: ImageSettings, docker_socket: Path
+    registry: RealRegistry, site: Site, docker_socket: Path
 ) -> None:
     image = registry.push_image(REPOSITORY)
 
@@ -105,70 +111,71 @@ def test_an_image_that_nobody_signed_is_refused_and_not_pulled(
             with pytest.raises(
                 JobRefused, match=r"is not signed\. This site runs images of .* have it signed"
             ):
-                await ImageStore(engine, settings).ensure(image)
+                await ImageStore(
+                    engine, ContainerSettings(registries=site.registries), signers=site.signers
+                ).ensure(image)
             return await engine.images.list(filters={"reference": [read_reference(image.name).repository]})
 
     assert [] == asyncio.run(ask())
 
 
 def test_a_signature_with_another_key_does_not_count(
-    registry: RealRegistry, settings: ImageSettings, tmp_path: Path
+    registry: RealRegistry, site: Site, tmp_path: Path
 ) -> None:
     image = registry.push_image(REPOSITORY)
     (tmp_path / "other").mkdir()
     registry.push_signatures(REPOSITORY, image.digest, [Author(tmp_path / "other").sign(image)])
 
-    assert "one is of another key" in refusal(settings, image)
+    assert "one is of another key" in site.refusal(image)
 
 
 def test_a_signature_of_another_image_does_not_count_where_it_was_copied_to(
-    registry: RealRegistry, author: Author, settings: ImageSettings
+    registry: RealRegistry, author: Author, site: Site
 ) -> None:
     old, image = registry.push_image(REPOSITORY), registry.push_image(REPOSITORY)
     registry.push_signatures(REPOSITORY, image.digest, [author.sign(old)])
 
-    assert f"one is for another image, {old.digest}" in refusal(settings, image)
+    assert f"one is for another image, {old.digest}" in site.refusal(image)
 
 
 def test_a_signature_under_another_name_does_not_count(
-    registry: RealRegistry, author: Author, settings: ImageSettings
+    registry: RealRegistry, author: Author, site: Site
 ) -> None:
     image = registry.push_image(REPOSITORY)
     elsewhere = replace(image, name=f"{registry.host}/atoll-test-store/copied")
     registry.push_signatures("atoll-test-store/copied", image.digest, [author.sign(image)])
 
-    assert f"one is for another name, '{registry.host}/{REPOSITORY}'" in refusal(settings, elsewhere)
+    assert f"one is for another name, '{registry.host}/{REPOSITORY}'" in site.refusal(elsewhere)
 
 
-def test_one_signature_that_counts_is_enough(
-    registry: RealRegistry, author: Author, settings: ImageSettings
-) -> None:
+def test_one_signature_that_counts_is_enough(registry: RealRegistry, author: Author, site: Site) -> None:
     image = registry.push_image(REPOSITORY)
     payload, _ = author.sign(image)
     registry.push_signatures(
         REPOSITORY, image.digest, [(b"{}", b"nothing"), (payload, b"nothing"), author.sign(image)]
     )
 
-    check(settings, image)
+    site.check(image)
 
 
 def test_an_image_runs_on_without_its_registry_until_its_key_is_taken_away(
-    registry: RealRegistry, author: Author, settings: ImageSettings, tmp_path: Path
+    registry: RealRegistry, author: Author, site: Site, tmp_path: Path
 ) -> None:
     image = registry.push_image(REPOSITORY)
     registry.push_signatures(REPOSITORY, image.digest, [author.sign(image)])
-    check(settings, image, tmp_path / "kept")
-    away = replace(settings, registries={})
+    kept = replace(site, folder=tmp_path / "kept")
+    kept.check(image)
+    away = replace(kept, registries={})
 
-    check(away, image, tmp_path / "kept")
+    away.check(image)
     (tmp_path / "other").mkdir()
     author.public.write_bytes(Author(tmp_path / "other").public.read_bytes())
     with pytest.raises(RuntimeUnavailable, match="doesn't answer"):
-        check(away, image, tmp_path / "kept")
+        away.check(image)
 
 
 def test_a_signature_in_a_file_of_the_site_counts_for_what_no_registry_has(
-    author: Author, settings: ImageSettings, tmp_path: Path
+    author: Author, site: Site, tmp_path: Path
 ) -> None:
     private = tmp_path / "institute.key"
     key = ed25519.Ed25519PrivateKey.generate()
@@ -176,20 +183,16 @@ def test_a_signature_in_a_file_of_the_site_counts_for_what_no_registry_has(
     public = tmp_path / "institute.pub"
     public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     image = Image(kind=ImageKind.SIF, name="/data/mean.sif", digest="sha256:" + 64 * "a")
-    given = replace(
-        settings,
-        signers=(Signer(pattern="*", keys=(author.public, public)),),
-        signatures=tmp_path / "given",
-    )
+    given = replace(site, signers={"*": (author.public, public)}, folder=tmp_path / "given")
 
-    assert "is not signed" in refusal(given, image)
+    assert "is not signed" in given.refusal(image)
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / f"{image.digest.replace(':', '-')}.sig").write_text(sign(private, image).line())
-    check(given, image)
+    given.check(image)
 
 
 def test_signatures_that_are_brought_to_a_registry_stand_beside_those_of_others(
-    registry: RealRegistry, author: Author, settings: ImageSettings
+    registry: RealRegistry, author: Author, site: Site
 ) -> None:
     image = registry.push_image(REPOSITORY)
     reference = read_reference(image.name)
@@ -198,59 +201,57 @@ def test_signatures_that_are_brought_to_a_registry_stand_beside_those_of_others(
     )
 
     async def bring() -> list[Signed]:
-        async with Repository(reference, settings.registries[registry.host]) as repository:
+        async with Repository(reference, site.registries[registry.host]) as repository:
             await repository.publish(image.digest, others)
             await repository.publish(image.digest, own)
             return await repository.signatures_of(image.digest)
 
     assert [others, own] == asyncio.run(bring())
-    check(settings, image)
+    site.check(image)
 
 
 def test_the_first_pattern_that_fits_counts_and_what_none_fits_needs_no_signature(
-    registry: RealRegistry, author: Author, settings: ImageSettings
+    registry: RealRegistry, author: Author, site: Site
 ) -> None:
     image = registry.push_image(REPOSITORY)
-    free = (Signer(pattern=f"{registry.host}/elsewhere/*", keys=(author.public,)),)
-    shut = (Signer(pattern=f"{registry.host}/atoll-test-store/*", keys=()), *settings.signers)
+    free = replace(site, signers={f"{registry.host}/elsewhere/*": (author.public,)})
+    shut = replace(site, signers={f"{registry.host}/atoll-test-store/*": (), **site.signers})
 
-    check(replace(settings, signers=free), image)
-    assert "which this site doesn't run" in refusal(replace(settings, signers=shut), image)
+    free.check(image)
+    assert "which this site doesn't run" in shut.refusal(image)
 
 
 def test_a_registry_that_refuses_says_nothing_of_signatures(
-    registry: RealRegistry, settings: ImageSettings, tmp_path: Path
+    registry: RealRegistry, site: Site, tmp_path: Path
 ) -> None:
     image = registry.push_image(REPOSITORY)
     (tmp_path / "password").write_text("a wrong one")
-    nobody = replace(settings, registries={registry.host: Registry(plain=True)})
+    nobody = replace(site, registries={registry.host: Registry(plain=True)})
 
-    assert "which has the password of 'node' for it" in refusal(settings, image, RuntimeUnavailable)
-    assert "which has no password for it" in refusal(nobody, image, RuntimeUnavailable)
+    assert "which has the password of 'node' for it" in site.refusal(image, RuntimeUnavailable)
+    assert "which has no password for it" in nobody.refusal(image, RuntimeUnavailable)
 
 
 def test_a_registry_that_wants_a_token_is_given_one(
-    author: Author, settings: ImageSettings, tmp_path: Path, docker_socket: Path
+    author: Author, site: Site, tmp_path: Path, docker_socket: Path
 ) -> None:
     with serving_by_token(REPOSITORY) as registry:
-        known = next(iter(settings.registries.values()))
-        settings = replace(
-            settings,
-            registries={registry.host: known},
-            signers=(Signer(pattern=f"{registry.host}/*", keys=(author.public,)),),
-        )
+        known = next(iter(site.registries.values()))
+        site = Site({f"{registry.host}/*": (author.public,)}, {registry.host: known})
         image = registry.push_image(REPOSITORY)
         registry.push_signatures(REPOSITORY, image.digest, [author.sign(image)])
 
         async def ask() -> str:
             async with aiodocker.Docker(f"unix://{docker_socket}") as engine:
-                image_id = await ImageStore(engine, settings).ensure(image)
+                image_id = await ImageStore(
+                    engine, ContainerSettings(registries=site.registries), signers=site.signers
+                ).ensure(image)
                 await engine.images.delete(image_id, force=True)
                 return image_id
 
         assert asyncio.run(ask()).startswith("sha256:")
         (tmp_path / "password").write_text("a wrong one")
-        assert "refuses" in refusal(settings, image, RuntimeUnavailable)
+        assert "refuses" in site.refusal(image, RuntimeUnavailable)
 
 
 def test_a_registry_is_known_by_its_authority(tmp_path: Path) -> None:

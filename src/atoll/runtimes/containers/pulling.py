@@ -51,6 +51,8 @@ class _Shared:
     task: asyncio.Task[str]
     #: Who is told how much has arrived, by the question that brought them.
     told: dict[object, Told] = field(default_factory=dict)
+    #: What they were told last, which who comes later is told first.
+    last: Arrived | None = None
     #: Questions that wait for it.
     waiting: int = 0
 
@@ -78,6 +80,8 @@ class SharedPulls:
         shared.waiting += 1
         if told is not None:
             shared.told[question] = told
+            if shared.last is not None:
+                told(shared.last)
         try:
             return await asyncio.shield(shared.task)
         finally:
@@ -88,6 +92,7 @@ class SharedPulls:
 
     def _begin(self, name: str, begin: Callable[[Told], Awaitable[str]]) -> _Shared:
         def tell(arrived: Arrived) -> None:
+            shared.last = arrived
             for each in list(shared.told.values()):
                 each(arrived)
 
@@ -103,6 +108,9 @@ class SharedPulls:
             del self._shared[name]
         shared.task.cancel()
         await asyncio.wait([shared.task])
+        if not shared.task.cancelled():
+            # Who waited has heard of its failure, or is gone.
+            shared.task.exception()
 
 
 async def pull(

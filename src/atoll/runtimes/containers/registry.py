@@ -27,8 +27,8 @@ from yarl import URL
 from atoll import __version__
 from atoll.engine.limits import REGISTRY_ANSWER_BYTES_MAX, REGISTRY_SECONDS_MAX, SIGNATURES_MAX
 from atoll.model.errors import BlobMismatch, RuntimeUnavailable
-from atoll.runtimes.containers.image_settings import Registry
 from atoll.runtimes.containers.reference import Reference
+from atoll.runtimes.containers.settings import Registry
 from atoll.runtimes.containers.signatures import Signed, decoded
 
 #: Where Docker's own registry answers.

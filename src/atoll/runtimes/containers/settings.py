@@ -9,10 +9,13 @@ from pathlib import Path
 
 
 class Pull(Enum):
-    """When an image is fetched from its registry."""
+    """When a registry is asked for an image."""
 
+    #: Each time, even if it is here: what its registry doesn't give any more isn't run any more.
     ALWAYS = "always"
+    #: Where it isn't here.
     MISSING = "missing"
+    #: Never: only what is here is run.
     NEVER = "never"
 
 
@@ -30,11 +33,17 @@ class Service(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """How one registry knows this site."""
+    """How a site speaks to a registry."""
 
-    username: str
-    #: A file that holds the password, and that only its owner can read.
-    password_file: Path
+    #: Who asks; empty for nobody.
+    username: str = ""
+    #: A file that holds the password, and that only its owner can read. It is read each time: one that
+    #: is changed counts from then on.
+    password_file: Path | None = None
+    #: Whether it is spoken to without encryption, where Atoll itself asks. What the engine does is said to the engine.
+    plain: bool = False
+    #: The certificates of the authorities that its own is checked with, where Atoll itself asks; None: the system's.
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

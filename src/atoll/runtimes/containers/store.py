@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import BlobMismatch, JobRefused, RuntimeUnavailable
 from atoll.runtimes.containers import collecting
 from atoll.runtimes.containers.collecting import Ledger
-from atoll.runtimes.containers.image_settings import ImageSettings, Pull, Registry
 from atoll.runtimes.containers.pulling import SharedPulls, Told, pull
 from atoll.runtimes.containers.reference import Reference, check_digest, read_reference
 from atoll.runtimes.containers.registry import Repository, read_password
+from atoll.runtimes.containers.settings import ContainerSettings, Pull, Registry
 from atoll.runtimes.containers.signed import SignatureCheck
 
 #: What each kind of processor runs beside its own.
@@ -41,23 +40,34 @@ class ImageStore:
 
     Args:
         engine: holds them.
-        settings: the site's rules.
-        folder: of the node's workspace, where it is written down which images Atoll has pulled, and where
-            fetched signatures are kept. None: nothing is, and no image is ever removed.
+        settings: which registries are asked for images, and how long images are kept.
+        signers: who must have signed which images, as `SignatureCheck` has it.
+        folder: of the node's workspace, where it is written down which images Atoll has pulled
+            (``pulled.json``), and where signatures lie (``signatures/``). None: nothing is kept, and no
+            image is removed that another life of the node has pulled.
+        proxy: the way to registries, where Atoll itself asks; None for what the environment says.
         now: the time, in seconds.
     """
 
     def __init__(
         self,
         engine: aiodocker.Docker,
-        settings: ImageSettings | None = None,
+        settings: ContainerSettings,
         *,
+        signers: Mapping[str, Sequence[Path]] | None = None,
         folder: Path | None = None,
+        proxy: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
-        self._settings = settings or ImageSettings()
-        self._signatures = SignatureCheck(self._settings, folder / "signatures" if folder else None)
+        self._settings = settings
+        self._proxy = proxy
+        self._signatures = SignatureCheck(
+            signers or {},
+            registries=settings.registries,
+            folder=folder / "signatures" if folder else None,
+            proxy=proxy,
+        )
         self._ledger = Ledger(folder / "pulled.json" if folder else None, now=now)
         self._pulls = SharedPulls()
         #: What is found must not be removed before it is written down that it is used.
@@ -94,11 +104,9 @@ class ImageStore:
                 "(pull: never): ask its admin to bring it here"
             )
         if found is None:
-            self._check_host(reference)
             begin = partial(self._pull, reference, image.digest)
             return await self._pulls.join(reference.at(image.digest), begin, told=told)
         if self._settings.pull is Pull.ALWAYS:
-            self._check_host(reference)
             await self._check_given(reference, image.digest)
         await self._check_architecture(reference.at(image.digest), found)
         return _id_of(found)
@@ -170,21 +178,13 @@ class ImageStore:
 
     # --- What isn't ---------------------------------------------------------------------------
 
-    def _check_host(self, reference: Reference) -> None:
-        hosts = self._settings.hosts
-        if hosts and not any(fnmatchcase(reference.host, pattern) for pattern in hosts):
-            raise JobRefused(
-                f"the image {reference.repository} is {reference.host}'s, which is not among the registries that this "
-                f"site pulls from ({', '.join(hosts)}): ask its admin"
-            )
-
     async def _check_given(self, reference: Reference, digest: str) -> None:
         """See that a registry still gives an image to this site.
 
         No engine is asked to pull it again: Docker wouldn't ask the registry for what it has.
         """
         known = self._settings.registries.get(reference.host, Registry())
-        async with Repository(reference, known, proxy=self._settings.proxy) as repository:
+        async with Repository(reference, known, proxy=self._proxy) as repository:
             if not await repository.has(digest):
                 raise RuntimeUnavailable(
                     f"the registry {reference.host} has no image {reference.at(digest)} any more, and this site runs "

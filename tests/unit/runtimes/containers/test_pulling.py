@@ -1,11 +1,14 @@
-"""What engines say when a pull fails, each sentence as Docker 20.10 or Podman 4.3 said it."""
+"""One pull for all who ask, and what engines say when it fails: as Docker 20.10 and Podman 4.3 said it."""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
 
 import pytest
 
 from atoll.model.errors import AtollError, BlobMismatch, RuntimeUnavailable
-from atoll.runtimes.containers.pulling import pull_error
+from atoll.runtimes.containers.pulling import Arrived, SharedPulls, Told, pull_error
 
 NAME = "registry.example/group/mean@sha256:" + 64 * "a"
 PODMAN = f"initializing source docker://{NAME}: "
@@ -117,3 +120,90 @@ def test_what_an_engine_repeats_of_a_password_is_not_told_on() -> None:
 
 def test_no_more_than_a_sentence_is_quoted() -> None:
     assert len(str(pull_error(NAME, 10_000 * "x"))) < 700
+
+
+# --- One pull for all who ask -------------------------------------------------------------------
+
+
+class Pulling:
+    """A pull that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.tell: Told = lambda _: None
+
+    async def __call__(self, tell: Told) -> str:
+        """Pull."""
+        self.begun += 1
+        self.tell = tell
+        return await self.ended
+
+
+def _arrived(layers: int) -> Arrived:
+    return Arrived(name=NAME, bytes_done=0, bytes_total=0, layers_done=layers, layers_total=9)
+
+
+def _run(work: Awaitable[None]) -> None:
+    async def all_of_it() -> None:
+        await work
+        # Nothing goes on that nobody waits for.
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    asyncio.run(all_of_it())
+
+
+def test_all_who_ask_share_one_pull_and_hear_how_far_it_is() -> None:
+    heard: list[list[int]] = [[], []]
+
+    async def ask() -> None:
+        pulls, pulling = SharedPulls(), Pulling()
+        first = asyncio.create_task(
+            pulls.join(NAME, pulling, told=lambda arrived: heard[0].append(arrived.layers_done))
+        )
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        pulling.tell(_arrived(1))
+        second = asyncio.create_task(
+            pulls.join(NAME, pulling, told=lambda arrived: heard[1].append(arrived.layers_done))
+        )
+        await asyncio.sleep(0)
+        pulling.tell(_arrived(2))
+        pulling.ended.set_result("an id")
+        assert ("an id", "an id") == tuple(await asyncio.gather(first, second))
+        assert pulling.begun == 1
+
+    _run(ask())
+    assert [[1, 2], [1, 2]] == heard
+
+
+def test_all_who_ask_are_told_of_its_failure_and_the_next_begins_anew() -> None:
+    async def ask() -> None:
+        pulls, pulling = SharedPulls(), Pulling()
+        asked = [asyncio.create_task(pulls.join(NAME, pulling)) for _ in range(2)]
+        pulling.ended.set_exception(RuntimeUnavailable("no"))
+        failed = await asyncio.gather(*asked, return_exceptions=True)
+        assert ["no", "no"] == [str(each) for each in failed]
+        again = Pulling()
+        again.ended.set_result("an id")
+        assert "an id" == await pulls.join(NAME, again)
+        assert [1, 1] == [pulling.begun, again.begun]
+
+    _run(ask())
+
+
+def test_a_pull_ends_with_the_last_who_waits_for_it() -> None:
+    async def ask() -> None:
+        pulls, pulling = SharedPulls(), Pulling()
+        asked = [asyncio.create_task(pulls.join(NAME, pulling)) for _ in range(2)]
+        await asyncio.sleep(0)
+        asked[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked[0]
+        assert not pulling.ended.cancelled()
+        asked[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked[1]
+        assert pulling.ended.cancelled()
+
+    _run(ask())
