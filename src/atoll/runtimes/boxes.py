@@ -23,7 +23,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from typing import Any, Protocol
 from atoll.engine.limits import START_SECONDS_MAX
 from atoll.engine.running import Launch
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
+from atoll.runtimes import groups
 from atoll.runtimes.children import Streams
 from atoll.runtimes.command import BOOT, Program
 from atoll.runtimes.doors import SandboxDoors
@@ -141,6 +142,8 @@ class BoxPlace(Place):
         self._driver = driver
         self._box: Box | None = None
         self._parent: Parent | None = None
+        #: The control group that whoever runs the box has made for it.
+        self._group_seen: groups.Group | None = None
         self._starting = asyncio.Lock()
         self._kills = 0
         self._closed = False
@@ -170,6 +173,13 @@ class BoxPlace(Place):
             except MustStartCold as error:
                 _log.debug("nothing is imported ahead at %s: %s", self._launch.seat, error)
                 self._box, self._parent = await start_box(self._plan, self._driver, ahead=False)
+            self._group_seen = groups.group_of(self._parent.peer)
+
+    def refusals(self) -> int | None:
+        return None if self._group_seen is None else self._group_seen.refusals()
+
+    def members(self) -> Collection[int]:
+        return () if self._group_seen is None else self._group_seen.members()
 
     @property
     def found(self) -> frozenset[str]:

@@ -253,14 +253,38 @@ def _settings(resource: str, version: int, limits: CallLimits) -> Mapping[str, s
 
 
 def _count(file: Path, word: str) -> int:
-    words = file.read_text().split()
+    try:
+        words = file.read_text().split()
+    except FileNotFoundError:
+        return 0  # it was removed
     return int(words[words.index(word) + 1]) if word in words else 0
+
+
+def group_of(pid: int) -> Group | None:
+    """The group that somebody else has made for a process, to look at; None where it is this process's own."""
+    theirs, ours = list(_memberships(str(pid))), list(_memberships("self"))
+    parts = [
+        _Part(folder=spot.folder, version=spot.version, resources=spot.resources)
+        for spot in theirs
+        if spot not in ours and spot.folder.exists()
+    ]
+    return Group(parts) if parts else None
 
 
 def _candidates() -> Iterator[_Spot]:
     """This process's own groups, and for version 2 the one above, which alone may have no processes."""
+    for spot in _memberships("self"):
+        if spot.version == 1:
+            yield spot
+        else:
+            for above in (spot.folder, spot.folder.parent):
+                yield _Spot(folder=above, version=2, resources=_handed_on(above, "subtree_control"))
+
+
+def _memberships(pid: str) -> Iterator[_Spot]:
+    """The groups that a process is in, and what they bound or could."""
     try:
-        memberships = Path("/proc/self/cgroup").read_text().splitlines()
+        memberships = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
         return
@@ -274,8 +298,7 @@ def _candidates() -> Iterator[_Spot]:
         if folder is not None and version == 1:
             yield _Spot(folder=folder, version=1, resources=named)
         elif folder is not None:
-            for above in (folder, folder.parent):
-                yield _Spot(folder=above, version=2, resources=_handed_on(above))
+            yield _Spot(folder=folder, version=2, resources=_handed_on(folder, "controllers"))
 
 
 def _folder_of(path: str, mounts: list[str], version: int, named: frozenset[str]) -> Path | None:
@@ -289,10 +312,10 @@ def _folder_of(path: str, mounts: list[str], version: int, named: frozenset[str]
     return None
 
 
-def _handed_on(folder: Path) -> frozenset[str]:
-    """What groups below this one may bound."""
+def _handed_on(folder: Path, file: str) -> frozenset[str]:
+    """What a group bounds, or what groups below it may."""
     try:
-        return frozenset(_RESOURCES) & frozenset((folder / "cgroup.subtree_control").read_text().split())
+        return frozenset(_RESOURCES) & frozenset((folder / f"cgroup.{file}").read_text().split())
     except OSError:
         return frozenset()
 

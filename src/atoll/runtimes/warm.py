@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import socket
+import struct
 from array import array
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,10 @@ SERVED = HERE / "guest"
 _MESSAGE_BYTES_MAX = 65536
 #: Seconds that a parent gets to end by itself once its line is closed.
 _END_SECONDS = 5.0
+
+
+#: What the system knows of the other end of a line: its process, user and group.
+_PEER = struct.Struct("3i")
 
 
 class ParentLost(Exception):
@@ -115,6 +120,8 @@ class Parent:
         #: Messages that the line had no room for, with copies of their files.
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self.alive = True
+        #: The process that has made the line, in this process's numbers.
+        self.peer: int = _PEER.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
         self._loop.add_reader(line, self._hear)
 
     def start(

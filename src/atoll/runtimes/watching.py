@@ -71,6 +71,8 @@ class Watch:
         if self._log_end < 0:
             self._log_end = log.size() + self._limits.log_bytes
         self.reached = None
+        if self._refused:  # what was ended then may have been refused one more since
+            self._refused = self._place.refusals() or 0
         loop = asyncio.get_running_loop()
         self._deadline = loop.time() + self._limits.seconds
         self._wait()
