@@ -98,7 +98,8 @@ NAMES = ("docker", "podman", "docker-images", "podman-images")
 def _digest() -> str:
     digest = hashlib.sha256()
     for name in _MADE_FROM:
-        digest.update((ROOT / name).read_bytes())
+        lines = (ROOT / name).read_bytes().splitlines(keepends=True)
+        digest.update(b"".join(line for line in lines if not line.lstrip(b" ").startswith(b"#")))
     return digest.hexdigest()
 
 
