@@ -10,6 +10,7 @@ import typer
 
 from atoll.cli.escape import escape
 from atoll.cli.exits import DONE, FAILED, UNUSABLE
+from atoll.cli.image_sign import sign
 from atoll.cli.refusal import print_document
 from atoll.model.errors import AtollError, Unusable
 
@@ -120,6 +121,9 @@ def build(
     else:
         (imaging.tell_plan if show else imaging.tell)(document)
     return DONE
+
+
+image_app.command("sign")(sign)
 
 
 def _refused(error: AtollError, *, as_json: bool) -> int:
