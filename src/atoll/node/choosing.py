@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from atoll.engine.running import Image, ImageKind, Runtime
 from atoll.model.errors import JobRefused, RuntimeUnavailable
@@ -51,6 +52,14 @@ def _why_no_engine(containers: ContainerSettings) -> str | None:
     return None
 
 
+class _Contained(Runtime, Protocol):
+    """Runs images, and keeps them for a while."""
+
+    async def collect(self) -> Sequence[str]:
+        """Remove the images that are kept no longer; their names."""
+        ...
+
+
 class Runtimes:
     """One runtime for each interpreter, made when it is first needed.
 
@@ -63,7 +72,7 @@ class Runtimes:
         self._settings = settings
         self._roots = roots
         self._made: dict[Path | None, Runtime] = {}
-        self._contained: Runtime | None = None
+        self._contained: _Contained | None = None
 
     def of(self, python: Path | None) -> Runtime:
         """The runtime with this interpreter; None for Atoll's own.
@@ -100,6 +109,14 @@ class Runtimes:
         if self._settings.runtime not in ENGINES:
             await self.of(None).recover()
 
+    async def collect(self) -> Sequence[str]:
+        """Remove the images that the settings keep no longer; their names.
+
+        Raises:
+            RuntimeUnavailable: the engine doesn't answer.
+        """
+        return () if self._contained is None else await self._contained.collect()
+
     async def close(self) -> None:
         """End what outlives sessions."""
         if self._contained is not None:
@@ -109,14 +126,21 @@ class Runtimes:
             _, runtime = self._made.popitem()
             await runtime.close()
 
-    def _containers(self, containers: ContainerSettings) -> Runtime:
+    def _containers(self, containers: ContainerSettings) -> _Contained:
         if self._contained is None:
             reason = why_not(self._settings)
             if reason is not None:
                 raise RuntimeUnavailable(reason)
-            from atoll.runtimes.containers.docker import DockerRuntime  # Late, as said above.
+            from atoll.node.fetching import FetchingRuntime  # Late, as said above.
 
-            self._contained = DockerRuntime(containers, str(self._settings.workspace.absolute()))
+            workspace = self._settings.workspace.absolute()
+            self._contained = FetchingRuntime(
+                containers,
+                str(workspace),
+                signers=self._settings.policies.signers,
+                folder=workspace / "images",
+                proxy=self._settings.proxy,
+            )
         return self._contained
 
     def _make(self, python: Path | None) -> Runtime:

@@ -77,22 +77,27 @@ def _registries(section: Section) -> dict[str, Registry]:
         inner = Section(
             described, f"{section.where}: registry {host!r}", section.faults, folder=section.folder
         )
-        username = inner.text("username", "")
-        named = inner.optional("password_file")
+        username, password_file = inner.text("username", ""), inner.optional("password_file")
+        path = None if password_file is None else section.folder / password_file
+        registry = Registry(
+            username=username,
+            password_file=path,
+            plain=inner.flag("plain", default=False),
+            ca_file=inner.file("ca_file"),
+        )
         inner.close()
         if not _HOST.match(host):
             inner.fault(
                 "the host", "is none: expected one such as registry.example, or registry.example:5000"
             )
-        if not username or named is None:
-            inner.fault("username or password_file", "is missing: expected both")
-            continue
-        path = section.folder / named
-        try:
-            read_secret(path)
-        except SpecInvalid as error:
-            inner.fault("password_file", f"can't be used: {error}")
-        found[host] = Registry(username=username, password_file=path)
+        if bool(username) != (path is not None):
+            inner.fault("username or password_file", "is missing: expected both, or neither")
+        if path is not None:
+            try:
+                read_secret(path)
+            except SpecInvalid as error:
+                inner.fault("password_file", f"can't be used: {error}")
+        found[host] = registry
     return found
 
 

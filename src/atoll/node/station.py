@@ -177,6 +177,11 @@ class Station:
             await asyncio.sleep(_TIDY_SECONDS)
             self._library.sweep()
             self._workspace.sweep(keep_days=self._settings.log.keep_days, living=agent.runner.runs)
+            try:
+                for name in await self._runtimes.collect():
+                    _log.info("the image %s is removed: nobody has used it for long", name)
+            except AtollError as error:
+                _log.warning("no image was removed: %s", error)
             if self._renew is not None:
                 try:
                     await self._renew()

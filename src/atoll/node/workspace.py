@@ -4,6 +4,7 @@
 
     lock                     held by the one node that works here
     algorithms/DIGEST/       laid out, read-only
+    images/                  what was fetched of images, and signatures of them
     runs/RUN/SEAT/           private to the run; removed when it has ended
     outputs/RUN/SEAT/        what algorithms left for the site's own people
     logs/RUN/SEAT.log        what they printed
@@ -58,7 +59,7 @@ class Workspace:
             SpecInvalid: another node works here, or the folder can't be used.
         """
         try:
-            for name in ("", "algorithms", "runs", "outputs", "logs"):
+            for name in ("", "algorithms", "images", "runs", "outputs", "logs"):
                 path = self.root / name
                 path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -90,7 +90,8 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
           engine: podman
           socket: unix:///run/own.sock
           pull: always
-          registries: {{"registry.example:5000": {{username: ada, password_file: secret}}}}
+          registries:
+            "registry.example:5000": {{username: ada, password_file: secret, ca_file: ca.pem, plain: true}}
           user: "1000:100"
           gpus: all
           helper_image: python:3.11-slim
@@ -132,7 +133,11 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
         engine="podman",
         socket=Path("/run/own.sock"),
         pull=Pull.ALWAYS,
-        registries={"registry.example:5000": Registry(username="ada", password_file=tmp_path / "secret")},
+        registries={
+            "registry.example:5000": Registry(
+                username="ada", password_file=tmp_path / "secret", ca_file=tmp_path / "ca.pem", plain=True
+            )
+        },
         user=(1000, 100),
         gpus=("all",),
         helper_image="python:3.11-slim",
@@ -172,7 +177,7 @@ def test_a_runtime_that_is_an_engine_needs_no_more_words(tmp_path: Path) -> None
         ("hub: http://x\ncontainers: {helper_image: 'https://x'}", ("containers: helper_image is no name of an image: "
          "expected one such as python:3.11-slim")),
         ("hub: http://x\ncontainers: {registries: {r.example: {username: ada}}}", ("containers: registry 'r.example': "
-         "username or password_file is missing: expected both")),
+         "username or password_file is missing: expected both, or neither")),
         ("hub: http://x\ncontainers: {registries: {'https://r': {username: ada, password_file: secret}}}", (
          "containers: registry 'https://r': the host is none: expected one such as registry.example, or "
          "registry.example:5000")),
