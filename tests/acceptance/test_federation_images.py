@@ -1,0 +1,102 @@
+"""Algorithms that are images, from a researcher's engine over the hub to sites that run them in containers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.acceptance.computations import atoll
+from tests.acceptance.pooling import COLUMN, ISLANDS, asked, mean_of, pooling
+from tests.engines import BOOKWORM, VANTAGE6_4, Engine
+from tests.images import made
+from tests.stage import EXAMPLES, Federation, federation, hub_program
+
+from atoll.client.runs import Run
+from atoll.model.errors import RunFailed
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+EXACTLY = 1e-12
+WAIT = 60.0
+#: What the sites allow, by name.
+LISTED = "atoll-test-algorithms"
+
+
+@pytest.fixture(scope="module")
+def contained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """A federation whose nodes run listed images alone."""
+    folder = tmp_path_factory.mktemp("contained")
+    settings = {
+        "runtime": engine.name,
+        "containers": {"socket": str(engine.socket), "pull": "never"},
+        "policies": {"algorithms": [f"{LISTED}-*", "functions:mean"], "bundles": "allow"},
+        "limits": {"disk_free": 1, "memory": "1GiB", "processes": 100},
+    }
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        federation(folder, [hub_program(folder / "hub")], settings=settings) as there,
+    ):
+        # The researcher's engine is that of the sites: no registry lies in between.
+        patch.setenv("DOCKER_HOST", engine.url)
+        yield there
+
+
+def submitted(there: Federation, image: str, **more: object) -> Run:
+    """A run of an image at all sites."""
+    return there.client.runs.submit(collaboration="islands", algorithm=f"docker:{image}", **more)  # type: ignore[arg-type]  # as submit has it
+
+
+def test_a_computation_in_an_image_runs_at_all_sites(
+    contained: Federation, engine: Engine, tmp_path: Path
+) -> None:
+    folder = pooling(tmp_path / "pooled")
+    for site in contained.sites:
+        done = atoll(
+            *("node", "map", "pooled", "--config", site.home / "node.yaml"),
+            *("--input", 'data=["penguins.csv"]', "--folder", site.home / "files"),
+        )
+        assert done.returncode == 0, done.stderr
+    files = {f"/computation/{path.name}": path.read_text() for path in folder.iterdir() if path.is_file()}
+
+    with made(engine, f"{LISTED}-pooled", BOOKWORM, files, "WORKDIR /computation") as image:
+        run = submitted(contained, image, inputs=asked())
+        result = run.wait(WAIT).result
+
+    assert "was never pushed to a registry" in run.warnings[0]
+    assert {"mean": pytest.approx(mean_of(), rel=EXACTLY), "sites": list(ISLANDS)} == result
+    assert "all sites agree" in (
+        run.files("Biscoe")[0].read_text() if run.files("Biscoe") else "all sites agree"
+    )
+
+
+def test_a_vantage6_image_asks_all_sites(contained: Federation, engine: Engine) -> None:
+    folder = EXAMPLES / "vantage6" / "average-4" / "averages"
+    files = {f"/app/averages/{path.name}": path.read_text() for path in folder.glob("*.py")}
+    lines = (
+        "ENV PKG_NAME=averages PYTHONPATH=/app",
+        'CMD ["python", "-c", "from vantage6.algorithm.tools.wrap import wrap_algorithm; wrap_algorithm()"]',
+    )
+
+    with made(engine, f"{LISTED}-averages", VANTAGE6_4, files, *lines) as image:
+        run = submitted(contained, image, args={"column": COLUMN}, databases=["penguins"])
+        result = run.wait(WAIT).result
+
+    assert pytest.approx(mean_of(), rel=EXACTLY) == result["average"]
+
+
+def test_an_image_that_no_site_lists_runs_nowhere(contained: Federation, engine: Engine) -> None:
+    with made(engine, "atoll-test-others-averages", VANTAGE6_4, {}, "ENV PKG_NAME=averages") as image:
+        run = submitted(contained, image, function="average", args={"column": COLUMN})
+        with pytest.raises(RunFailed, match="is not among the images that this site allows"):
+            run.wait(WAIT)
+
+
+def test_code_runs_in_an_image_that_it_names(contained: Federation, engine: Engine) -> None:
+    with made(engine, f"{LISTED}-pandas", VANTAGE6_4, {}) as image:
+        run = contained.submit(
+            EXAMPLES / "functions" / "mean", image=image, args={"column": COLUMN}, databases=["penguins"]
+        )
+        result = run.wait(WAIT).result
+
+    assert pytest.approx(mean_of(), rel=EXACTLY) == result
