@@ -26,9 +26,12 @@ from atoll.engine.limits import CHUNK_BYTES
 from atoll.engine.running import whole
 from atoll.model.errors import AtollError
 from atoll.model.work import Content
+from atoll.runtimes.held import MemoryFile
 
 #: Bytes of a head: that of a function's frame, and what stands around it.
 HEAD_BYTES_MAX = 2 * 1024 * 1024
+#: The word of a head that says that the body is held in memory by a file.
+_HELD = "held"
 _LENGTH_BYTES = 4
 _PROOF_BYTES = 32
 #: Bytes of a piece: a part of a frame, and what stands around it.
@@ -82,8 +85,11 @@ class Keys:
 
 def prove(secret: bytes, *parts: bytes) -> bytes:
     """What only who knows the secret can say of these."""
-    text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-    return hmac.new(secret, text, hashlib.sha256).digest()
+    proof = hmac.new(secret, digestmod=hashlib.sha256)
+    for part in parts:  # Not put together first: a part may be large.
+        proof.update(len(part).to_bytes(8, "big"))
+        proof.update(part)
+    return proof.digest()
 
 
 class Frames:
@@ -109,12 +115,13 @@ class Frames:
         self.heard = time.monotonic()
 
     async def send(self, head: Mapping[str, Any], body: Content = b"") -> None:
-        """Send a frame.
+        """Send a frame. A body that is held arrives as one that is held there.
 
         Raises:
             LineBrokenError: nobody is there.
         """
-        text = _write(head).encode("ascii")
+        words = head if isinstance(body, bytes) else {**head, _HELD: True}
+        text = _write(words).encode("ascii")
         rest = memoryview(b"".join((len(text).to_bytes(_LENGTH_BYTES, "big"), text, whole(body))))
         # Whoever stops to wait has sent a part of it: what would come next is no frame any more.
         async with self._sending:
@@ -131,7 +138,7 @@ class Frames:
                     self._closed = True
                 raise
 
-    async def receive(self) -> tuple[dict[str, Any], bytes]:
+    async def receive(self) -> tuple[dict[str, Any], Content]:
         """The next frame.
 
         Raises:
@@ -156,7 +163,8 @@ class Frames:
             head = None
         if not isinstance(head, dict) or end > len(frame):
             raise LineBrokenError("a frame has no head that is a JSON object")
-        return head, frame[end:]
+        body = frame[end:]
+        return head, MemoryFile.of(body) if head.pop(_HELD, False) else body
 
     async def close(self) -> None:
         """Say nothing any more. May be called twice."""

@@ -27,10 +27,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from atoll.engine.running import Head, Launch, Outlet, Reply, Request, Runtime, Session
+from atoll.engine.running import Head, Launch, Outlet, Reply, Request, Runtime, Session, whole
 from atoll.model.errors import AtollError, RuntimeUnavailable
 from atoll.model.work import Content
-from atoll.runtimes.held import HELD_BYTES_MIN, MemoryFile
 from atoll.runtimes.slurm import faults
 from atoll.runtimes.slurm.frames import Frames, Keys, LineBrokenError, keep_alive
 from atoll.runtimes.slurm.relay import WORDS, Relay
@@ -223,10 +222,10 @@ class _Service:
         except LineBrokenError as error:
             _log.info("the session ends: %s", error)
 
-    def _hear(self, head: dict[str, Any], body: bytes) -> None:
+    def _hear(self, head: dict[str, Any], body: Content) -> None:
         match head["say"]:
             case word if word in WORDS:
-                self._relay.hear(head, body)
+                self._relay.hear(head, whole(body))
             case "call":
                 self._doorway = _Doorway(self._frames, self._relay)
                 self._call = asyncio.create_task(self._answer(head, body, self._doorway))
@@ -246,10 +245,10 @@ class _Service:
             case _:
                 pass  # A sign of life.
 
-    async def _answer(self, head: dict[str, Any], body: bytes, doorway: _Doorway) -> None:
+    async def _answer(self, head: dict[str, Any], body: Content, doorway: _Doorway) -> None:
         """One call, and its one answer."""
         assert self._session is not None
-        request = Request(body=_held(body), head=head["head"], environment=head["environment"])
+        request = Request(body=body, head=head["head"], environment=head["environment"])
         words: dict[str, Any]
         output: Content = b""
         try:
@@ -308,11 +307,11 @@ class _Doorway:
         self._frames = frames
         self._relay = relay
         self._asked = 0
-        self._answers: asyncio.Queue[tuple[dict[str, Any], bytes]] = asyncio.Queue()
+        self._answers: asyncio.Queue[tuple[dict[str, Any], Content]] = asyncio.Queue()
         self._listeners: dict[socket.socket, asyncio.Task[None]] = {}
         self._streams: list[int] = []
 
-    def hear(self, head: dict[str, Any], body: bytes) -> None:
+    def hear(self, head: dict[str, Any], body: Content) -> None:
         """The node answers a question, or has answered it."""
         if head["question"] == self._asked:
             self._answers.put_nowait((head, body))
@@ -331,7 +330,7 @@ class _Doorway:
                 if said["say"] == "answered":
                     answered = True
                     return
-                yield said["head"], _held(content)
+                yield said["head"], content
         finally:
             if not answered:
                 await self._frames.send({"say": "enough", "question": number})
@@ -365,11 +364,6 @@ class _Doorway:
 
 def _close(listening: socket.socket, _task: object) -> None:
     listening.close()
-
-
-def _held(body: bytes) -> Content:
-    """A large body where processes can have it without a copy."""
-    return body if len(body) < HELD_BYTES_MIN else MemoryFile.of(body)
 
 
 def _replied(reply: Reply) -> dict[str, Any]:

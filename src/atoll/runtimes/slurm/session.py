@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atoll.engine.running import Doorway, Outlet, Reply, Request
+from atoll.engine.running import Doorway, Outlet, Reply, Request, whole
 from atoll.model.errors import AlgorithmFailed, JobFailed, LimitReached, ReplyInvalid, RuntimeUnavailable
 from atoll.model.work import Content
-from atoll.runtimes.held import HELD_BYTES_MIN, MemoryFile
 from atoll.runtimes.slurm import faults
 from atoll.runtimes.slurm.door import Door
 from atoll.runtimes.slurm.frames import Frames, LineBrokenError, keep_alive
@@ -27,8 +26,10 @@ from atoll.runtimes.slurm.spool import SessionFolder
 _ENDING_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
 
+#: What ends a call.
+_ANSWERS = frozenset({"reply", "failed", "stopped"})
 #: What a call hears: a frame, or why there is none.
-_Heard = tuple[dict[str, Any], bytes] | Exception
+_Heard = tuple[dict[str, Any], Content] | Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,8 @@ class SlurmSession:
         self._offered: dict[int, asyncio.Future[None]] = {}
         self._reached: dict[int, asyncio.Future[None]] = {}
         self._heard: asyncio.Queue[_Heard] = asyncio.Queue()
+        #: Whether a call has no answer yet. It gets one in any case, if only that it was stopped.
+        self._under_way = False
         #: Why there is no algorithm any more, for a call that would need it.
         self._gone: str | None = None
         #: Whether the job has said that its session is closed; and whether it says no more.
@@ -137,6 +140,7 @@ class SlurmSession:
             "doorway": doorway is not None,
         }
         self._heard = asyncio.Queue()
+        self._under_way = True
         if doorway is not None and self._address is not None:
             self._door.open(doorway)
         try:
@@ -147,7 +151,8 @@ class SlurmSession:
             self._gone = f"the algorithm can't answer another call: {error}"
             raise error from None
         except BaseException:
-            await self._stop()
+            if self._under_way:
+                await self._stop()
             raise
         finally:
             self._door.shut()
@@ -208,6 +213,7 @@ class SlurmSession:
                 if isinstance(heard, Exception):
                     raise heard
                 head, body = heard
+                self._under_way = head["say"] not in _ANSWERS
                 match head["say"]:
                     case "question":
                         answering = asyncio.create_task(self._answer(doorway, head, body))
@@ -215,7 +221,7 @@ class SlurmSession:
                         answering.cancel()
                     case "reply":
                         return Reply(
-                            output=_held(body),
+                            output=body,
                             head=head["head"],
                             exit_code=head["exit_code"],
                             log_tail=head["log_tail"],
@@ -229,7 +235,7 @@ class SlurmSession:
                 answering.cancel()
                 await asyncio.gather(answering, return_exceptions=True)
 
-    async def _answer(self, doorway: Doorway | None, head: Mapping[str, Any], body: bytes) -> None:
+    async def _answer(self, doorway: Doorway | None, head: Mapping[str, Any], body: Content) -> None:
         """Have a question or a remark answered."""
         number = head["question"]
         try:
@@ -253,7 +259,7 @@ class SlurmSession:
                     heard = await self._heard.get()
                     if isinstance(heard, LineBrokenError):
                         raise heard
-                    if not isinstance(heard, Exception) and heard[0]["say"] in ("reply", "failed", "stopped"):
+                    if not isinstance(heard, Exception) and heard[0]["say"] in _ANSWERS:
                         return
         except (LineBrokenError, TimeoutError):
             self._gone = (
@@ -294,10 +300,10 @@ class SlurmSession:
             self._over.set()
             await self._frames.close()
 
-    def _hear(self, head: dict[str, Any], body: bytes) -> None:
+    def _hear(self, head: dict[str, Any], body: Content) -> None:
         match head["say"]:
             case word if word in WORDS:
-                self._relay.hear(head, body)
+                self._relay.hear(head, whole(body))
             case "open":
                 self._opened(head)
             case "offered":
@@ -344,13 +350,8 @@ def _settle(future: asyncio.Future[None] | None, head: Mapping[str, Any]) -> Non
 
 
 def _answers(
-    doorway: Doorway | None, head: Mapping[str, Any], body: bytes
+    doorway: Doorway | None, head: Mapping[str, Any], body: Content
 ) -> AsyncIterator[tuple[Mapping[str, Any], Content]]:
     if doorway is None:
         raise ReplyInvalid("the algorithm asked something during a call that nobody was to be asked in")
-    return doorway.answers(head, _held(body))
-
-
-def _held(body: bytes) -> Content:
-    """A large body where processes can have it without a copy."""
-    return body if len(body) < HELD_BYTES_MIN else MemoryFile.of(body)
+    return doorway.answers(head, body)

@@ -39,12 +39,14 @@ def test_a_frame_arrives_as_it_was_sent(kind: str, size_bytes: int, tmp_path: Pa
     assert [({"say": "grüße"}, body)] * 2 == talk(kind, tmp_path, work)
 
 
-def test_a_held_body_is_sent(tmp_path: Path) -> None:
+def test_a_held_body_arrives_as_a_held_one(tmp_path: Path) -> None:
     async def work(node: Frames, seat: Frames) -> Any:
-        await node.send({"say": "x"}, MemoryFile.of(b"held"))
-        return await seat.receive()
+        await node.send({"say": "x"}, MemoryFile.of(b"large"))
+        head, body = await seat.receive()
+        assert isinstance(body, MemoryFile)
+        return head, body.read()
 
-    assert ({"say": "x"}, b"held") == talk("socket", tmp_path, work)
+    assert ({"say": "x"}, b"large") == talk("socket", tmp_path, work)
 
 
 @pytest.mark.parametrize("kind", KINDS)
