@@ -9,13 +9,14 @@ from functools import cache
 
 import hypothesis
 import pytest
-from tests import engines, environments
+from tests import engines, environments, strangers
 from tests import postgres as servers
 from tests import slurm as clusters
 from tests.engines import docker_socket, engine, podman_socket
 from tests.postgres import Postgres
 from tests.slurm import Cluster
 
+from atoll.node.network import squid
 from atoll.runtimes import bubblewrap
 
 # A failing example is printed and kept; a slow machine is no failure, pytest-timeout is the limit.
@@ -34,6 +35,10 @@ def _why_missing(name: str) -> str | None:
         return bubblewrap.probe()
     if name == "postgresql":
         return servers.why_missing()
+    if name == "squid":
+        return squid.why_missing()
+    if name == "strangers":
+        return strangers.why_missing()
     if name == "slurm":
         return clusters.why_missing()
     if name in engines.NAMES:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, collapse_addresses, ip_network
-from pathlib import Path
 
 from atoll.node.network.permitted import Address, Network, Permitted
 
@@ -63,7 +62,12 @@ positive_dns_ttl 1 hour
 
 
 def write(
-    *, port: int, callers: Sequence[str], lists: Sequence[Permitted], own: Iterable[Network], hosts: Path
+    *,
+    port: int,
+    callers: Sequence[str],
+    lists: Sequence[Permitted],
+    own: Iterable[Network],
+    names: Sequence[str],
 ) -> str:
     """A configuration.
 
@@ -72,12 +76,12 @@ def write(
         callers: the address from which those come that a list is for.
         lists: what they may reach, in the same order.
         own: addresses of this machine.
-        hosts: a file with names and addresses, as /etc/hosts.
+        names: lines that say how names are looked up, beside what Squid does of itself.
     """
     here = list(own)
     lines = [
         f"http_port 127.0.0.1:{port} require-proxy-header name=atoll",
-        f"hosts_file {hosts}",
+        *names,
         _ALWAYS,
         "acl node src 127.0.0.1",
         "proxy_protocol_access allow node",
@@ -85,6 +89,9 @@ def write(
         "http_access deny manager",
         "acl plain proto HTTP",
         "http_access deny !CONNECT !plain",
+        # Any address at all: what was looked up in vain has none, and nothing else that fits either.
+        "acl found dst 0.0.0.0/0",
+        "acl found dst ::/0",
     ]
     for number, (caller, permitted) in enumerate(zip(callers, lists, strict=True)):
         lines += _rules(f"list{number}", caller, permitted, here)
@@ -106,7 +113,7 @@ def _rules(name: str, caller: str, permitted: Permitted, own: Sequence[Network])
         named = (address for address in permitted.addresses if port in address.ports)
         allowed = [network for address in named for network in _meant(address, own)]
         yield from (f"acl {group}_private dst {network}" for network in _without(private, allowed))
-        yield f"http_access allow {name} {name}_port{port} {group} !{group}_private"
+        yield f"http_access allow {name} {name}_port{port} {group} found !{group}_private"
     for number, address in enumerate(permitted.addresses):
         yield from _addressed(f"{name}_address{number}", name, address, own)
 

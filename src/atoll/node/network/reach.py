@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from atoll.node.network.homes import PROXY, Homes, move
 from atoll.node.network.permitted import NetworkRules, Permitted
 from atoll.node.network.relay import Direct, Target
-from atoll.node.network.squid import HOSTS, Squid
+from atoll.node.network.squid import Squid
 from atoll.node.offer import Source
 from atoll.runtimes.outlets import Streams
 
@@ -34,13 +33,13 @@ class Network:
 
     Args:
         rules: what the site permits.
-        hosts: a file with names and addresses that the proxy knows beside the DNS.
+        names: lines of the proxy's configuration about how names are looked up.
     """
 
-    def __init__(self, rules: NetworkRules, *, hosts: Path = HOSTS) -> None:
+    def __init__(self, rules: NetworkRules, *, names: Sequence[str] = ()) -> None:
         lists = [permitted for permitted in rules.lists if permitted.filtered]
         self._numbers = {id(permitted): number for number, permitted in enumerate(lists)}
-        self._squid = Squid(lists, hosts=hosts) if lists else None
+        self._squid = Squid(lists, names=names) if lists else None
 
     async def start(self) -> None:
         """Start what passes on to what is allowed.

@@ -25,12 +25,12 @@ _log = logging.getLogger(__name__)
 
 #: Seconds that it may take to start; it takes tenths.
 _START_SECONDS = 30.0
+#: Seconds before whoever found nobody there tries again.
+_RETRY_SECONDS = 0.05
 #: Seconds before it is started again: a moment, then longer where it ends again and again.
 _PAUSES_SECONDS = (0.1, 1.0, 5.0, 30.0)
 #: Times that it is tried with another port, where somebody has taken the one that was free.
 _PORTS_TRIED = 5
-#: The names that this machine knows by itself.
-HOSTS = Path("/etc/hosts")
 _LISTENS = re.compile(rb"Accepting .*HTTP Socket connections")
 _FAULT = re.compile(rb"FATAL: (.*)|(Cannot bind socket.*)")
 #: Whom it runs as where the node is root: Squid doesn't run as root.
@@ -52,12 +52,12 @@ class Squid:
 
     Args:
         lists: what the callers of each list may reach.
-        hosts: a file with names and addresses that it knows beside the DNS.
+        names: lines of its configuration about how names are looked up.
     """
 
-    def __init__(self, lists: Sequence[Permitted], *, hosts: Path = HOSTS) -> None:
+    def __init__(self, lists: Sequence[Permitted], *, names: Sequence[str] = ()) -> None:
         self._lists = lists
-        self._hosts = hosts
+        self._names = names
         # Its own network of local addresses, so that none of them can be a real one.
         self._callers = [str(IPv6Address((0xFD << 120) | secrets.randbits(120))) for _ in lists]
         self._port = 0
@@ -78,14 +78,15 @@ class Squid:
         self._watching = asyncio.create_task(self._watch())
 
     async def connect(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to it, on behalf of a list.
-
-        Raises:
-            OSError: it isn't there.
-        """
-        async with asyncio.timeout(_START_SECONDS):
+        """A connection to it, on behalf of a list. Where it is being started again, that is waited for."""
+        while True:
             await self._ready.wait()
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(_RETRY_SECONDS)  # it has just begun, or just ended
+            else:
+                break
         writer.write(f"PROXY TCP6 {self._callers[number]} ::1 1 1\r\n".encode())
         return reader, writer
 
@@ -169,7 +170,7 @@ class Squid:
             callers=self._callers,
             lists=self._lists,
             own=[ip_network(address) for address in sorted(own, key=str)],
-            hosts=self._hosts,
+            names=self._names,
         )
         descriptor = os.memfd_create("squid.conf", os.MFD_CLOEXEC)
         with open(descriptor, "w", closefd=False) as file:
