@@ -228,6 +228,10 @@ STREAM_BUFFER_BYTES = 256 * 1024
 #: connect to its own algorithm.
 STREAM_ANSWER_SECONDS = 20.0
 
+#: Seconds that a call waits for its algorithm to listen. Jobs of one round don't start at the same
+#: moment, and who is called first has often not opened its port yet.
+STREAM_LISTEN_SECONDS = 10.0
+
 #: Seconds after which a stream that carries nothing is ended. Parties that compute for long
 #: between two exchanges need less.
 STREAM_IDLE_SECONDS = 6 * 3_600.0

@@ -10,6 +10,7 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from atoll.algorithms.installed import Installed
+from atoll.engine.limits import STREAM_LISTEN_SECONDS
 from atoll.engine.peers import Address, PeerLink
 from atoll.engine.running import Image
 from atoll.model.work import Algorithm, Ticket
@@ -57,12 +58,16 @@ class Peering:
         link: the hub.
         rule: of the site.
         told: hears what is refused.
+        patience_seconds: how long a call of another's waits for an algorithm to listen.
     """
 
-    def __init__(self, link: PeerLink, rule: Rule, told: Told) -> None:
+    def __init__(
+        self, link: PeerLink, rule: Rule, told: Told, *, patience_seconds: float = STREAM_LISTEN_SECONDS
+    ) -> None:
         self._link = link
         self._rule = rule
         self._told = told
+        self._patience_seconds = patience_seconds
         #: What sessions were given, for as long as they live.
         self._outlets: WeakKeyDictionary[Chair, Outlets] = WeakKeyDictionary()
 
@@ -71,9 +76,13 @@ class Peering:
         self, ticket: Ticket, installed: Installed, chair: Chair, log: Path
     ) -> AsyncIterator[Talking]:
         """What one call says to others, until it has ended."""
+        said: set[str] = set()
 
         def refused(sentence: str) -> None:
-            self._told.refused(ticket, sentence)
+            # Once: an algorithm may ask again and again until somebody is there.
+            if sentence not in said:
+                said.add(sentence)
+                self._told.refused(ticket, sentence)
 
         def say(sentence: str) -> None:
             with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
@@ -90,7 +99,14 @@ class Peering:
         if outlets is None:
             outlets = self._outlets[chair] = Outlets(chair.session, ports)
         talk = Talk(
-            self._link, ticket, ports, session=chair.session, outlets=outlets, say=say, refused=refused
+            self._link,
+            ticket,
+            ports,
+            session=chair.session,
+            outlets=outlets,
+            patience_seconds=self._patience_seconds,
+            say=say,
+            refused=refused,
         )
         async with talk:
             yield talk

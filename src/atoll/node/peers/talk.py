@@ -22,6 +22,8 @@ from atoll.transports.plug import Plug
 _SELF = "127.0.0.1"
 #: Seconds before a job is announced anew, where the hub was lost.
 _AGAIN_SECONDS = 1.0
+#: Seconds between two looks whether the algorithm listens by now.
+_LOOK_SECONDS = 0.05
 
 
 class Talk:
@@ -33,6 +35,7 @@ class Talk:
         ports: at which it listens.
         session: runs it.
         outlets: the addresses that the session has.
+        patience_seconds: how long a call of another's waits for the algorithm to listen.
         say: is told a sentence for the seat's log.
         refused: is told a sentence for whoever started the run.
     """
@@ -45,6 +48,7 @@ class Talk:
         *,
         session: Session,
         outlets: Outlets,
+        patience_seconds: float,
         say: Callable[[str], None],
         refused: Callable[[str], None],
     ) -> None:
@@ -53,6 +57,7 @@ class Talk:
         self._ports = tuple(ports)
         self._session = session
         self._outlets = outlets
+        self._patience_seconds = patience_seconds
         self._say = say
         self._refused = refused
         job = ticket.job
@@ -132,9 +137,7 @@ class Talk:
         from atoll.transports.stream_seal import Between, Keys
 
         try:
-            if knock.port not in {port.number for port in self._ports}:
-                raise ConnectionRefusedError  # as where nobody listens
-            plug = await self._plugged(await self._session.reach(knock.port))
+            plug = await self._plugged(await self._reach(knock.port))
         except (OSError, RuntimeUnavailable) as error:
             reason = "nobody listens there" if isinstance(error, OSError) else str(error)
             await announced.refuse(knock.stream, f"at port {knock.port}, {reason}")
@@ -153,6 +156,20 @@ class Talk:
             plug.reset()
             raise
         await carry(plug, channel, *sealed)
+
+    async def _reach(self, port: int) -> int:
+        """Connect to the algorithm. One that is about to listen is waited for."""
+        if port not in {each.number for each in self._ports}:
+            raise ConnectionRefusedError
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience_seconds
+        while True:
+            try:
+                return await self._session.reach(port)
+            except (OSError, RuntimeUnavailable):
+                if loop.time() >= until:
+                    raise
+            await asyncio.sleep(_LOOK_SECONDS)
 
     # --- Calls of the algorithm's -------------------------------------------------------------
 
