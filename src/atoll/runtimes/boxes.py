@@ -152,7 +152,8 @@ class BoxPlace(Place):
         return self._plan.points.inside(path)
 
     def memory_kills(self) -> int | None:
-        return self._kills
+        seen = None if self._group_seen is None else self._group_seen.kills()
+        return max(self._kills, seen or 0)
 
     async def open(self) -> None:
         """Start the box, unless it is there.
