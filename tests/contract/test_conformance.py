@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from tests import sif
+from tests.engines import BOOKWORM, Engine
 
+from atoll.engine.running import Image, ImageKind
 from atoll.runtimes.conformance import CHECKS, Check, Subject, Verdict, examine
 from atoll.runtimes.conformance.own import OWN
 
@@ -17,29 +22,56 @@ from atoll.runtimes.conformance.own import OWN
 class Maker:
     """How a runtime is had here."""
 
-    #: Called when its first check begins; it may start an engine, or look for an image.
-    make: Callable[[], Subject]
+    #: Called before each check; a fixture may be asked for what it needs.
+    make: Callable[[pytest.FixtureRequest], Subject]
     #: What it needs of this machine; see `tests/conftest.py`.
     needs: tuple[str, ...] = ()
+    #: Whether it starts engines.
+    heavy: bool = False
 
     @property
     def marks(self) -> list[pytest.MarkDecorator]:
-        engines = [need for need in self.needs if need != "bubblewrap"]
-        heavy = [pytest.mark.acceptance, pytest.mark.timeout(120)] if engines else []
+        heavy = [pytest.mark.acceptance, pytest.mark.timeout(120)] if self.heavy else []
         return [*(pytest.mark.needs(need) for need in self.needs), *heavy]
 
 
+def own(name: str) -> Callable[[pytest.FixtureRequest], Subject]:
+    """A runtime of Atoll's that runs code of this machine."""
+    return lambda _: Subject(name=name, make=OWN[name])
+
+
+def containers(name: Literal["docker", "podman"]) -> Callable[[pytest.FixtureRequest], Subject]:
+    """A runtime of Atoll's that runs images of an engine."""
+
+    def make(request: pytest.FixtureRequest) -> Subject:
+        engine = Engine(name=name, socket=request.getfixturevalue(f"{name}_socket"))
+        status, body = engine.ask(f"/images/{BOOKWORM}/json")
+        assert 200 == status, body
+        digest = json.loads(body)["Id"]
+        return Subject(
+            name=name,
+            make=OWN[name],
+            options={"socket": str(engine.socket)},
+            image=Image(kind=ImageKind.OCI, name=BOOKWORM, digest=f"sha256:{digest.removeprefix('sha256:')}"),
+        )
+
+    return make
+
+
 MAKERS: dict[str, Maker] = {
-    "process": Maker(lambda: Subject(name="process", make=OWN["process"])),
-    "bubblewrap": Maker(lambda: Subject(name="bubblewrap", make=OWN["bubblewrap"]), needs=("bubblewrap",)),
+    "process": Maker(own("process")),
+    "bubblewrap": Maker(own("bubblewrap"), needs=("bubblewrap",)),
+    "docker": Maker(containers("docker"), needs=("docker-images",), heavy=True),
+    "podman": Maker(containers("podman"), needs=("podman-images",), heavy=True),
+    "rootfs": Maker(lambda _: sif.subject(), needs=("bubblewrap", "mksquashfs"), heavy=True),
 }
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=[check.name for check in CHECKS])
 @pytest.mark.parametrize("name", [pytest.param(name, marks=maker.marks) for name, maker in MAKERS.items()])
-def test_promise_is_kept(name: str, check: Check, tmp_path: Path) -> None:
+def test_promise_is_kept(name: str, check: Check, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """A runtime keeps the promise that the check names, or says that it doesn't make it."""
-    finding = asyncio.run(examine(check, MAKERS[name].make(), tmp_path))
+    finding = asyncio.run(examine(check, MAKERS[name].make(request), tmp_path))
 
     if finding.verdict is Verdict.NOT_PROMISED:
         pytest.skip(f"not promised: {finding.why}")
