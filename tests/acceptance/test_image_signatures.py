@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.registry import PASSWORD, USER, serving, serving_by_token
 from tests.registry import Registry as RealRegistry
 
+from atoll.cli.exits import DONE
+from atoll.cli.image import image_app
 from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import AtollError, JobRefused, RuntimeUnavailable
 from atoll.runtimes.containers.reference import read_reference
@@ -207,6 +209,19 @@ def test_signatures_that_are_brought_to_a_registry_stand_beside_those_of_others(
             return await repository.signatures_of(image.digest)
 
     assert [others, own] == asyncio.run(bring())
+    site.check(image)
+
+
+def test_what_the_command_signs_and_pushes_counts(registry: RealRegistry, author: Author, site: Site) -> None:
+    image = registry.push_image(REPOSITORY)
+    private = author.public.with_suffix(".key")
+    private.write_bytes(author.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    known = site.registries[registry.host]
+    words = ["--key", str(private), "--push", "--username", USER, "--password-file", str(known.password_file)]
+
+    assert (
+        image_app(["sign", f"{image.name}@{image.digest}", *words, "--plain"], standalone_mode=False) == DONE
+    )
     site.check(image)
 
 
