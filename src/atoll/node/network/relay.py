@@ -143,7 +143,7 @@ class _Direction:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._bound = asyncio.timeout(None)
+        self._bound: asyncio.Timeout | None = None
         self._hurried = False
         self.other: _Direction | None = None
 
@@ -154,7 +154,9 @@ class _Direction:
             OSError: the connection broke.
             TimeoutError: nothing came for long, after the other side had ended.
         """
-        async with self._bound:
+        async with asyncio.timeout(None) as self._bound:
+            if self._hurried:
+                self.hurry()
             while piece := await self._reader.read(_PIECE_BYTES):
                 self._writer.write(piece)
                 await self._writer.drain()
@@ -172,7 +174,8 @@ class _Direction:
     def hurry(self) -> None:
         """The other side has ended: this one may go on for as long as it has something to say."""
         self._hurried = True
-        self._bound.reschedule(asyncio.get_running_loop().time() + _LINGER_SECONDS)
+        if self._bound is not None:
+            self._bound.reschedule(asyncio.get_running_loop().time() + _LINGER_SECONDS)
 
     async def _flush(self) -> None:
         self._writer.close()
