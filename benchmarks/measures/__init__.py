@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from benchmarks.figures import Measure
 from benchmarks.measures import (
     carried,
+    containers,
     crowds,
     federated,
     files,
@@ -28,6 +29,7 @@ MEASURES: Sequence[Measure] = (
     imports.IMPORTS,
     libraries.PANDAS,
     served.SERVED,
+    containers.CONTAINERS,
     inline.INLINE,
     inline.FLAT,
     functions.FUNCTIONS,

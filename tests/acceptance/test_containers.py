@@ -223,7 +223,7 @@ def test_what_fails_in_an_image_says_how(
     engine: Engine, images: Mapping[str, str], tmp_path: Path, image: str
 ) -> None:
     async def work() -> None:
-        command = ("sh", "-c", "echo why >&2; exit 3")
+        command = ("sh", "-c", "cat >/dev/null; echo why >&2; exit 3")
         async with session(engine, images[image], tmp_path, command) as started:
             reply = await started.call(body())
         assert (reply.exit_code, reply.log_tail.strip()) == (3, "why")

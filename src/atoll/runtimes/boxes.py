@@ -38,6 +38,7 @@ from atoll.runtimes.command import BOOT, Program
 from atoll.runtimes.doors import SandboxDoors
 from atoll.runtimes.places import Inside, Place
 from atoll.runtimes.points import Points
+from atoll.runtimes.refused import refusing
 from atoll.runtimes.warm import Call, MustStartCold, Parent, begin
 
 _log = logging.getLogger(__name__)
@@ -343,7 +344,7 @@ async def start_box(plan: Plan, driver: Driver, *, ahead: bool = True) -> tuple[
             )
             line = await _accept(listener, box)
         first = {"path": plan.inside.path, "here": GUEST, "scan": plan.scan if ahead else None}
-        first["look_for"] = plan.look_for
+        first |= {"look_for": plan.look_for, "refused": (refusing(namespaces=True) or b"").hex()}
         parent = await begin(line, first)
     except BaseException:
         if box is not None:

@@ -171,6 +171,7 @@ class DockerRuntime:
             user=self._user() or (os.geteuid(), os.getegid()),
             groups=() if os.geteuid() == 0 else tuple(os.getgroups()),
             gpus=self._settings.gpus,
+            is_podman=self.engine.is_podman,
         )
         return Maker(self.engine, facts, owned, self._pythons)
 

@@ -8,6 +8,7 @@ launch names, and nothing of this machine is there beside.
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class Owned:
     #: The groups that its user is in beside.
     groups: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
+    is_podman: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +100,7 @@ def _host_config(launch: Launch, flags: Flags) -> dict[str, Any]:
         # What runs as nobody may listen at any port of its own loopback.
         **({} if flags.network_of else {"Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"}}),
         "ShmSize": _SHARED_BYTES,
-        "Ulimits": [
-            {"Name": "core", "Soft": 0, "Hard": 0},
-            {"Name": "nofile", "Soft": _files(), "Hard": _files()},
-        ],
+        "Ulimits": _ulimits(flags.owned),
         "LogConfig": {"Type": "json-file", "Config": _LOG_OPTIONS},
         "RestartPolicy": {"Name": "no"},
         "OomKillDisable": False,
@@ -122,11 +121,16 @@ def _host_config(launch: Launch, flags: Flags) -> dict[str, Any]:
     return config
 
 
-def _files() -> int:
-    """No more than this process may have itself: a rootless engine can't give more."""
-    import resource  # Late: only who starts a container needs it.
+def _ulimits(owned: Owned) -> list[dict[str, Any]]:
+    """No core files, and no more open files than this process may have itself.
 
-    return min(_FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    Podman forgets what its site has set of these where any of them is asked for: it is left alone.
+    """
+    if owned.is_podman:
+        return []
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    bound = _FILES_MAX if files == resource.RLIM_INFINITY else min(_FILES_MAX, files)
+    return [{"Name": "core", "Soft": 0, "Hard": 0}, {"Name": "nofile", "Soft": bound, "Hard": bound}]
 
 
 def _gpus(wanted: Sequence[str]) -> dict[str, Any]:

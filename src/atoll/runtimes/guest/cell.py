@@ -45,6 +45,7 @@ _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 24, 38
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 #: Where a parent has an empty folder on which a cell's root is put together.
@@ -147,6 +148,18 @@ def surrender() -> None:
             break  # the first number that this kernel doesn't know
     head = struct.pack("=Ii", 0x20080522, 0)  # version 3: 64 bits per set
     _check(_libc.capset(head, struct.pack("=6I", 0, 0, 0, 0, 0, 0)), "capset")
+
+
+class _Filter(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("lines", ctypes.c_char_p)]  # noqa: RUF012 -- ctypes wants a list
+
+
+def refuse(program: bytes) -> None:
+    """Have the kernel refuse system calls, for good: a program for its filter. `surrender` came before."""
+    told = _Filter(len(program) // 8, program)
+    _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(told), 0, 0), "the filter")
 
 
 def _build(task: Any) -> None:

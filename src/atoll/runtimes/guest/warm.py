@@ -60,6 +60,8 @@ class _Parent:
         self._control = control
         #: The module that gives up capabilities, where this is the first process of a box.
         self._boxed = boxed
+        #: What the kernel refuses to the calls of a box, as its filter's program.
+        self.refused = b""
         #: The module that makes cells, where this parent is isolated.
         self._cell = cell
         self._calls: Dict[int, _Call] = {}
@@ -179,6 +181,8 @@ class _Parent:
                 home.enter()
             if self._boxed:
                 self._boxed.surrender()  # it may have been let listen at any port
+                if self.refused:
+                    self._boxed.refuse(self.refused)
                 # What others may not look into can't open its own /proc/self either.
                 ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
             self._forget_parent(files)
@@ -464,6 +468,7 @@ def main(descriptor: int, isolated: bool, boxed: bool = False) -> NoReturn:
         if cell is None:
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         parent = _Parent(control, cell, walls)
+        parent.refused = bytes.fromhex(first.get("refused", ""))
         ready = {"ready": True, "found": found}
         control.sendall(json.dumps(ready if reason is None else {"cold": reason}).encode())
     except BaseException as error:  # noqa: BLE001 -- the top of a process
