@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -99,6 +100,7 @@ async def _made(engine: Engine, recipe: Recipe) -> Made:
 
 
 def _document(recipe: Recipe, made: Made, digest: str | None, engine: Engine) -> dict[str, Any]:
+    words = ["atoll", "simulate", f"docker:{recipe.name}", *_further(recipe)]
     return {
         "name": recipe.name,
         "id": made.id,
@@ -107,8 +109,21 @@ def _document(recipe: Recipe, made: Made, digest: str | None, engine: Engine) ->
         "dialect": recipe.manifest.dialect,
         "base": recipe.base,
         "engine": "podman" if engine.is_podman else "docker",
+        "simulate": [*words, *(["--runtime", "podman"] if engine.is_podman else [])],
         "notes": list(recipe.notes),
     }
+
+
+def _further(recipe: Recipe) -> list[str]:
+    """What a simulation of the image has to be told besides."""
+    if recipe.manifest.dialect == "coinstac":
+        return ["--inputspec", "inputspec.json"]
+    functions = sorted(recipe.manifest.functions, key=lambda function: not function.central)
+    return [
+        "--federation",
+        "federation.yaml",
+        *(word for one in functions[:1] for word in ("--function", one.name)),
+    ]
 
 
 def _recipe(wish: Wish) -> Recipe:
@@ -142,14 +157,13 @@ def _hear(line: str) -> None:
 
 def tell(document: Mapping[str, Any]) -> None:
     """Tell a person of the image."""
-    runtime = " --runtime podman" if document["engine"] == "podman" else ""
     print(
         f"{document['name']}: {document['dialect']}, {document['size_bytes'] / 1e6:,.0f} MB, in {document['engine']}"
     )
     print(f"id      {document['id']}")
     if document["digest"]:
         print(f"digest  {document['digest']}")
-    print(f"Try it: atoll simulate docker:{document['name']}{runtime}")
+    print(f"Try it: {shlex.join(document['simulate'])}")
 
 
 def tell_plan(document: Mapping[str, Any]) -> None:
