@@ -13,13 +13,16 @@ from typing import Protocol
 from atoll.engine.running import Image, ImageKind, Runtime
 from atoll.model.errors import JobRefused, RuntimeUnavailable
 from atoll.node.containers import ENGINES
-from atoll.node.settings import ISOLATED, NodeSettings
+from atoll.node.image_files import FileRuntime
+from atoll.node.settings import RUNTIMES, NodeSettings
+from atoll.runtimes import outside
 from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.outside import RuntimeContext
 
 
 def why_not(settings: NodeSettings) -> str | None:
     """Why the runtime that the settings name can't be used here, with the remedy; None where it can."""
-    if settings.runtime not in ISOLATED and not settings.allow_unsandboxed:
+    if not settings.isolated and not settings.allow_unsandboxed:
         return (
             f"runtime {settings.runtime} keeps an algorithm from nothing on this machine. Say 'runtime: bubblewrap', "
             "or 'allow_unsandboxed: true' beside it"
@@ -36,6 +39,11 @@ def why_not(settings: NodeSettings) -> str | None:
                 "kernel.apparmor_restrict_unprivileged_userns=0). A node doesn't run algorithms with less isolation "
                 "than its settings name"
             )
+    if settings.runtime == "slurm":
+        from atoll.runtimes.slurm.queue import why_not as why_no_slurm
+
+        if (reason := why_no_slurm(settings.slurm.conf)) is not None:
+            return reason
     return None if settings.containers is None else _why_no_engine(settings.containers)
 
 
@@ -50,6 +58,12 @@ def _why_no_engine(containers: ContainerSettings) -> str | None:
     except RuntimeUnavailable as error:
         return str(error)
     return None
+
+
+#: The runtimes that run nothing but images.
+_IMAGES_ALONE = (*ENGINES, "apptainer")
+#: Those that run images which are files.
+_OF_FILES = ("bubblewrap", "apptainer", "slurm")
 
 
 class _Contained(Runtime, Protocol):
@@ -73,6 +87,7 @@ class Runtimes:
         self._roots = roots
         self._made: dict[Path | None, Runtime] = {}
         self._contained: _Contained | None = None
+        self._of_files: Runtime | None = None
 
     def of(self, python: Path | None) -> Runtime:
         """The runtime with this interpreter; None for Atoll's own.
@@ -91,7 +106,9 @@ class Runtimes:
             JobRefused: this node runs no images of this kind.
             RuntimeUnavailable: it can't at this time.
         """
-        if self._settings.containers is None or image.kind is not ImageKind.OCI:
+        if image.kind is ImageKind.SIF:
+            return self._files(image)
+        if self._settings.containers is None:
             raise JobRefused(
                 f"{image.name} is an image, and this node runs none of its kind: its node.yaml has no section "
                 "'containers' for Docker or Podman"
@@ -106,7 +123,7 @@ class Runtimes:
         """
         if self._settings.containers is not None:
             await self._containers(self._settings.containers).recover()
-        if self._settings.runtime not in ENGINES:
+        if self._settings.runtime not in _IMAGES_ALONE:
             await self.of(None).recover()
 
     async def collect(self) -> Sequence[str]:
@@ -122,6 +139,9 @@ class Runtimes:
         if self._contained is not None:
             await self._contained.close()
             self._contained = None
+        if self._of_files is not None:
+            await self._of_files.close()
+            self._of_files = None
         while self._made:
             _, runtime = self._made.popitem()
             await runtime.close()
@@ -143,6 +163,55 @@ class Runtimes:
             )
         return self._contained
 
+    def _files(self, image: Image) -> Runtime:
+        """Runs images that are files, in the way that the settings name."""
+        settings = self._settings
+        if settings.image_files is None or settings.runtime not in _OF_FILES:
+            raise JobRefused(
+                f"{image.name} is an image that is a file, and this node runs none: its node.yaml names no folder of "
+                f"such files ('image_files'), or a runtime that is none of {', '.join(_OF_FILES)}"
+            )
+        if self._of_files is None:
+            if (reason := why_not(settings)) is not None:
+                raise RuntimeUnavailable(reason)
+            self._of_files = FileRuntime(self._file_runtime(), settings.image_files)
+        return self._of_files
+
+    def _file_runtime(self) -> Runtime:
+        cache = self._settings.workspace.absolute() / "images"
+        if self._settings.runtime == "bubblewrap":
+            from atoll.runtimes.rootfs import RootfsRuntime  # Late, as said above.
+
+            return RootfsRuntime(cache=cache)
+        if self._settings.runtime == "apptainer":
+            from atoll.runtimes.apptainer import ApptainerRuntime  # Late, as said above.
+
+            return ApptainerRuntime(cache=cache)
+        return self._slurm(None)
+
+    def _slurm(self, python: Path | None) -> Runtime:
+        from atoll.runtimes.slurm.runtime import SlurmRuntime  # Late, as said above.
+
+        folder = self._settings.workspace.absolute() / "slurm"
+        return SlurmRuntime(folder=folder, options=self._settings.slurm, python=python, roots=self._roots)
+
+    def _outside(self, python: Path | None) -> Runtime:
+        """A runtime that another package brings."""
+        settings = self._settings
+        context = RuntimeContext(
+            owner=str(settings.workspace.absolute()),
+            roots=tuple(self._roots),
+            python=python,
+            options=settings.runtime_options,
+        )
+        runtime = outside.load(settings.runtime)(context)
+        if not runtime.isolated and not settings.allow_unsandboxed:
+            raise RuntimeUnavailable(
+                f"runtime {settings.runtime} doesn't keep algorithms from this machine. Say 'allow_unsandboxed: true' "
+                "beside it, or name another"
+            )
+        return runtime
+
     def _make(self, python: Path | None) -> Runtime:
         reason = why_not(self._settings)
         if reason is not None:
@@ -151,7 +220,11 @@ class Runtimes:
             from atoll.runtimes.bubblewrap import BubblewrapRuntime  # Late, as said above.
 
             return BubblewrapRuntime(python=python, roots=self._roots)
-        if self._settings.runtime in ENGINES:
+        if self._settings.runtime == "slurm":
+            return self._slurm(python)
+        if self._settings.runtime not in RUNTIMES:
+            return self._outside(python)
+        if self._settings.runtime in _IMAGES_ALONE:
             raise JobRefused(
                 f"runtime {self._settings.runtime} runs images, and this algorithm is code without one. Submit an "
                 "image of it (atoll image build), or let this node say 'runtime: bubblewrap' beside its containers"

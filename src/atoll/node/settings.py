@@ -10,16 +10,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from atoll.engine.limits import CALL_SECONDS_MAX, LOG_BYTES_MAX, PROCESSES_MAX, REPLY_BYTES_MAX, CallLimits
 from atoll.model.errors import SpecInvalid
+from atoll.node.cluster import read_slurm
 from atoll.node.containers import ENGINES, read_containers, read_signers
 from atoll.node.databases import Reader
 from atoll.node.documents import load_yaml
 from atoll.node.network.permitted import NETWORK, NetworkRules, read_network
 from atoll.node.offer import Offer
 from atoll.node.sections import Section
+from atoll.runtimes import outside
 from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.slurm import options as slurm_options
+from atoll.runtimes.slurm.options import SlurmOptions
 
 RUNTIMES = ("bubblewrap", "docker", "podman", "apptainer", "slurm", "process", "inline")
 #: The runtimes that keep an algorithm from the rest of the machine.
@@ -142,6 +147,12 @@ class NodeSettings:
     allow_unsandboxed: bool = False
     #: The engine that runs images; None where the node runs none.
     containers: ContainerSettings | None = None
+    #: The folder with images of Apptainer's format that algorithms may name; None: there is none.
+    image_files: Path | None = None
+    #: The cluster, where the runtime is Slurm.
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
+    #: What a runtime that another package brings is told.
+    runtime_options: Mapping[str, Any] = field(default_factory=dict)
     policies: Policies = field(default_factory=Policies)
     limits: Limits = field(default_factory=Limits)
     #: Calls at a time.
@@ -153,6 +164,13 @@ class NodeSettings:
     #: What the site gives to computations.
     data_maps: Path
     log: Log = field(default_factory=Log)
+
+    @property
+    def isolated(self) -> bool:
+        """Whether algorithms are kept from the rest of the machine; of another package's runtime that is seen later."""
+        if self.runtime == "slurm":
+            return self.slurm.inner in slurm_options.ISOLATED
+        return self.runtime in ISOLATED or self.runtime not in RUNTIMES
 
 
 def read_settings(path: Path) -> NodeSettings:
@@ -187,16 +205,11 @@ def _text(path: Path) -> str:
 
 def _settings(section: Section, reader: Reader, path: Path) -> NodeSettings:
     described = {key: section.take(key) for key in ("databases", "env")}
-    runtime = section.choice("runtime", RUNTIMES, "bubblewrap")
-    unsandboxed = section.flag("allow_unsandboxed", default=False)
-    if runtime not in ISOLATED and not unsandboxed:
-        section.fault(
-            "runtime",
-            f"is {runtime}, which keeps an algorithm from nothing on this machine: expected bubblewrap, or "
-            "'allow_unsandboxed: true' beside it",
-        )
+    # What other packages bring is looked for only where the word is none of Atoll's own.
+    others = () if section.take("runtime") in (None, *RUNTIMES) else outside.names()
+    runtime = section.choice("runtime", (*RUNTIMES, *others), "bubblewrap")
     offer = reader.offer(described, str(path))
-    return NodeSettings(
+    settings = NodeSettings(
         hub=_address(section),
         key_file=section.path("key_file", "node.key"),
         ca_file=section.file("ca_file"),
@@ -211,8 +224,11 @@ def _settings(section: Section, reader: Reader, path: Path) -> NodeSettings:
         network=read_network(section.section("network")),
         environments=_environments(section),
         runtime=runtime,
-        allow_unsandboxed=unsandboxed,
+        allow_unsandboxed=section.flag("allow_unsandboxed", default=False),
         containers=_containers(section, runtime),
+        image_files=None if not section.has("image_files") else section.path("image_files", ""),
+        slurm=read_slurm(section.section("slurm")),
+        runtime_options=section.mapping("runtime_options"),
         policies=_policies(section.section("policies"), offer),
         limits=_limits(section.section("limits")),
         slots=section.whole("slots", max(1, len(os.sched_getaffinity(0))), least=1),
@@ -221,6 +237,13 @@ def _settings(section: Section, reader: Reader, path: Path) -> NodeSettings:
         data_maps=section.path("data_maps", "data-maps.yaml"),
         log=_log(section.section("log")),
     )
+    if not settings.isolated and not settings.allow_unsandboxed:
+        section.fault(
+            "runtime",
+            f"is {runtime}, which keeps an algorithm from nothing on this machine: expected bubblewrap, or "
+            "'allow_unsandboxed: true' beside it",
+        )
+    return settings
 
 
 def _address(section: Section) -> str:
@@ -309,7 +332,13 @@ def _log(section: Section) -> Log:
 
 def setting_names() -> list[str]:
     """Every key of a node.yaml, those within another as ``limits.seconds``."""
-    inner = {"containers": ContainerSettings, "policies": Policies, "limits": Limits, "log": Log}
+    inner = {
+        "containers": ContainerSettings,
+        "slurm": SlurmOptions,
+        "policies": Policies,
+        "limits": Limits,
+        "log": Log,
+    }
     names = ["databases", "env"]
     for one in fields(NodeSettings):
         if one.name in inner:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from atoll.engine.running import Image, ImageKind
+from atoll.engine.running import Image, ImageKind, Launch, Style
 from atoll.model.errors import JobRefused, RuntimeUnavailable
+from atoll.model.work import Seat
 from atoll.node.choosing import Runtimes, why_not
 from atoll.node.settings import NodeSettings
 from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.inline import InlineRuntime
+from atoll.runtimes.outside import RuntimeContext
 
 PROBE = "atoll.runtimes.bubblewrap.probe"
 
@@ -100,6 +103,76 @@ def test_a_node_runs_images_alone_where_its_runtime_is_an_engine(
     assert runtimes.for_image(IMAGE).isolated
     with pytest.raises(JobRefused, match="this algorithm is code without one"):
         runtimes.of(None)
+
+
+FILE = Image(kind=ImageKind.SIF, name="mean.sif", digest="sha256:" + 64 * "a")
+
+
+@pytest.mark.parametrize("runtime", ["bubblewrap", "apptainer", "slurm"])
+def test_images_that_are_files_lie_in_a_folder_of_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    monkeypatch.setattr(PROBE, lambda: None)
+    monkeypatch.setattr("atoll.runtimes.slurm.queue.why_not", lambda _: None)
+    runtimes = Runtimes(replace(settings(tmp_path, runtime), image_files=tmp_path), [])
+    found = runtimes.for_image(FILE)
+    launch = Launch(
+        seat=Seat("alpha"),
+        style=Style.CALL,
+        code=None,
+        image=FILE,
+        command=("true",),
+        temporary=tmp_path,
+        log=tmp_path / "log",
+    )
+
+    assert (found.name, found.isolated) == (runtime, True)
+    with pytest.raises(JobRefused, match=r"has no image 'mean\.sif' among its files"):
+        asyncio.run(found.start(launch))
+    asyncio.run(runtimes.close())
+
+
+def test_a_node_without_such_a_folder_takes_no_files(tmp_path: Path) -> None:
+    with pytest.raises(JobRefused, match="names no folder of such files"):
+        Runtimes(settings(tmp_path, "bubblewrap"), []).for_image(FILE)
+
+
+def test_a_cluster_runs_code_with_each_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.runtimes.slurm.queue.why_not", lambda _: None)
+    runtimes = Runtimes(settings(tmp_path, "slurm"), [])
+
+    assert runtimes.of(Path(sys.executable)).name == "slurm"
+    asyncio.run(runtimes.close())
+
+
+def test_a_cluster_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.runtimes.slurm.queue.why_not", lambda _: "Slurm is not installed here")
+
+    assert why_not(settings(tmp_path, "slurm")) == "Slurm is not installed here"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_runtime_of_another_package_says_itself_whether_it_isolates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, allowed: bool
+) -> None:
+    made = []
+
+    def load(name: str) -> Callable[[RuntimeContext], InlineRuntime]:
+        def make(context: RuntimeContext) -> InlineRuntime:
+            made.append((name, context.owner))
+            return InlineRuntime()
+
+        return make
+
+    monkeypatch.setattr("atoll.runtimes.outside.load", load)
+    runtimes = Runtimes(settings(tmp_path, "rocket", allowed=allowed), [])
+
+    if allowed:
+        assert runtimes.of(None).name == "inline"
+    else:
+        with pytest.raises(RuntimeUnavailable, match="runtime rocket doesn't keep algorithms"):
+            runtimes.of(None)
+    assert made == [("rocket", str(tmp_path))]
 
 
 def test_an_image_needs_containers(tmp_path: Path, engine: ContainerSettings) -> None:

@@ -11,6 +11,7 @@ from atoll.model.errors import SpecInvalid
 from atoll.node.offer import Source
 from atoll.node.settings import NodeSettings, read_settings, setting_names
 from atoll.runtimes.containers.settings import ContainerSettings, Pull, Registry, Service
+from atoll.runtimes.slurm.options import SlurmOptions, Talk
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -146,6 +147,33 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
         keep_bytes=20 * 1024**3,
     )
     assert (settings.slots, settings.log.keep_days, settings.data_maps.name) == (3, 0, "maps.yaml")
+
+
+def test_a_cluster_isolates_as_what_its_nodes_start_does(tmp_path: Path) -> None:
+    said = "hub: http://x\nruntime: slurm\n"
+    settings = read(
+        tmp_path, f"{said}slurm: {{partition: long, options: [--exclusive], talk: folder, port: 7000}}\n"
+    )
+
+    assert settings.isolated
+    assert settings.slurm == SlurmOptions(
+        partition="long", options=("--exclusive",), talk=Talk.FOLDER, port=7000
+    )
+    (fault,) = faults(tmp_path, f"{said}slurm: {{inner: process}}\n")
+    assert "keeps an algorithm from nothing" in fault
+    (fault,) = faults(tmp_path, f"{said}slurm: {{options: [--wrap=x]}}\n")
+    assert fault.startswith("slurm: options has '--wrap=x'")
+
+
+def test_another_package_may_bring_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.runtimes.outside.names", lambda: ("rocket",))
+
+    settings = read(
+        tmp_path, "hub: http://x\nruntime: rocket\nruntime_options: {engines: 3}\nimage_files: sif\n"
+    )
+
+    assert (settings.runtime, settings.runtime_options) == ("rocket", {"engines": 3})
+    assert settings.image_files == tmp_path / "sif"
 
 
 def test_a_runtime_that_is_an_engine_needs_no_more_words(tmp_path: Path) -> None:

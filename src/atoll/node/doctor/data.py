@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from atoll.node.doctor.findings import Finding, doubt, fault, fine
 from atoll.node.network.homes import server_of
 from atoll.node.offer import Source
-from atoll.node.settings import ISOLATED, NodeSettings
+from atoll.node.settings import NodeSettings
 
 #: Seconds that a server may take to answer.
 _SECONDS = 15.0
@@ -29,7 +29,7 @@ async def databases(settings: NodeSettings) -> AsyncIterator[Finding]:
         found = await _file(subject, source) if source.path is not None else await _server(subject, source)
         yield found
         nowhere = source.path is None and server_of(source.url) is None
-        if nowhere and settings.runtime in ISOLATED and not source.url.startswith("sqlite:"):
+        if nowhere and settings.isolated and not source.url.startswith("sqlite:"):
             yield doubt(subject, "its address names no host and port that could be found", _NO_SERVER)
 
 

@@ -12,7 +12,7 @@ from atoll.node import guarded
 from atoll.node.choosing import why_not
 from atoll.node.doctor.findings import Finding, doubt, fault, fine
 from atoll.node.network.squid import why_missing
-from atoll.node.settings import ISOLATED, NodeSettings
+from atoll.node.settings import NodeSettings
 from atoll.runtimes.interpreter import describe
 
 #: Bytes that should be free beside what a job needs to begin.
@@ -50,7 +50,7 @@ def runtime(settings: NodeSettings) -> Iterator[Finding]:
     reason = why_not(settings)
     if reason is not None:
         yield fault("runtime", reason.partition(". ")[0], reason.partition(". ")[2])
-    elif settings.runtime not in ISOLATED:
+    elif not settings.isolated:
         yield doubt(
             "runtime",
             f"{settings.runtime}: algorithms see all that this user sees",
@@ -65,7 +65,7 @@ def reach(settings: NodeSettings) -> Iterator[Finding]:
     network = settings.network
     if any(permitted.filtered for permitted in network.lists) and (reason := why_missing()) is not None:
         yield fault("allowed network", reason, "apt install squid")
-    elif settings.runtime not in ISOLATED:
+    elif not settings.isolated:
         yield doubt(
             "allowed network",
             f"{settings.runtime}: algorithms reach all that this user reaches",

@@ -1,0 +1,71 @@
+"""Images that are files, in a folder of the site: algorithms name them as the folder does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from atoll.engine.running import Launch, Runtime, Session
+from atoll.model.errors import JobRefused, RuntimeUnavailable
+from atoll.runtimes.sif.naming import find_image
+
+
+class FileRuntime:
+    """Runs images of a folder.
+
+    Args:
+        runtime: runs them, by their paths.
+        folder: where they lie.
+    """
+
+    def __init__(self, runtime: Runtime, folder: Path) -> None:
+        self._runtime = runtime
+        self._folder = folder
+
+    @property
+    def name(self) -> str:
+        """The word for what runs them."""
+        return self._runtime.name
+
+    @property
+    def isolated(self) -> bool:
+        """Whether they see nothing else of this machine."""
+        return self._runtime.isolated
+
+    def caveats(self) -> Sequence[str]:
+        """What is not contained."""
+        return self._runtime.caveats()
+
+    async def recover(self) -> None:
+        """Remove what an earlier life has left."""
+        await self._runtime.recover()
+
+    async def warm_up(self, launch: Launch) -> None:
+        """Unpack the image."""
+        await self._runtime.warm_up(self._placed(launch))
+
+    async def start(self, launch: Launch) -> Session:
+        """Start a session in the file that has the image's name and digest.
+
+        Raises:
+            JobRefused: the folder has none of this name.
+            RuntimeUnavailable: it is another one, or can't be run here.
+            AlgorithmFailed: it can't be started.
+        """
+        return await self._runtime.start(self._placed(launch))
+
+    async def close(self) -> None:
+        """End what outlives sessions."""
+        await self._runtime.close()
+
+    def _placed(self, launch: Launch) -> Launch:
+        assert launch.image is not None  # Algorithms without an image have another runtime.
+        try:
+            path = find_image(self._folder, launch.image.name)
+        except RuntimeUnavailable:
+            # What else lies there is the site's own business.
+            raise JobRefused(
+                f"this site has no image {launch.image.name!r} among its files: ask its people for it"
+            ) from None
+        return replace(launch, image=replace(launch.image, name=str(path)))
