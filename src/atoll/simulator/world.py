@@ -121,8 +121,11 @@ class World:
             for task in serving:
                 task.cancel()
             await asyncio.gather(*serving, return_exceptions=True)
-            for agent in self._agents:
-                await agent.runner.end(self._plan.run.id)
+            # Together: an engine takes a while to end a container, and has as many as there are seats.
+            ends = [agent.runner.end(self._plan.run.id) for agent in self._agents]
+            for ended in await asyncio.gather(*ends, return_exceptions=True):
+                if isinstance(ended, BaseException):
+                    raise ended
             await self._blobs.clear()
 
     async def _settled(self, run: Run) -> Mapping[Seat, Content]:
