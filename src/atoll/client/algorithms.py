@@ -98,11 +98,6 @@ class Finder:
         Raises:
             SpecInvalid: there is no such algorithm, or it can't be packed.
         """
-        if str(algorithm).startswith(_FILE):
-            raise SpecInvalid(
-                f"{algorithm} is a file on this machine, which no node can fetch: push an image of it to a registry, "
-                "and name that as docker:NAME"
-            )
         if names_image(algorithm):
             if image is not None:
                 raise SpecInvalid(f"{algorithm!r} is an image already: leave the other one out")
@@ -133,6 +128,9 @@ class Finder:
         return found
 
     async def _by_image(self, text: str, collaboration: str, dialect: str) -> Found:
+        if text.startswith(_FILE):
+            manifest, warnings = await self._looker.file(Path(text.removeprefix(_FILE)), dialect)
+            return await self._brought(manifest, collaboration, warnings)
         looked = await self._looker.look(text)
         manifest = await self._looker.describe(looked, dialect)
         return await self._brought(manifest, collaboration, looked.warnings())
@@ -201,7 +199,7 @@ class Finder:
 
 def names_image(algorithm: str | Path) -> bool:
     """Whether an image is meant, and no path."""
-    return isinstance(algorithm, str) and (algorithm.startswith(_IMAGE) or _PINNED in algorithm)
+    return isinstance(algorithm, str) and (algorithm.startswith((_IMAGE, _FILE)) or _PINNED in algorithm)
 
 
 def missing(name: str, what: str, there: list[str]) -> NotThere:

@@ -6,15 +6,18 @@ one, whoever submits has to.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from atoll.algorithms import images
 from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.algorithms.sources import read
+from atoll.engine.running import ImageKind
 from atoll.model.errors import RuntimeUnavailable, SpecInvalid
 from atoll.runtimes.containers.settings import ContainerSettings
 from atoll.runtimes.facts import ImageFacts, ImageFiles
@@ -105,6 +108,28 @@ class Looker:
             assert engine is not None  # It has just told the facts.
             async with engine.files(facts.id) as files:
                 return await images.describe(facts, files, image=looked.image, dialect=general)
+
+    async def file(self, path: Path, dialect: str) -> tuple[Manifest, tuple[str, ...]]:
+        """What an image that is a file holds, and what may go wrong.
+
+        Args:
+            path: the file, of Apptainer's format.
+            dialect: how it is written; ``auto``: as it says.
+
+        Raises:
+            SpecInvalid: it holds no algorithm.
+            RuntimeUnavailable: it is no such file, or can't be read here.
+        """
+        # Late: it reads formats that few people submit.
+        from atoll.runtimes.sif.looking import facts_of, read_file
+
+        with tempfile.TemporaryDirectory(prefix="atoll-images-") as cache:
+            facts = await facts_of(path, cache=Path(cache))
+        # Nodes look for it in a folder of their own, and know it by its digest.
+        named = ImageNamed(kind=ImageKind.SIF, name=path.name, digest=facts.id)
+        manifest = await images.describe(facts, partial(read_file, path), image=named, dialect=dialect)
+        warning = f"{path.name} runs only at nodes that have this very file in their own folder of images"
+        return manifest, (warning,)
 
     async def computation(self, path: Path, text: str) -> tuple[Manifest, tuple[str, ...]]:
         """A COINSTAC computation whose code is in an image, by its compspec.json; and what may go wrong.

@@ -274,6 +274,21 @@ def test_a_computation_is_submitted_with_the_image_that_it_names(
     assert told.manifest["command"][0] == "python"
 
 
+def test_an_image_that_is_a_file_is_submitted_by_its_own_name(client: atoll.Client, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for path in (EXAMPLES / "coinstac/sum").glob("*.*"):
+        (root / "computation").mkdir(parents=True, exist_ok=True)
+        (root / "computation" / path.name).write_bytes(path.read_bytes())
+    (root / "usr").mkdir()
+
+    digest = client.algorithms.upload(f"sif:{root}", collaboration="islands")
+    told = client.algorithms.get(digest)
+
+    assert (told.kind, told.dialect) == ("image", "coinstac")
+    assert told.manifest["image"]["kind"] == "sif"
+    assert told.manifest["image"]["name"] == "root"
+
+
 def test_code_is_submitted_with_the_image_that_it_runs_in(client: atoll.Client) -> None:
     digest = client.algorithms.upload(MEAN, collaboration="islands", image=PINNED)
     told = client.algorithms.get(digest)
@@ -299,7 +314,6 @@ def test_steps_of_two_dialects_make_one_run(client: atoll.Client) -> None:
     [
         ({"algorithm": "docker:atoll-test-nowhere/mean"}, "is can't be told here"),
         ({"algorithm": "docker:ada:secret@registry.example/mean"}, "this is no name of an image"),
-        ({"algorithm": "sif:mean.sif"}, "is a file on this machine"),
         ({"algorithm": PINNED}, "can't be looked into here"),
         ({"algorithm": PINNED, "image": PINNED}, "is an image already"),
         ({"image": "compspec"}, "has no compspec.json, which could name an image"),
