@@ -82,7 +82,7 @@ def spawn_in(
     program = shutil.which("bwrap") or "bwrap"
     texts: list[int] = []
     try:
-        words = [word for line in lines for word in _words(line, texts)]
+        words = [word for line in lines for word in words_of(line, texts)]
         # Only now: a mount may have needed a point in one of them.
         for target in ["/", *(target for kind, _, target in lines if kind == "cover")]:
             words += ["--remount-ro", target]
@@ -116,7 +116,7 @@ def _sandbox(program: str, *, any_port: bool) -> list[str]:
     ]
 
 
-def _words(line: view.Line, texts: list[int]) -> list[str]:
+def words_of(line: view.Line, texts: list[int]) -> list[str]:
     """A line of a view in bubblewrap's words."""
     kind, source, target = line
     if kind in ("text", "blank"):

@@ -58,7 +58,7 @@ async def start_child(launch: Launch, start: Starting) -> ChildBox:
     """
     group = groups.make_group(launch.limits)
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    said = _paper()
+    said = paper()
     try:
         child = start(Streams(stdin=nothing, stdout=nothing, stderr=said), bounds_of(launch, group))
     except BaseException:
@@ -110,8 +110,7 @@ class ChildBox:
         os.close(self._said)
 
     def _hear(self, ended: asyncio.Future[int]) -> None:
-        said = b"" if self._removed else os.pread(self._said, _SAID_BYTES, 0).rstrip(b"\0")
-        words = " ".join(said.decode("utf-8", "replace").split())
+        words = "" if self._removed else " ".join(read_paper(self._said).split())
         self.ended.set_result(
             f"its first process ended with status {ended.result()}{': ' if words else ''}{words}"
         )
@@ -168,9 +167,14 @@ def bounds_of(launch: Launch, group: groups.Group | None) -> Bounds:
     )
 
 
-def _paper() -> int:
+def paper() -> int:
     """A file in memory that holds what little a process says, and nothing behind that."""
     descriptor = os.memfd_create("said", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, _SAID_BYTES)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     return descriptor
+
+
+def read_paper(descriptor: int) -> str:
+    """What was said."""
+    return os.pread(descriptor, _SAID_BYTES, 0).rstrip(b"\0").decode("utf-8", "replace")

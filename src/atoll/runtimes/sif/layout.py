@@ -22,6 +22,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from atoll.engine.limits import ROOT_TEXT_BYTES_MAX, SIF_DESCRIPTIONS_MAX
@@ -73,6 +74,16 @@ class Layout:
     architecture: str = ""
     #: The configuration of the container image that it was made from, as JSON; None where it isn't there.
     configuration: bytes | None = None
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file begins as an image does."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_HEADER.size)
+    except OSError:
+        return False
+    return start.startswith(_SQUASHFS_MAGIC) or start[32:42] == _MAGIC
 
 
 def read_layout(file: BinaryIO, name: str) -> Layout:

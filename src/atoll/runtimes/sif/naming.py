@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from atoll.model.errors import RuntimeUnavailable
+from atoll.runtimes.sif.layout import is_image
 
 #: How files of images end, where they say it.
 _ENDINGS = (".sif", ".simg", ".sqsh", ".squashfs", ".img")
@@ -26,7 +27,7 @@ def find_image(folder: Path, name: str) -> Path:
     if (folder / name).is_file() or (folder / name).is_dir():
         return folder / name
     found = sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)) if folder.is_dir() else []
-    images = [path for path in found if path.suffix in _ENDINGS or _is_root(path)]
+    images = [path for path in found if path.suffix in _ENDINGS or is_image(path) or _is_root(path)]
     for wanted in dict.fromkeys(
         (name.replace("/", "_"), _plain(name), _plain(name.rpartition(":")[0] or name))
     ):

@@ -17,6 +17,7 @@ from atoll.runtimes.sif.naming import find_image
         ("coinstac/ridge", "coinstac_ridge.sif"),
         ("coinstac/ridge:1.0", "coinstac_ridge_1.0.sif"),
         ("coinstac/ridge:9.9", "coinstac_ridge.sif"),
+        ("lasso-without", "lasso-without-ending"),
         ("lasso", "other_lasso-v2.simg"),
         ("unpacked", "unpacked"),
         ("coinstac/root", "coinstac_root_latest"),
@@ -27,6 +28,7 @@ def test_the_file_is_found_by_a_part_of_its_name(tmp_path: Path, name: str, file
     write_tree(
         tmp_path,
         {
+            "/lasso-without-ending": bytes(32) + b"SIF_MAGIC\0",
             "/coinstac_ridge.sif": "",
             "/coinstac_ridge_1.0.sif": "",
             "/coinstac_ridge_notes.txt": "",
