@@ -125,6 +125,7 @@ def test_a_value_that_can_not_be_used_is_not_repeated() -> None:
         ({"host": "0.0.0.0"}, "nothing speaks HTTPS"),
         ({"url": "hub.example"}, "expected one such as https://"),
         ({"log_level": "loud"}, "expected one of debug"),
+        ({"streams": "maybe"}, "expected one of auto, on, off"),
         ({"heartbeat_seconds": 0}, "expected more than 0"),
         ({"login_rate": -1}, "expected 0 or more"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from tests.federation import make_ticket
 
 from atoll.algorithms.manifest import ImageNamed, Manifest
-from atoll.engine.running import ImageKind
+from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.model.work import Algorithm, Behalf, Ticket
 from atoll.node import policies
@@ -198,3 +198,30 @@ def test_a_node_does_not_start_without_a_policy_that_it_should_have(
 
     with pytest.raises(SpecInvalid, match=words):
         list(policies.installed())
+
+
+def why_mute(*patterns: str, peers: str = "listed", image: bool = False) -> str | None:
+    """Why an algorithm may not talk to other sites."""
+    packed = Image(kind=IMAGE.kind, name=IMAGE.name, digest=IMAGE.digest) if image else None
+    return policies.mute(Policies(peers=peers, peers_for=patterns), MEAN, packed)
+
+
+def test_no_algorithm_talks_to_other_sites_unless_the_site_says_so() -> None:
+    assert "'policies.peers' of its node.yaml is 'refuse'" in (policies.mute(Policies(), MEAN, None) or "")
+    assert why_mute(peers="allow") is None
+
+
+@pytest.mark.parametrize("pattern", [DIGEST, "mean", "functions:m*"])
+def test_code_that_is_listed_may_talk_to_other_sites(pattern: str) -> None:
+    assert why_mute("other", pattern) is None
+
+
+@pytest.mark.parametrize("pattern", [DIGEST, IMAGE.digest, "registry.example/group/mean"])
+def test_an_image_that_is_listed_may_talk_to_other_sites(pattern: str) -> None:
+    assert why_mute("other", pattern, image=True) is None
+
+
+@pytest.mark.parametrize(("pattern", "image"), [("median", False), ("mean", True)])
+def test_what_is_not_listed_may_not_talk_to_other_sites(pattern: str, *, image: bool) -> None:
+    """What an image calls itself doesn't count."""
+    assert "not among the 1 that 'policies.peers_for'" in (why_mute(pattern, image=image) or "")

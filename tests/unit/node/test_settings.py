@@ -9,7 +9,7 @@ import pytest
 
 from atoll.model.errors import SpecInvalid
 from atoll.node.offer import Source
-from atoll.node.settings import NodeSettings, read_settings, setting_names
+from atoll.node.settings import NodeSettings, Policies, read_settings, setting_names
 from atoll.runtimes.containers.settings import ContainerSettings, Pull, Registry, Service
 from atoll.runtimes.slurm.options import SlurmOptions, Talk
 
@@ -50,6 +50,15 @@ def test_a_hub_alone_is_enough_and_all_else_is_safe(tmp_path: Path) -> None:
     assert not settings.log.send
     assert settings.workspace == tmp_path / "workspace"
     assert settings.key_file == tmp_path / "node.key"
+
+
+def test_who_may_talk_to_other_sites_is_read(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path, "hub: https://hub.example.org\npolicies: {peers: listed, peers_for: ['sha256:1']}\n"
+    )
+
+    assert ("listed", ("sha256:1",)) == (settings.policies.peers, settings.policies.peers_for)
+    assert "refuse" == Policies().peers
 
 
 def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 from tests import environments
 from tests.federation import seats
-from tests.unit.dialects.vantage6.world import FolderDesk, PaperGate
+from tests.unit.dialects.vantage6.world import FolderDesk, PaperGate, ticket_of
 
 from atoll.dialects.vantage6 import body
 from atoll.dialects.vantage6.body import Action, opening_body_4, opening_body_5
 from atoll.dialects.vantage6.convention import Convention
+from atoll.engine.peers import Address, Peer
 from atoll.engine.ports import Database
 from atoll.engine.running import Reply, whole
-from atoll.model.work import Failure, Seat
+from atoll.model.work import Failure, JobId, Seat
 from atoll.node.gateway.http import HttpServer
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
@@ -217,6 +218,56 @@ def test_there_are_no_other_addresses(tmp_path: Path) -> None:
             """)
 
             assert {"vpn": [[]] * 5, "some": []} == out
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.needs("vantage6-4")
+def test_a_client_finds_its_parent_children_siblings_and_itself(tmp_path: Path) -> None:
+    central = JobId("run.0.0")
+    own = ticket_of()
+    ticket = replace(own, parent=central)
+    others = {
+        "own": Peer(job_id=own.job.id, seat=seats(3)[0], round_number=2, parent=central, parent_round=0),
+        "sibling": Peer(
+            job_id=JobId("run.2.1"), seat=seats(3)[1], round_number=2, parent=central, parent_round=0
+        ),
+        "parent": Peer(job_id=central, seat=seats(3)[2], round_number=0),
+        "child": Peer(
+            job_id=JobId("run.3.0"), seat=seats(3)[2], round_number=3, parent=own.job.id, parent_round=2
+        ),
+    }
+    found = [
+        Address(host=f"127.1.0.{number}", port=28_000, label=label, peer=peer)
+        for number, (label, peer) in enumerate(others.items())
+    ]
+
+    async def scenario() -> None:
+        async with opened(4, tmp_path, ticket=ticket, found=found) as world:
+            out = await world.told("""
+                asked = ("parent_address", "child_addresses", "sibling_addresses", "own_address", "addresses")
+                for name in asked:
+                    out[name] = [each["label"] for each in getattr(client.vpn, f"get_{name}")()]
+                out["all"] = client.vpn.get_addresses(include_children=True, include_parent=True, label="sibling")
+            """)
+
+            assert {
+                "parent_address": ["parent"],
+                "child_addresses": ["child"],
+                "sibling_addresses": ["sibling"],
+                "own_address": ["own"],
+                "addresses": ["own", "sibling"],
+                "all": [
+                    {
+                        "ip": "127.1.0.1",
+                        "port": 28_000,
+                        "label": "sibling",
+                        "organization_id": 2,
+                        "task_id": 3,
+                        "parent_id": 1,
+                    }
+                ],
+            } == out
 
     asyncio.run(scenario())
 

@@ -16,14 +16,18 @@ from typing import Any
 import pytest
 from tests.hub_app import Caller, HubApp, Reply, hub_app
 from tests.hub_town import PASSWORD, WORLDS, Person, Place, Town, run_body, token_of, town
+from tests.sockets import Heard, speak
 
 from atoll.hub import codes
 from atoll.hub.api import ROUTERS
 from atoll.hub.described import _DESCRIBED
+from atoll.hub.peers.routes import SOCKETS
 from atoll.hub.people.logins import LoginService
 from atoll.hub.principal import Authenticator
 from atoll.model.scopes import ROLES, Whose
 
+#: As JSON has it: 32 bytes.
+KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 #: What belongs to organizations alone, and not to a collaboration.
 _OF_ORGANIZATIONS = ("organization", "user", "role", "node")
 #: What a request that isn't allowed is answered with.
@@ -306,6 +310,47 @@ def test_a_personal_token_without_scopes_may_nothing(endpoint: Endpoint, there: 
 
     if ":" in endpoint.access or endpoint.access in ("login", "node"):
         assert "NotAllowed" == reply.code
+
+
+@pytest.mark.parametrize("path", SOCKETS)
+def test_only_nodes_speak_over_websockets(path: str, there: Town) -> None:
+    async def visit() -> list[Heard]:
+        place = there.places["home"]
+        where = f"/v1{path}".replace("{run}", place.ids["run"])
+        anybody = there.hub.anybody
+        strangers = [anybody, anybody.as_("ata_no"), anybody.as_(codes.new_secret(codes.ACCESS))]
+        people = [person.caller for person in there.people.values()]
+        return [await speak(caller, where, {}) for caller in (*strangers, *people)]
+
+    heard = asyncio.run(visit())
+
+    assert {(401, "NotLoggedIn")} == {(each.status, each.code) for each in heard[:3]}
+    assert {(403, "NotAllowed")} == {(each.status, each.code) for each in heard[3:]}
+
+
+@pytest.mark.parametrize("path", SOCKETS)
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_node_speaks_over_websockets_for_its_own_jobs_alone(path: str, world: str, there: Town) -> None:
+    async def visit() -> list[Heard]:
+        ids = there.place(world, there.people["researcher"]).ids
+        first = {
+            "ports": [{"number": 1}],
+            "to": ids["job"],
+            "port": 1,
+            "stream": "x",
+            "key": KEY,
+            "attempt": 1,
+        }
+        where = f"/v1{path}".replace("{run}", ids["run"])
+        jobs = (ids["job"], f"{ids['run']}.9.9", "no job")
+        return [await speak(there.node, where, {**first, "job": job}) for job in jobs]
+
+    heard = asyncio.run(visit())
+
+    assert {None} == {each.status for each in heard}
+    assert {1008} == {each.closed for each in heard}
+    # Of its own world the job is the node's, which hasn't claimed it.
+    assert {"StaleEvent", "NotYours"} >= {each.code for each in heard}
 
 
 def test_every_endpoint_is_classified() -> None:
