@@ -61,7 +61,7 @@ def read_password(path: Path) -> str:
             content = file.read(_PASSWORD_BYTES_MAX) if stat.S_ISREG(mode) else b""
     except OSError as error:
         raise RuntimeUnavailable(
-            f"the file {path} can't be read ({error.strerror}): expected a registry's password in it"
+            f"the file {path} can't be read ({error.strerror}): expected a password in it"
         ) from None
     if mode & 0o077:
         raise RuntimeUnavailable(f"the file {path} can be read by others than its owner: chmod 600 {path}")
@@ -70,7 +70,7 @@ def read_password(path: Path) -> str:
     except UnicodeDecodeError:
         password = ""
     if not password:
-        raise RuntimeUnavailable(f"the file {path} holds no password: expected a registry's in it")
+        raise RuntimeUnavailable(f"the file {path} holds no password: expected one in it")
     return password
 
 
