@@ -13,6 +13,8 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Seat, Ticket
 from atoll.node.data_maps import DataMap, write_maps
 from atoll.node.giving import Giving, roots
+from atoll.node.network.permitted import Domain, NetworkRules, Permitted, Service
+from atoll.node.network.reach import Network, Reach
 from atoll.node.offer import Offer, Source
 from atoll.node.settings import NodeSettings, Policies
 
@@ -89,3 +91,48 @@ def test_maps_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 
     with pytest.raises(SpecInvalid, match="map 1 is a number"):
         Giving(settings(tmp_path), "alpha").provision(ticket("ridge", "coinstac"))
+
+
+def test_an_algorithm_reaches_what_the_first_pattern_that_fits_names(tmp_path: Path) -> None:
+    """In the place of what everybody reaches; and the servers of the databases that it gets."""
+    registry = Source(type="sql", url="postgresql://10.1.2.3/x")
+    rules = NetworkRules(
+        permitted=Permitted(services=(Service(alias="omop", host="db", port=5432),)),
+        for_={"m*": Permitted(), "mean": Permitted(domains=(Domain(name="x.example.org", ports=(443,)),))},
+    )
+    asked = replace(
+        settings(tmp_path), network=rules, offer=Offer(databases={"a": Source(type="csv"), "b": registry})
+    )
+    giving = Giving(asked, "alpha", Network(rules))
+
+    found = giving.provision(ticket("sum")).reach
+    assert [(each.host, each.port, each.alias) for each in found.targets] == [
+        ("127.0.0.2", 5432, "omop"),
+        ("127.0.0.3", 5432, ""),
+    ]
+    assert found.databases["b"].url == "postgresql://127.0.0.3:5432/x"
+    assert giving.provision(ticket("mean")).reach.targets == ()
+    elsewhere = giving.provision(ticket("sum", seat=Seat("remote"))).reach
+    assert [each.alias for each in elsewhere.targets] == ["omop"]
+    assert Giving(asked, "alpha").provision(ticket("sum")).reach == Reach()
+
+
+def test_an_algorithm_is_told_of_the_proxy_and_of_what_needs_none(tmp_path: Path) -> None:
+    rules = NetworkRules(
+        permitted=Permitted(
+            domains=(Domain(name="x.example.org", ports=(443,)),),
+            services=(Service(alias="omop", host="db", port=5432),),
+        )
+    )
+
+    found = (
+        Giving(replace(settings(tmp_path), network=rules), "alpha", Network(rules))
+        .provision(ticket("sum"))
+        .reach
+    )
+
+    assert [(each.host, each.port) for each in found.targets] == [("127.0.0.2", 5432), ("127.0.0.1", 3128)]
+    assert found.environment == {
+        **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:3128"),
+        **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost,omop"),
+    }

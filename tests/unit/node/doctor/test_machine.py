@@ -13,6 +13,8 @@ import pytest
 from atoll.node import choosing, guarded
 from atoll.node.doctor import data, doctor, machine
 from atoll.node.doctor.findings import Finding, Level
+from atoll.node.network import squid
+from atoll.node.network.permitted import Domain, NetworkRules, Permitted
 from atoll.node.offer import Offer, Source
 from atoll.node.settings import Environment, Limits, NodeSettings
 
@@ -156,3 +158,15 @@ def test_a_fault_at_one_place_does_not_keep_the_others_from_being_looked_at(tmp_
     (tmp_path / "m").unlink()
     assert dict(told(asyncio.run(all_of_them())))["data maps"] == "ok"
     assert Finding(subject="a", level=Level.OK, words="b").document()["level"] == "ok"
+
+
+def test_what_algorithms_may_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that is missing is a fault, and a runtime that keeps nothing back is told."""
+    rules = NetworkRules(permitted=Permitted(domains=(Domain(name="x.example.org", ports=(443,)),)))
+    asked = replace(settings(tmp_path), network=rules)
+    monkeypatch.setattr(squid, "_program", lambda: "/usr/sbin/squid")
+    assert told(machine.reach(asked)) == [("allowed network", "ok")]
+    assert told(machine.reach(replace(asked, runtime="process"))) == [("allowed network", "warning")]
+    monkeypatch.setattr(squid, "_program", lambda: None)
+    assert told(machine.reach(asked)) == [("allowed network", "fault")]
+    assert told(machine.reach(settings(tmp_path))) == [("allowed network", "ok")]
