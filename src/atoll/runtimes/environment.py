@@ -43,6 +43,19 @@ def shared(python: Path, temporary: Path | None, extra: Mapping[str, str]) -> di
     }
 
 
+def image_cache() -> Path:
+    """Where images that are files lie unpacked, for whoever has no workspace of his own."""
+    folder = os.environ.get("XDG_CACHE_HOME")
+    return (Path(folder) if folder else Path.home() / ".cache") / "atoll" / "images"
+
+
+def named_engine() -> tuple[Path | None, Path]:
+    """The socket of a container engine that this environment names, and the folder where a user's own lie."""
+    named = os.environ.get("DOCKER_HOST") or os.environ.get("CONTAINER_HOST") or ""
+    folder = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    return Path(named.removeprefix("unix://")) if named.startswith("unix://") else None, Path(folder)
+
+
 def bare() -> dict[str, str]:
     """What an interpreter needs to tell of itself."""
     return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

@@ -17,9 +17,10 @@ from typing import cast
 from atoll.engine.running import Launch, Runtime, Style
 from atoll.model.errors import RuntimeUnavailable
 from atoll.model.work import Job, JobId, Role, Seat, Ticket, Work
-from atoll.runtimes import bubblewrap, interpreter
+from atoll.runtimes import bubblewrap, environment, interpreter, outside
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
 from atoll.runtimes.inline import InlineRuntime
+from atoll.runtimes.outside import RuntimeContext
 from atoll.runtimes.process import ProcessRuntime
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.images import ImageRuntime, Packed
@@ -27,6 +28,8 @@ from atoll.simulator.prepared import REMOTE, Prepared
 from atoll.simulator.record import RunFolder
 from atoll.simulator.sources import directory_of, masked
 
+#: The words that ask for a runtime of Atoll's own.
+KNOWN = ("auto", "inline", "process", "bubblewrap", "docker", "podman", "apptainer")
 #: Runtimes that run nothing but images.
 IMAGE_RUNTIMES = ("docker", "podman", "apptainer")
 #: What stands before the path of a file that holds an image.
@@ -42,6 +45,8 @@ def choose(asked: Arguments) -> tuple[str, tuple[str, ...]]:
         RuntimeUnavailable: the one that was asked for does not work here.
     """
     wanted = asked.runtime
+    if wanted not in KNOWN and wanted not in outside.names():
+        raise RuntimeUnavailable(outside.unknown(wanted, KNOWN))
     if asked.image is not None or wanted in IMAGE_RUNTIMES:
         return _choose_for_image(asked)
     if wanted == "inline" and asked.python is not None:
@@ -113,15 +118,18 @@ def told_of(runtime: Runtime, asked: Arguments) -> Sequence[str]:
 def make_runtime(name: str, asked: Arguments, roots: Sequence[Path]) -> Runtime:
     """The runtime of this name, for algorithms that are shown what lies under `roots`."""
     if asked.image is not None or name in IMAGE_RUNTIMES:
-        return _image_runtime(name)
+        return _image_runtime(name, asked)
     if name == "inline":
         return InlineRuntime()
     if name == "process":
         return ProcessRuntime(python=asked.python)
+    if name not in KNOWN:
+        context = RuntimeContext(owner=f"simulation.{os.getpid()}", roots=tuple(roots), python=asked.python)
+        return outside.load(name)(context)
     return BubblewrapRuntime(python=asked.python, roots=roots)
 
 
-def _image_runtime(name: str) -> ImageRuntime:
+def _image_runtime(name: str, asked: Arguments) -> ImageRuntime:
     if name in ("docker", "podman"):
         try:
             # Imported here: who runs no image needs none of it, and may not have it.
@@ -134,7 +142,15 @@ def _image_runtime(name: str) -> ImageRuntime:
         # Whoever says docker means an image of an engine's, whichever engine that is.
         engine = "auto" if name == "docker" else name
         return DockerRuntime(ContainerSettings(engine=engine), simulation_owner())
-    raise RuntimeUnavailable(f"--runtime {name} is not known here")
+    # Late, as above.
+    from atoll.runtimes.apptainer import ApptainerRuntime
+    from atoll.runtimes.rootfs import RootfsRuntime
+    from atoll.simulator.files import FileImages
+
+    kind = ApptainerRuntime if name == "apptainer" else RootfsRuntime
+    return FileImages(
+        kind(cache=environment.image_cache()), asked.path if asked.path.is_dir() else asked.path.parent
+    )
 
 
 async def look_into(runtime: Runtime, asked: Arguments) -> Packed | None:
@@ -142,7 +158,7 @@ async def look_into(runtime: Runtime, asked: Arguments) -> Packed | None:
     if asked.image is None and runtime.name not in IMAGE_RUNTIMES:
         return None
     # Late, as above.
-    from atoll.simulator.packed import look
+    from atoll.simulator.looking import look
 
     await runtime.recover()
     return await look(asked, cast(ImageRuntime, runtime))

@@ -20,7 +20,7 @@ class ImageRuntime(Runtime, Protocol):
         """What an image says of itself; None where it isn't on this machine."""
         ...
 
-    def files(self, image: str) -> AbstractAsyncContextManager[ImageFiles]:
+    def files(self, facts: ImageFacts, /) -> AbstractAsyncContextManager[ImageFiles]:
         """Reads files of an image, for as long as the context lasts."""
         ...
 

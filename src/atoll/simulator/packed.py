@@ -9,65 +9,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from atoll.algorithms.images import describe, named_in, pinned
 from atoll.algorithms.installing import image_of, install
 from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.algorithms.opening import Asked, OpenedStep, open_run
 from atoll.algorithms.reading import read_json
 from atoll.algorithms.words import COMMAND
 from atoll.dialects.functions.body import plain
-from atoll.model.errors import RuntimeUnavailable, SpecInvalid
+from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
-from atoll.runtimes.facts import ImageFacts
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import leading_out, offers_of, wanted_databases, with_options
-from atoll.simulator.coinstac import compspecs, read_compspec
-from atoll.simulator.dialects import is_coinstac
 from atoll.simulator.federation import lets_talk
-from atoll.simulator.images import ImageRuntime, Packed, digest_of
+from atoll.simulator.images import digest_of
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.world import Plan
-
-
-async def look(asked: Arguments, runtime: ImageRuntime) -> Packed:
-    """Find the images of what was asked for, and what they hold.
-
-    Raises:
-        RuntimeUnavailable: one isn't on this machine, or nothing names one.
-        SpecInvalid: one doesn't say what it holds.
-    """
-    if asked.packed:
-        assert asked.image is not None
-        facts = await _facts(runtime, asked.image)
-        async with runtime.files(facts.id) as read:
-            manifest = await describe(facts, read, dialect=asked.dialect)
-        return Packed(manifest=manifest)
-    specs = compspecs(asked) if is_coinstac(asked) else None
-    if asked.image is not None:
-        named = pinned(await _facts(runtime, asked.image))
-        names = {name for path in specs or () for name in named_in(read_compspec(path), str(path))}
-        return Packed(images=dict.fromkeys(names, named), around=named)
-    if specs is None:
-        raise RuntimeUnavailable(
-            f"--runtime {runtime.name} runs images, and nothing says which one {asked.path} runs in. Build one with "
-            "atoll image build, or name one that has what the code needs with --image"
-        )
-    images: dict[str, ImageNamed] = {}
-    for path in specs:
-        for name in named_in(read_compspec(path), str(path)):
-            if name not in images:
-                images[name] = pinned(await _facts(runtime, name))
-    return Packed(images=images)
-
-
-async def _facts(runtime: ImageRuntime, name: str) -> ImageFacts:
-    facts = await runtime.facts(name)
-    if facts is None:
-        raise RuntimeUnavailable(
-            f"the image {name} is not on this machine. Fetch it (docker pull, podman pull), or build it: atoll image "
-            "build PATH --tag NAME"
-        )
-    return facts
 
 
 def prepare(asked: Arguments, manifest: Manifest) -> Prepared:

@@ -66,14 +66,9 @@ class DockerRuntime:
         """What an image says of itself; None where the engine hasn't it."""
         return await self.engine.facts(name)
 
-    async def read(self, image: str, path: str) -> bytes | None:
-        """A file of an image; None where there is none."""
-        async with self.files(image) as read:
-            return await read(path)
-
-    def files(self, image: str) -> AbstractAsyncContextManager[ImageFiles]:
+    def files(self, facts: ImageFacts, /) -> AbstractAsyncContextManager[ImageFiles]:
         """Reads files of an image, for as long as the context lasts."""
-        return self.engine.files(image)
+        return self.engine.files(facts.id)
 
     async def recover(self) -> None:
         """Remove the containers that an earlier life of this runtime's owner has left.

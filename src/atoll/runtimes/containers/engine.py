@@ -22,6 +22,7 @@ from aiodocker.exceptions import DockerError
 
 from atoll.engine.running import ImageKind
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
+from atoll.runtimes import environment
 from atoll.runtimes.boxes import new_name
 from atoll.runtimes.containers.settings import ContainerSettings
 from atoll.runtimes.facts import ImageFacts, ImageFiles
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _DOCKER = ("/var/run/docker.sock", "/run/docker.sock")
 _PODMAN = ("/run/podman/podman.sock",)
+#: What Docker 20.10 and Podman 4 speak, and later ones do as well. Asking takes a second of Podman's.
+_API_VERSION = "v1.41"
 #: Seconds that an engine may take to say who it is.
 _SECONDS_MAX = 30.0
 #: Bytes of a file that is read out of an image. A specification, or a module.
@@ -42,12 +45,10 @@ def sockets(settings: ContainerSettings) -> list[Path]:
     """Where the socket of an engine may lie, the likeliest first."""
     if settings.socket is not None:
         return [settings.socket]
-    own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    docker = [*map(Path, _DOCKER), Path(own, "docker.sock")]
-    podman = [*map(Path, _PODMAN), Path(own, "podman", "podman.sock")]
-    named = os.environ.get("DOCKER_HOST", "")
-    if named.startswith("unix://"):
-        docker.insert(0, Path(named.removeprefix("unix://")))
+    named, own = environment.named_engine()
+    first = [] if named is None else [named]
+    docker = [*first, *map(Path, _DOCKER), own / "docker.sock"]
+    podman = [*first, *map(Path, _PODMAN), own / "podman" / "podman.sock"]
     return {"docker": docker, "podman": podman}.get(settings.engine, [*docker, *podman])
 
 
@@ -83,8 +84,6 @@ class Engine:
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self.client: aiodocker.Docker | None = None
-        #: ``1.41``: the version of the API that it speaks.
-        self.api_version = ""
         self.is_podman = False
         self._opening = asyncio.Lock()
         self._connector: aiohttp.UnixConnector | None = None
@@ -101,26 +100,25 @@ class Engine:
         return self.client
 
     async def _connect(self) -> aiodocker.Docker:
-        self._connector = connector = aiohttp.UnixConnector(path=str(self.socket), limit=_CONNECTIONS_MAX)
-        client = aiodocker.Docker(url="unix://localhost", connector=connector)
+        connector = aiohttp.UnixConnector(path=str(self.socket), limit=_CONNECTIONS_MAX)
         try:
-            async with asyncio.timeout(_SECONDS_MAX):
-                told = await client.version()
-        except (OSError, TimeoutError, aiohttp.ClientError, DockerError) as error:
-            await client.close()
+            async with (
+                asyncio.timeout(_SECONDS_MAX),
+                aiohttp.ClientSession(connector=connector, connector_owner=False) as session,
+                session.get("http://localhost/_ping") as answer,
+            ):
+                answer.raise_for_status()
+                self.is_podman = "Libpod-API-Version" in answer.headers
+        except (OSError, TimeoutError, aiohttp.ClientError) as error:
             await connector.close()
             raise RuntimeUnavailable(
                 f"the container engine at {self.socket} does not answer ({type(error).__name__}). Is it running?"
             ) from None
         except BaseException:
-            await client.close()
             await connector.close()
             raise
-        self.api_version = str(told.get("ApiVersion", ""))
-        self.is_podman = any(
-            "podman" in str(part.get("Name", "")).lower() for part in told.get("Components") or []
-        )
-        return client
+        self._connector = connector
+        return aiodocker.Docker(url="unix://localhost", connector=connector, api_version=_API_VERSION)
 
     async def close(self) -> None:
         """Hang up."""
