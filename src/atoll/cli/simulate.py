@@ -16,18 +16,6 @@ from atoll.model.errors import Unusable
 from atoll.simulator.arguments import Arguments
 
 
-class RuntimeName(StrEnum):
-    """Ways to run algorithms."""
-
-    AUTO = "auto"
-    INLINE = "inline"
-    PROCESS = "process"
-    BUBBLEWRAP = "bubblewrap"
-    DOCKER = "docker"
-    PODMAN = "podman"
-    APPTAINER = "apptainer"
-
-
 class DialectName(StrEnum):
     """Dialects that an algorithm may be written in."""
 
@@ -117,11 +105,13 @@ def command(
         typer.Option("-p", "--pipeline", help="A pipelinespec.json: one computation after another."),
     ] = None,
     runtime: Annotated[
-        RuntimeName,
+        str,
         typer.Option(
-            help="auto: an image in a container; else under bubblewrap where that works, else as a process."
+            metavar="auto|inline|process|bubblewrap|docker|podman|apptainer|NAME",
+            help="auto: an image in a container; else under bubblewrap where that works, else as a process. NAME: one "
+            "that another package has installed.",
         ),
-    ] = RuntimeName.AUTO,
+    ] = "auto",
     image: Annotated[
         str | None,
         typer.Option(
@@ -190,7 +180,7 @@ def command(
             compspec=compspec,
             directory=directory,
             pipeline=pipeline,
-            runtime=runtime.value,
+            runtime=runtime,
             python=python,
             entry=entry,
             output=output,

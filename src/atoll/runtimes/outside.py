@@ -54,7 +54,7 @@ class RuntimeContext:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Makes a runtime, or raises `RuntimeUnavailable` where this machine can't run it.
+#: Makes a runtime, which has started nothing yet. Raises `RuntimeUnavailable` where this machine can't run it.
 Factory = Callable[[RuntimeContext], Runtime]
 
 
