@@ -21,6 +21,8 @@ EXACTLY = 1e-12
 WAIT = 60.0
 #: What the sites allow, by name.
 LISTED = "atoll-test-algorithms"
+#: What an engine does with an image is tried elsewhere, with each of them.
+of_docker = pytest.mark.parametrize("engine", ["docker"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +65,12 @@ def test_a_computation_in_an_image_runs_at_all_sites(
         run = submitted(contained, image, inputs=asked())
         result = run.wait(WAIT).result
 
-    assert "was never pushed to a registry" in run.warnings[0]
+    # Podman says by which digest a registry would know it, even where none does.
+    assert ("was never pushed to a registry" in run.warnings[0]) is (engine.name == "docker")
     assert {"mean": pytest.approx(mean_of(), rel=EXACTLY), "sites": list(ISLANDS)} == result
-    assert "all sites agree" in (
-        run.files("Biscoe")[0].read_text() if run.files("Biscoe") else "all sites agree"
-    )
 
 
+@of_docker
 def test_a_vantage6_image_asks_all_sites(contained: Federation, engine: Engine) -> None:
     folder = EXAMPLES / "vantage6" / "average-4" / "averages"
     files = {f"/app/averages/{path.name}": path.read_text() for path in folder.glob("*.py")}
@@ -85,6 +86,7 @@ def test_a_vantage6_image_asks_all_sites(contained: Federation, engine: Engine) 
     assert pytest.approx(mean_of(), rel=EXACTLY) == result["average"]
 
 
+@of_docker
 def test_an_image_that_no_site_lists_runs_nowhere(contained: Federation, engine: Engine) -> None:
     with made(engine, "atoll-test-others-averages", VANTAGE6_4, {}, "ENV PKG_NAME=averages") as image:
         run = submitted(contained, image, function="average", args={"column": COLUMN})
@@ -92,6 +94,7 @@ def test_an_image_that_no_site_lists_runs_nowhere(contained: Federation, engine:
             run.wait(WAIT)
 
 
+@of_docker
 def test_code_runs_in_an_image_that_it_names(contained: Federation, engine: Engine) -> None:
     with made(engine, f"{LISTED}-pandas", VANTAGE6_4, {}) as image:
         run = contained.submit(

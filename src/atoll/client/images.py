@@ -36,7 +36,7 @@ class Looked:
 
     def warnings(self) -> tuple[str, ...]:
         """What may go wrong with it elsewhere."""
-        if self.facts is None or self.facts.digests or self.image.digest != self.facts.id:
+        if self.facts is None or any(one.endswith(f"@{self.image.digest}") for one in self.facts.digests):
             return ()
         warning = (
             f"{self.image.name} was never pushed to a registry: only nodes whose engine has this very image "
