@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from tests import registry as registries
-from tests.engines import BOOKWORM, BUSYBOX, VANTAGE6_4, Engine
+from tests.engines import BOOKWORM, BUSYBOX, TRIXIE, VANTAGE6_4, Engine
 
 from atoll.algorithms.images import describe
 from atoll.algorithms.manifest import Manifest
@@ -91,14 +91,18 @@ def test_a_computation_becomes_an_image(engine: Engine, build: Build, name: str)
     )
 
 
-def test_functions_become_an_image_with_all_that_they_import_of_atoll(
-    engine: Engine, build: Build, name: str
+def test_functions_become_an_image_with_what_they_need(
+    engine: Engine, build: Build, name: str, tmp_path: Path
 ) -> None:
-    status, document = build(EXAMPLES / "functions" / "mean", "--base", BOOKWORM)
+    needed = tmp_path / "needed.txt"
+    # It is there, so nothing has to be fetched.
+    needed.write_text("pip\n")
+    status, document = build(EXAMPLES / "functions" / "mean", "--base", TRIXIE, "--requirements", needed)
     said = run(engine, name, "python", "-c", "import atoll_algorithm, os; print(os.getcwd(), os.listdir())")
 
     assert (DONE, True) == (status, document["size_bytes"] > 0)
     assert "/computation ['mean.py']" == said
+    assert "pip" == run(engine, name, "cat", "/opt/atoll/requirements.txt")
     assert ["moments", "mean"] == [function.name for function in described(engine, name).functions]
 
 

@@ -39,6 +39,8 @@ _CODE, _LENT = "/computation", "/opt/atoll"
 _USER = "65532:65532"
 #: What vantage6's tools of a generation are, for pip. Those of generation 4 were written for pandas 2.
 _TOOLS = {4: ("vantage6-algorithm-tools>=4,<5", "pandas<3"), 5: ("vantage6-algorithm-tools>=5,<6",)}
+#: Debian's own Python lets pip install only where it is told that this is meant.
+_PIP = "PIP_BREAK_SYSTEM_PACKAGES=1 python -m pip install --no-cache-dir --disable-pip-version-check"
 #: An image of the engine's own, without a name.
 _ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
@@ -238,7 +240,7 @@ def _dockerfile(manifest: Manifest, base: str, *, installs: bool) -> str:
             # A base may have a user that can't install.
             "USER 0:0",
             f"COPY requirements.txt {_LENT}/requirements.txt",
-            f"RUN python -m pip install --no-cache-dir --disable-pip-version-check -r {_LENT}/requirements.txt",
+            f"RUN {_PIP} -r {_LENT}/requirements.txt",
         ]
     if manifest.dialect == "functions":
         lines += [f"COPY lib {_LENT}/lib", f"ENV PYTHONPATH={_LENT}/lib"]

@@ -120,10 +120,7 @@ def test_the_usual_base_gets_the_tools_of_vantage6(path: Path, base: str, tools:
     recipe = plan(path, Asked())
 
     assert (base, tools.encode()) == (recipe.base, recipe.files["requirements.txt"])
-    assert (
-        "USER 0:0\nCOPY requirements.txt /opt/atoll/requirements.txt\nRUN python -m pip install"
-        in recipe.dockerfile
-    )
+    assert "USER 0:0\nCOPY requirements.txt /opt/atoll/requirements.txt\nRUN " in recipe.dockerfile
 
 
 def test_tools_that_the_author_names_are_not_named_twice(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _LINES_TOLD = 20
 #: How both engines say, at the end, what a registry calls an image. Podman's own inspection says another.
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 #: Characters of a line: a label may have thousands.
-_LINE_MAX = 160
+_LINE_MAX = 400
 _ON_THE_WAY = re.compile(r" ?--->? |--> |Removing intermediate container |[0-9a-f]{64}$")
 #: Colours and cursors, which some programs write even where no terminal is.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
