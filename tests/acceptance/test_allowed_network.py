@@ -21,8 +21,8 @@ from tests import strangers
 
 from atoll.engine.running import Launch, Mount, Request, Session, Style, whole
 from atoll.model.work import Seat
+from atoll.node.network.network import Network
 from atoll.node.network.permitted import Address, Domain, NetworkRules, Permitted, Service
-from atoll.node.network.reach import Network
 from atoll.node.network.relay import Relay
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
 

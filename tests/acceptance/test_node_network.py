@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -112,6 +114,29 @@ def test_an_algorithm_finds_a_service_by_its_name(visits: Postgres, tmp_path: Pa
                 return plain((await place.results(run_id))["Dream"])
 
     assert asyncio.run(scene()) == "55 at omop"
+
+
+@pytest.mark.needs("postgresql")
+def test_a_simulated_site_has_its_database_on_a_server_too(visits: Postgres, tmp_path: Path) -> None:
+    (tmp_path / "total.py").write_text(TOTAL)
+
+    async def scene() -> object:
+        async with over_the_network(visits) as port:
+            source = {
+                "uri": f"postgresql+psycopg://postgres@{HOST}:{port}/visits",
+                "type": "sql",
+                "query": "SELECT n FROM visits",
+            }
+            sites = {"sites": {"alpha": {"databases": {"visits": source}}}}
+            (tmp_path / "federation.yaml").write_text(json.dumps(sites))
+            words = ("simulate", "total.py", "--json", "--runtime", "bubblewrap", "-f", "federation.yaml")
+            atoll = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "atoll", *words), cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+            )
+            said, _ = await atoll.communicate()
+            return json.loads(said)["results"]
+
+    assert asyncio.run(scene()) == {"alpha": 55}
 
 
 @pytest.mark.needs("squid")

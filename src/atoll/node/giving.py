@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from atoll.algorithms.manifest import Manifest
 from atoll.model.work import Algorithm, Ticket
 from atoll.node.data_maps import DataMap, map_for, read_maps
-from atoll.node.network.reach import Network, Reach
+from atoll.node.network.network import Network
+from atoll.node.network.reach import Reach
 from atoll.node.offer import Offer, Source
-from atoll.node.policies import fits
+from atoll.node.policies import means
 from atoll.node.provision import Provision
 from atoll.node.settings import NodeSettings
 from atoll.node.site_data import look_at
@@ -22,12 +24,21 @@ class Giving:
         settings: of the node.
         name: the node's, which is the seat of its site. Any other seat that it serves has no data.
         network: what its algorithms reach; None for nothing.
+        described: says what the bundle of an algorithm says, by its digest.
     """
 
-    def __init__(self, settings: NodeSettings, name: str, network: Network | None = None) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        name: str,
+        network: Network | None = None,
+        *,
+        described: Callable[[str], Manifest | None] = lambda _: None,
+    ) -> None:
         self._settings = settings
         self._name = name
         self._network = network
+        self._described = described
         self._maps: tuple[DataMap, ...] = ()
         #: When the file was changed that they were read from.
         self._read_at_ns = -1
@@ -53,7 +64,7 @@ class Giving:
     def _databases(self, algorithm: Algorithm) -> Mapping[str, Source]:
         databases = self._settings.offer.databases
         for pattern, labels in self._settings.policies.databases.items():
-            if fits(pattern, algorithm):
+            if self._means(pattern, algorithm):
                 return {label: databases[label] for label in labels}
         return databases
 
@@ -61,15 +72,18 @@ class Giving:
         if self._network is None:
             return Reach()
         rules = self._settings.network
-        fitting = (permitted for pattern, permitted in rules.for_.items() if fits(pattern, algorithm))
+        fitting = (permitted for pattern, permitted in rules.for_.items() if self._means(pattern, algorithm))
         return self._network.reach(next(fitting, rules.permitted), databases)
 
     def _environment(self, algorithm: Algorithm) -> Mapping[str, str]:
         variables = dict(self._settings.offer.environment)
         for pattern, more in reversed(list(self._settings.env_for.items())):
-            if fits(pattern, algorithm):
+            if self._means(pattern, algorithm):
                 variables.update(more)
         return variables
+
+    def _means(self, pattern: str, algorithm: Algorithm) -> bool:
+        return means(pattern, algorithm, self._described(algorithm.digest))
 
     def _data_maps(self) -> tuple[DataMap, ...]:
         """The maps as they are now: people add some while the node runs."""

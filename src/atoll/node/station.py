@@ -24,7 +24,7 @@ from atoll.node.agent import Agent
 from atoll.node.choosing import Runtimes, why_not
 from atoll.node.giving import Giving, roots
 from atoll.node.library import BundleLibrary
-from atoll.node.network.reach import Network
+from atoll.node.network.network import Network
 from atoll.node.notebook import Notebook
 from atoll.node.peers.peering import Peering
 from atoll.node.runner import Rules, Runner
@@ -112,7 +112,9 @@ class Station:
             self._notebook,
             limits=settings.limits.of_a_call(),
             rules=rules,
-            provide=Giving(settings, name, self._network).provision,
+            provide=Giving(
+                settings, name, self._network, described=self._library.described
+            ).provision,
             peering=Peering(self._link.peers, partial(policies.mute, settings.policies), self._notebook),
         )
         return Agent(self._link, runner, asyncio.Semaphore(settings.slots), loops=settings.slots)

@@ -21,6 +21,7 @@ from atoll.model.work import Content, Message, Run, Seat, Ticket
 from atoll.node.agent import Agent
 from atoll.node.at_hand import Shelf
 from atoll.node.desk import Desk
+from atoll.node.network.reach import served
 from atoll.node.offer import Offer
 from atoll.node.peers.peering import Peering
 from atoll.node.runner import Observer, Runner
@@ -160,12 +161,14 @@ class World:
     def _desk(self, seat: Seat) -> Desk:
         folders = folders_of(seat, self._settings.scratch, self._settings.outputs)
         log = self._settings.logs / f"{seat}.log"
+        offer = self._plan.offers.get(seat, Offer())
         return Desk(
             seat=seat,
             folders=folders,
             log=log,
             data=self._plan.data.get(seat),
-            offer=self._plan.offers.get(seat, Offer()),
+            offer=offer,
+            reach=served(offer.databases),
         )
 
 

@@ -13,8 +13,9 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Seat, Ticket
 from atoll.node.data_maps import DataMap, write_maps
 from atoll.node.giving import Giving, roots
+from atoll.node.network.network import Network
 from atoll.node.network.permitted import Domain, NetworkRules, Permitted, Service
-from atoll.node.network.reach import Network, Reach
+from atoll.node.network.reach import Reach
 from atoll.node.offer import Offer, Source
 from atoll.node.settings import NodeSettings, Policies
 
@@ -136,3 +137,14 @@ def test_an_algorithm_is_told_of_the_proxy_and_of_what_needs_none(tmp_path: Path
         **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:3128"),
         **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost,omop"),
     }
+
+
+def test_an_image_is_meant_by_its_own_names_and_not_by_what_it_calls_itself(tmp_path: Path) -> None:
+    named = ImageNamed(name="registry.example/mean:1", digest="sha256:" + 64 * "a")
+    manifest = Manifest(dialect="functions", name="sum", target="sum.py", kind="image", image=named)
+    asked = settings(tmp_path)
+    first, *_ = asked.offer.databases
+    policies = Policies(databases={"sum": tuple(asked.offer.databases), "registry.example/*": (first,)})
+    giving = Giving(replace(asked, policies=policies), "alpha", described=lambda _: manifest)
+
+    assert list(giving.provision(ticket("sum")).offer.databases) == [first]

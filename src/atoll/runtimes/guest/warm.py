@@ -173,9 +173,9 @@ class _Parent:
             for name, descriptor in files.items():
                 if name.startswith("group"):
                     os.write(descriptor, b"0")
-            if home is not None:
-                home.join_network()
             if "door" in files:  # while it may still listen at any port
+                if home is not None:
+                    home.join_network()
                 door.open_doors(files["door"], task["listen"])
             if home is not None:
                 home.enter()
