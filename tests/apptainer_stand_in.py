@@ -23,7 +23,7 @@ from atoll.runtimes.sif.described import describe
 from atoll.runtimes.sif.kept import Root, Roots
 
 #: The flags that it knows: those that stand alone, and those behind which a word follows.
-_PLAIN = {"--containall", "--no-home", "--cleanenv", "--net", "--no-eval", "--no-privs"}
+_PLAIN = {"--containall", "--no-home", "--cleanenv", "--net", "--no-eval", "--no-privs", "--no-init"}
 _VALUED = {
     *("--network", "--hostname", "--no-mount", "--security", "--mount", "--bind", "--pwd"),
     *("--memory", "--memory-swap", "--cpus", "--pids-limit"),
@@ -57,7 +57,7 @@ def main(cache: str, version: str, *words: str) -> None:
         _fail(f"what isn't kept in is not run: {sorted(missing)}")
     if ("--network", "none") not in flags:
         _fail("only no network is there")
-    root = asyncio.run(_open(Path(cache), Path(image)))
+    root = asyncio.run(_unpack(Path(cache), Path(image)))
     _run(
         root.folder,
         flags,
@@ -66,7 +66,7 @@ def main(cache: str, version: str, *words: str) -> None:
     )
 
 
-async def _open(cache: Path, image: Path) -> Root:
+async def _unpack(cache: Path, image: Path) -> Root:
     roots = Roots(cache)
     return await roots.open(image)  # It isn't closed: what is started has it from now on.
 
@@ -115,18 +115,28 @@ def _run(root: Path, flags: list[tuple[str, str]], command: list[str], prefix: s
         "--die-with-parent",
         "--clearenv",
     ]
+    if ("--no-init", "") in flags:
+        walls.append("--as-pid-1")
     if user:
         command = _given_up(user, lines) + command
     else:
         walls += ["--unshare-user", "--cap-drop", "ALL"]
     texts: list[int] = []
-    words = [word for line in show(root, lines) for word in bwrap.words_of(line, texts)]
+    words = [
+        word for line in show(root, [*_open(root, lines), *lines]) for word in bwrap.words_of(line, texts)
+    ]
     for text in texts:
         os.set_inheritable(text, True)
     settings = [word for name, value in variables.items() for word in ("--setenv", name, value)]
     os.execvp(
         "bwrap", ["bwrap", *words, "--remount-ro", "/", *walls, *settings, "--chdir", folder, "--", *command]
     )
+
+
+def _open(root: Path, lines: list[view.Line]) -> list[view.Line]:
+    """The folders above what is shown: where root makes them on its way, bubblewrap shuts them to all others."""
+    above = {str(folder) for _, _, target in lines for folder in Path(target).parents}
+    return [("folder", "", folder) for folder in sorted(above) if not (root / folder[1:]).exists()]
 
 
 def _given_up(user: dict[str, str], lines: list[view.Line]) -> list[str]:

@@ -22,13 +22,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import apptainer_stand_in
+
 from atoll.engine.running import Image, ImageKind
+from atoll.runtimes.apptainer import ApptainerRuntime
 from atoll.runtimes.conformance import Subject
 from atoll.runtimes.outside import RuntimeContext
 from atoll.runtimes.rootfs import RootfsRuntime
 from atoll.runtimes.sif.kept import Roots
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atoll"
+#: Where images that tests share are unpacked.
+ROOTS = _CACHE / "sif-roots"
 #: Programs that an algorithm's command may name.
 _PROGRAMS = ("sh", "cat", "ls", "id", "env", "sleep", "true")
 #: Parts of the standard library that no test needs, and that take most of its room.
@@ -233,17 +238,35 @@ def rootfs(context: RuntimeContext) -> RootfsRuntime:
     return RootfsRuntime(cache=Path(str(context.options["cache"])))
 
 
+def apptainer(context: RuntimeContext) -> ApptainerRuntime:
+    """The runtime for Apptainer, with the stand-in for that, as the suite of checks makes it."""
+    return ApptainerRuntime(
+        cache=Path(str(context.options["cache"])), program=str(context.options["program"])
+    )
+
+
 @functools.cache
+def plain() -> Image:
+    """An image with Python and nothing else, made once on this machine."""
+    path = _CACHE / f"sif-plain-{_system(python=True).stem.rpartition('-')[2]}.sif"
+    if not path.exists():
+        half = path.with_suffix(f".{os.getpid()}")
+        make_image(half, {"/computation/README": "an algorithm's folder appears here\n"}).rename(path)
+    digest = asyncio.run(Roots(ROOTS).digest_of(path))
+    return Image(kind=ImageKind.SIF, name=str(path), digest=digest)
+
+
 def subject() -> Subject:
-    """A runtime for images that are files, with an image that has Python."""
-    cache = _CACHE / "sif-roots"
-    image = _CACHE / f"sif-plain-{_system(python=True).stem.rpartition('-')[2]}.sif"
-    if not image.exists():
-        half = image.with_suffix(f".{os.getpid()}")
-        make_image(half, {"/computation/README": "an algorithm's folder appears here\n"}).rename(image)
+    """The runtime for images that are files, to be examined."""
+    return Subject(name="rootfs", make=rootfs, options={"cache": str(ROOTS)}, image=plain())
+
+
+def apptainer_subject(folder: Path) -> Subject:
+    """The runtime for Apptainer, to be examined with a stand-in for that, which is written to a folder."""
+    program = apptainer_stand_in.install(folder, ROOTS)
     return Subject(
-        name="rootfs",
-        make=rootfs,
-        options={"cache": str(cache)},
-        image=Image(kind=ImageKind.SIF, name=str(image), digest=asyncio.run(Roots(cache).digest_of(image))),
+        name="apptainer",
+        make=apptainer,
+        options={"cache": str(ROOTS), "program": str(program)},
+        image=plain(),
     )

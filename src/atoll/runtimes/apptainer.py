@@ -199,7 +199,7 @@ class _Boxes:
             *(Shown(source=source, target=target) for _, source, target in view.guests()),
             Shown(source=str(boot.line), target=LINE, writable=True),
         ]
-        words = self._words([python, *boot.arguments], shown, boot.launch, "/")
+        words = self._words([python, *boot.arguments], shown, boot.launch, "/", first=True)
         variables = self._variables(told_at_start(boot.launch))
         return await start_child(
             boot.launch, lambda streams, bounds: spawn(words, variables, streams, bounds=bounds)
@@ -220,12 +220,27 @@ class _Boxes:
         return spawn(words, self._variables(variables), streams, bounds=bounds)
 
     def _words(
-        self, command: Sequence[str], shown: Sequence[Shown], launch: Launch | None, folder: str
+        self,
+        command: Sequence[str],
+        shown: Sequence[Shown],
+        launch: Launch | None,
+        folder: str,
+        *,
+        first: bool = False,
     ) -> list[str]:
         limits = None if launch is None else _left_over(launch.limits)
         name = os.path.abspath(self._image.name)
         return self._runtime.command(
-            words_of(self._version, name, command, shown, folder=folder, user=self._user, limits=limits)
+            words_of(
+                self._version,
+                name,
+                command,
+                shown,
+                folder=folder,
+                user=self._user,
+                limits=limits,
+                first=first,
+            )
         )
 
     def _variables(self, inside: Mapping[str, str]) -> dict[str, str]:

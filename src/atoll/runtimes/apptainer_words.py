@@ -91,6 +91,7 @@ def words_of(
     folder: str = "/",
     user: tuple[int, int] | None = None,
     limits: CallLimits | None = None,
+    first: bool = False,
 ) -> list[str]:
     """The words behind the program's name that run a command in an image, and keep it in.
 
@@ -102,6 +103,7 @@ def words_of(
         folder: the working directory.
         user: who it is, where the program is started by root. None: whoever starts it.
         limits: what the program itself is to bound, where it can. None: somebody else does.
+        first: whether the command is the first process of its box, and looks after all others.
 
     Raises:
         AlgorithmFailed: a path can't be told to this version.
@@ -110,6 +112,8 @@ def words_of(
     words += ["--net", "--network", "none"]
     # Folders of this machine that its admin shows to all containers are none of an algorithm's business.
     words += ["--no-mount", "hostfs,cwd,bind-paths" if version.bounds else "hostfs,cwd"]
+    if first:
+        words.append("--no-init")
     if version.takes_values_as_they_are:
         words.append("--no-eval")
     if user is not None:

@@ -101,8 +101,8 @@ class ChildBox:
         if self._removed:
             return
         self._removed = True
-        if self._group is not None:
-            self._group.hold()
+        if self._group is not None:  # by which all are found, however fast they come and go
+            await self._group.sweep()
         self._child.kill()
         await asyncio.shield(self._child.ended)
         if self._group is not None:

@@ -99,6 +99,12 @@ def test_what_root_starts_is_nobody() -> None:
     assert words[at : at + 5] == ["--no-privs", "--security", "uid:65532", "--security", "gid:65533"]
 
 
+def test_atolls_own_program_is_the_first_process() -> None:
+    """So it can end whatever a call has left, however fast that makes new processes."""
+    assert "--no-init" in words_of(NEW, "a.sif", ["x"], [], first=True)
+    assert "--no-init" not in words_of(NEW, "a.sif", ["x"], [])
+
+
 def test_bounds_are_told_to_who_knows_them() -> None:
     limits = CallLimits(memory_bytes=1000, processors=1.5, processes=7)
 
