@@ -104,6 +104,11 @@ class BundleLibrary:
         runtime = self._runtimes.of(known.python) if image is None else self._runtimes.for_image(image)
         return AtHand(installed=known.installed, runtime=runtime)
 
+    def described(self, digest: str) -> Manifest | None:
+        """What the bundle of an algorithm says that is at hand; None for any other."""
+        known = self._known.get(digest)
+        return None if known is None else known.manifest
+
     def release(self, run_id: RunId) -> None:
         """A run has ended: its algorithms may be removed when there is too much."""
         self._used.pop(run_id, None)

@@ -121,6 +121,19 @@ def fits_image(pattern: str, image: ImageNamed) -> bool:
     return any(fnmatchcase(each, name if at else pattern) for each in names)
 
 
+def means(pattern: str, algorithm: Algorithm, manifest: Manifest | None) -> bool:
+    """Whether a pattern means an algorithm, as its bundle describes it: of an image its own names count alone.
+
+    Args:
+        pattern: of node.yaml.
+        algorithm: what a ticket says.
+        manifest: what its bundle says; None where that is not known.
+    """
+    if manifest is None or manifest.kind != "image":
+        return fits(pattern, algorithm)
+    return algorithm.digest == pattern or any(fits_image(pattern, image) for image in manifest.images)
+
+
 def mute(policies: Policies, algorithm: Algorithm, image: Image | None) -> str | None:
     """Why an algorithm may not talk to other sites while it runs; None where it may."""
     if policies.peers == "allow":

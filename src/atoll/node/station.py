@@ -112,9 +112,7 @@ class Station:
             self._notebook,
             limits=settings.limits.of_a_call(),
             rules=rules,
-            provide=Giving(
-                settings, name, self._network, described=self._library.described
-            ).provision,
+            provide=Giving(settings, name, self._network, described=self._library.described).provision,
             peering=Peering(self._link.peers, partial(policies.mute, settings.policies), self._notebook),
         )
         return Agent(self._link, runner, asyncio.Semaphore(settings.slots), loops=settings.slots)
