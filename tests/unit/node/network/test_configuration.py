@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import select
+import subprocess
+import sys
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -102,3 +106,31 @@ def test_a_squid_that_does_not_start_says_why() -> None:
 
     with pytest.raises(RuntimeUnavailable, match=r"doesn't start: .+"):
         asyncio.run(go())
+
+
+ALONE = """
+import asyncio
+from atoll.node.network.permitted import Permitted
+from atoll.node.network.squid import Squid
+
+async def go():
+    squid = Squid([Permitted()])
+    await squid.start()
+    print(squid._process.pid, flush=True)
+    await asyncio.get_running_loop().create_future()
+
+asyncio.run(go())
+"""
+
+
+@pytest.mark.needs("squid")
+def test_it_ends_with_its_node_however_that_ends() -> None:
+    with subprocess.Popen([sys.executable, "-c", ALONE], stdout=subprocess.PIPE) as node:
+        assert node.stdout is not None
+        child = os.pidfd_open(int(node.stdout.readline()))
+        node.kill()
+
+    ended, _, _ = select.select([child], [], [], 10)
+    os.close(child)
+
+    assert ended == [child]
