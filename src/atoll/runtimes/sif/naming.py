@@ -24,15 +24,16 @@ def find_image(folder: Path, name: str) -> Path:
     Raises:
         RuntimeUnavailable: none is there.
     """
-    if (folder / name).is_file() or (folder / name).is_dir():
-        return folder / name
     found = sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)) if folder.is_dir() else []
+    for path in found:
+        if path.name == name:  # A name is never a path: it may come from far away, and lead anywhere.
+            return path
     images = [path for path in found if path.suffix in _ENDINGS or is_image(path) or _is_root(path)]
     for wanted in dict.fromkeys(
         (name.replace("/", "_"), _plain(name), _plain(name.rpartition(":")[0] or name))
     ):
         for path in images:
-            if wanted in path.name:
+            if wanted and wanted in path.name:
                 return path
     raise RuntimeUnavailable(
         f"no image {name!r} is in {folder}: expected a file whose name contains {name.replace('/', '_')!r}, such as "

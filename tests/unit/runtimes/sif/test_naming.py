@@ -50,3 +50,15 @@ def test_what_is_not_there_is_told_with_what_is(tmp_path: Path) -> None:
         find_image(tmp_path, "coinstac/ridge")
     with pytest.raises(RuntimeUnavailable, match="There are no images"):
         find_image(tmp_path / "none", "coinstac/ridge")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/", "../secret.sif", "sub/../../secret.sif", "sub/inner.sif"]
+)
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    folder = write_tree(tmp_path / "images", {"/sub/inner.sif": "", "/other.sif": ""})
+    write_tree(tmp_path, {"/secret.sif": "", "/usr/x": "", "/etc/x": ""})
+
+    for each in (name, f"{tmp_path}/{name}"):
+        with pytest.raises(RuntimeUnavailable, match="no image"):
+            find_image(folder, each)
