@@ -38,6 +38,8 @@ _REPEAT_SECONDS_MAX = 30.0
 _FAULTS_MAX = 8
 #: Seconds before its end that a token is replaced.
 _TOKEN_SECONDS = 60.0
+#: Seconds that a WebSocket is given to be closed in order.
+_CLOSE_SECONDS = 2.0
 #: The status of who isn't known.
 _UNKNOWN = 401
 #: What breaks a connection, or never let it come about.
@@ -264,6 +266,7 @@ class Connection:
                     headers={"Authorization": f"Bearer {token}"},
                     proxy=self._proxy,
                     heartbeat=KEEP_ALIVE_SECONDS,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
                     max_msg_size=message_bytes_max,
                 )
             except aiohttp.WSServerHandshakeError as error:

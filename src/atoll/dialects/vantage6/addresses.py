@@ -26,7 +26,9 @@ def described(addresses: Iterable[Address], ticket: Ticket, query: Mapping[str, 
             "parent_id": _parent(address.peer),
         }
         for address in addresses
-        if (not label or address.label == label) and _is_meant(address.peer, ticket, query)
+        if (not label or address.label == label)
+        and address.peer.seat in ticket.sites
+        and _is_meant(address.peer, ticket, query)
     ]
 
 

@@ -86,6 +86,7 @@ class End:
         self._stream = stream
         self._own = own
         self._other = other
+        self._is_closed = False
 
     async def send(self, piece: bytes) -> None:
         """Pass a piece on."""
@@ -98,6 +99,8 @@ class End:
 
     async def close(self) -> None:
         """End it: what was written is still read, and nobody writes any more."""
-        self._own.end()
-        self._other.end(drop=True)
-        self._stream.left()
+        if not self._is_closed:
+            self._is_closed = True
+            self._own.end()
+            self._other.end(drop=True)
+            self._stream.left()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from atoll.engine.peers import Peer, Port, Standing
 from atoll.hub.parts import Rooms
 from atoll.hub.peers.pipe import End
 from atoll.hub.peers.switchboard import Announcement, Switchboard
 from atoll.hub.principal import Principal
+from atoll.hub.sites.protocol import Nodes
 from atoll.model.errors import NotAllowed
 from atoll.model.work import JobId
 
@@ -24,6 +25,7 @@ class PeerService:
         parts = rooms.parts
         self._board = Switchboard(parts.hub, parts.now)
         parts.hub.bells.on_end.append(self._board.run_ended)
+        self._leases = rooms.of(Nodes).leases
         streams = parts.settings.streams
         #: A replica knows nothing of another's streams, and can't tell whether there is one.
         self._is_open = streams == "on" or (streams == "auto" and not parts.database.is_server)
@@ -51,7 +53,14 @@ class PeerService:
 
     async def sweep(self) -> None:
         """End what belongs to jobs that have ended, and what has carried nothing for long."""
-        await self._board.look()
+        await self._board.look(self._working)
+
+    async def _working(self, node: str) -> Collection[Standing]:
+        """At what a node works."""
+        return [
+            Standing(run_id=claim.run_id, job_id=claim.job_id, attempt=claim.attempt)
+            for claim in await self._leases.active(node)
+        ]
 
     def _check_open(self) -> None:
         """Refuse where streams would get lost between replicas.

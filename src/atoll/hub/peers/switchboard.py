@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from atoll.engine.limits import (
@@ -30,7 +31,7 @@ from atoll.engine.limits import (
 from atoll.engine.peers import Knock, Peer, Port, Standing
 from atoll.engine.ports import OpenState
 from atoll.hub.peers.pipe import End, Pipe
-from atoll.model.errors import Malformed, NotAllowed, NotThere, NotYours, QuotaReached, StaleEvent
+from atoll.model.errors import Malformed, NotAllowed, NotThere, QuotaReached, StaleEvent
 from atoll.model.work import JobId, RunId
 
 #: Bytes of a public key.
@@ -196,7 +197,8 @@ class Switchboard:
         announced = self._announced.setdefault(standing.run_id, {})
         if (earlier := announced.get(standing.job_id)) is not None:
             earlier.knocks.put_nowait(None)
-        announcement = announced[standing.job_id] = Announcement(self, node, standing, peer)
+        counted = replace(standing, attempt=state.job.attempt)
+        announcement = announced[standing.job_id] = Announcement(self, node, counted, peer)
         return announcement
 
     async def connect(
@@ -209,12 +211,13 @@ class Switchboard:
             NotAllowed: the called site doesn't take the call.
             QuotaReached: there are too many streams.
         """
-        await self._check(node, standing)
+        state = await self._check(node, standing)
+        standing = replace(standing, attempt=state.job.attempt)
         called = self._announced.get(standing.run_id, {}).get(to)
         if called is None or port not in {each.number for each in called.peer.ports}:
             raise NotThere(f"no job {to[:80]!r} of this run takes calls at port {port}: has it ended?")
         _check_key(key)
-        self._check_room(node, called.node, standing.run_id)
+        self._check_room(node, called, standing.run_id)
         name = secrets.token_urlsafe(24)
         stream = self._streams[name] = _Stream(self, name, (node, standing), called)
         called.knocks.put_nowait(Knock(stream=name, port=port, job_id=standing.job_id, key=key))
@@ -279,28 +282,23 @@ class Switchboard:
             if stream.called.run_id == run_id:
                 stream.cut(StaleEvent(f"run {run_id} has ended"))
 
-    async def look(self) -> None:
+    async def look(self, working: Callable[[str], Awaitable[Collection[Standing]]]) -> None:
         """End what belongs to jobs that have ended, and what has carried nothing for long.
 
         Nodes end their own streams with their jobs. This is for those that don't, or were lost.
+
+        Args:
+            working: at what a node works; asked once for each.
         """
-        known: dict[tuple[str, Standing], bool] = {}
-
-        async def works(node: str, standing: Standing) -> bool:
-            if (node, standing) not in known:
-                try:
-                    await self._check(node, standing)
-                    known[node, standing] = True
-                except (StaleEvent, NotYours):
-                    known[node, standing] = False
-            return known[node, standing]
-
-        for announcement in [each for run in self._announced.values() for each in run.values()]:
-            if not await works(announcement.node, announcement.standing):
+        announcements = [each for run in self._announced.values() for each in run.values()]
+        streams = list(self._streams.values())
+        nodes = {each.node for each in announcements} | {node for each in streams for node in each.nodes}
+        at_work = {(node, each) for node in sorted(nodes) for each in await working(node)}
+        for announcement in announcements:
+            if (announcement.node, announcement.standing) not in at_work:
                 self.withdraw(announcement)
-        for stream in list(self._streams.values()):
-            both = [await works(*each) for each in stream.standings]
-            if not all(both):
+        for stream in streams:
+            if not at_work.issuperset(stream.standings):
                 stream.cut(StaleEvent("the job at one end of a stream has ended"))
             elif self.now() - stream.used_at > STREAM_IDLE_SECONDS:
                 stream.cut(StaleEvent(f"a stream has carried nothing for {STREAM_IDLE_SECONDS:g} seconds"))
@@ -308,8 +306,10 @@ class Switchboard:
     async def _check(self, node: str, standing: Standing) -> OpenState:
         return await self._registry.at_work(node, standing.run_id, standing.job_id, standing.attempt)
 
-    def _check_room(self, caller: str, called: str, run_id: RunId) -> None:
-        streams = self._streams.values()
+    def _check_room(self, caller: str, announcement: Announcement, run_id: RunId) -> None:
+        called, streams = announcement.node, self._streams.values()
+        if announcement.knocks.qsize() >= STREAMS_PER_NODE_MAX:
+            raise QuotaReached(f"{called} has {STREAMS_PER_NODE_MAX} calls that it has not looked at")
         if sum(stream.called.run_id == run_id for stream in streams) >= STREAMS_PER_RUN_MAX:
             raise QuotaReached(
                 f"the run has {STREAMS_PER_RUN_MAX} streams between its jobs, the most that it may have at a time"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -51,6 +52,15 @@ class Mute:
         return ()
 
 
+def _unsealed() -> str | None:
+    """Why nothing can be sealed here; None where it can."""
+    if find_spec("cryptography") is None:
+        return (
+            "algorithms can't talk to other sites, as nothing seals what they say: pip install 'atoll[node]'"
+        )
+    return None
+
+
 class Peering:
     """Lets jobs of a node talk to others of their runs, as far as the site's rules do.
 
@@ -89,7 +99,7 @@ class Peering:
                 file.write(f"{sentence}\n")
 
         ports = installed.ports or installed.ports_assumed
-        reason = self._rule(ticket.algorithm, installed.image)
+        reason = self._rule(ticket.algorithm, installed.image) or _unsealed()
         if reason is not None or not ports or chair.session is None:
             if installed.ports and reason is not None:
                 refused(reason)

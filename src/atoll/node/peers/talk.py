@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -12,16 +13,24 @@ from typing import Self
 from atoll.engine.limits import STREAM_PIECE_BYTES
 from atoll.engine.peers import Address, Announced, Knock, Peer, PeerLink, Port, Standing
 from atoll.engine.running import Session
-from atoll.model.errors import AtollError, HubUnreachable, NotAllowed, RuntimeUnavailable, StreamBroken
+from atoll.model.errors import (
+    AtollError,
+    HubUnreachable,
+    NotAllowed,
+    RuntimeUnavailable,
+    StreamBroken,
+    TooMany,
+)
 from atoll.model.work import JobId, Ticket
 from atoll.node.peers.line import carry
 from atoll.node.peers.outlets import Outlets
 from atoll.transports.plug import Plug
 
+_LOG = logging.getLogger(__name__)
 #: Where an algorithm finds itself.
 _SELF = "127.0.0.1"
-#: Seconds before a job is announced anew, where the hub was lost.
-_AGAIN_SECONDS = 1.0
+#: Seconds before a job is announced anew, where the hub was lost; and at most.
+_AGAIN_SECONDS, _AGAIN_SECONDS_MAX = 1.0, 30.0
 #: Seconds between two looks whether the algorithm listens by now.
 _LOOK_SECONDS = 0.05
 
@@ -111,22 +120,27 @@ class Talk:
     # --- Calls of others ----------------------------------------------------------------------
 
     async def _take_calls(self) -> None:
+        pause = _AGAIN_SECONDS
         while True:
             try:
                 announced = await self._link.announce(self._standing, self._ports)
-            except HubUnreachable:
-                await asyncio.sleep(_AGAIN_SECONDS)
+            except (HubUnreachable, TooMany) as error:
+                self._say(f"others of the run can't reach this job now; it is tried again: {error}")
+                self._known.set()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _AGAIN_SECONDS_MAX)
                 continue
             except AtollError as error:
                 self._say(f"others of the run can't reach this job: {error}")
                 self._known.set()
                 return
+            pause = _AGAIN_SECONDS
             self._known.set()
             try:
                 while True:
                     self._go_on(partial(self._answer, announced, await announced.knock()))
             except HubUnreachable:
-                await asyncio.sleep(_AGAIN_SECONDS)
+                await asyncio.sleep(pause)
             except AtollError:
                 return  # The job has ended, whatever its node thinks.
             finally:
@@ -211,6 +225,8 @@ class Talk:
                 self._say(f"a connection to another job of the run has broken: {error}")
             except OSError:
                 pass  # The algorithm itself has broken it off.
+            except Exception:  # A node outlives its mistakes, and its operator is told.
+                _LOG.exception("a connection of job %s to another failed", self._standing.job_id)
 
         task = asyncio.create_task(watched())
         self._tasks.add(task)

@@ -35,6 +35,8 @@ PEERS = (
     peer("run.1.1", SECOND, 1, CENTRAL, 0),
     peer("run.2.0", THIRD, 2, CENTRAL, 0),
     peer("run.3.0", THIRD, 3, JobId("run.1.1"), 1),
+    # Whoever tells of it: it is none of the run's sites.
+    peer("run.1.9", Seat("elsewhere"), 1, CENTRAL, 0),
 )
 ADDRESSES = tuple(
     Address(host=f"127.1.0.{number}", port=28_000 + each, label=label, peer=one)
