@@ -148,11 +148,8 @@ class Uploaded:
     created_at: str | None = None
     #: What its bundle says of it.
     manifest: dict[str, Any]
-
-    @property
-    def kind(self) -> str:
-        """``bundle``, or ``image``: then its code is in the image that the manifest names."""
-        return str(self.manifest.get("kind", "bundle"))
+    #: ``bundle``, or ``image``: then its code is in the image that the manifest names.
+    kind: str = "bundle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,8 @@ class AlgorithmForm(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     #: What it calls itself.
     name: str
+    #: ``bundle``, or ``image``: then its code is in the image that the manifest names.
+    kind: str
     size_bytes: int
     collaboration: str
     #: Who brought it there.
@@ -38,6 +40,10 @@ class AlgorithmForm(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str | None
     #: What its bundle says of it.
     manifest: msgspec.Raw
+
+
+class _Kind(msgspec.Struct):
+    kind: str = "bundle"
 
 
 class Manifests(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +131,7 @@ def _form(kept: Kept) -> AlgorithmForm:
         digest=kept.digest,
         dialect=kept.dialect,
         name=kept.name,
+        kind=msgspec.json.decode(kept.manifest, type=_Kind).kind,
         size_bytes=kept.size_bytes,
         collaboration=kept.collaboration,
         uploader=kept.uploader,

@@ -20,7 +20,7 @@ class AlgorithmForm(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Literal["coinstac", "vantage6", "functions"]
     digest: str
     name: str
-    #: How it is had: as a bundle of source, from this hub.
+    #: How it is had: as a bundle, from this hub. One that is an image has a bundle, too, which names it.
     kind: Literal["bundle"] = "bundle"
 
 
