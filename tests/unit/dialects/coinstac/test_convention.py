@@ -264,6 +264,16 @@ def test_a_sites_success_is_passed_over_where_the_aggregator_decides() -> None:
     assert {} == desk.outputs
 
 
+def test_an_image_that_starts_by_itself_has_an_aggregator_without_a_command() -> None:
+    image = Convention(style=Style.SERVE, site_command=(), aggregated=True)
+
+    answer = image.parse(make_ticket(), Reply(output=b'{"output": {}, "success": true}'), PaperDesk())
+
+    assert not answer.final
+    with pytest.raises(AlgorithmFailed, match="^What the image starts ended with exit status 3"):
+        image.parse(make_ticket(), Reply(output=b"", exit_code=3), PaperDesk())
+
+
 def test_a_site_that_works_for_itself_ends_its_step_and_keeps_its_output() -> None:
     desk = PaperDesk()
 
