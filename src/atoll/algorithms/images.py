@@ -22,9 +22,11 @@ from atoll.algorithms.manifest import ImageNamed, Manifest, decode, is_image_nam
 from atoll.algorithms.ports import ports_of
 from atoll.algorithms.requires import required_imports
 from atoll.dialects.vantage6 import manifest as vantage6
+from atoll.dialects.vantage6.wrapping import WRAPPER
 from atoll.engine.running import ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.model.work import Role
+from atoll.runtimes.containers.planning import unwrapped
 from atoll.runtimes.containers.reference import read_reference
 from atoll.runtimes.facts import ImageFacts, ImageFiles
 
@@ -57,7 +59,9 @@ async def describe(
     named = image or pinned(facts)
     labelled = _labelled(facts)
     if labelled is not None and dialect in ("auto", labelled.dialect):
-        return replace(labelled, kind="image", image=named, aggregator_image=None)
+        wrapped = labelled.dialect == "vantage6" and not labelled.command and _starts_wrapper(facts)
+        command = WRAPPER if wrapped else labelled.command
+        return replace(labelled, kind="image", image=named, aggregator_image=None, command=command)
     if dialect in ("auto", "coinstac"):
         for folder in dict.fromkeys((_CODE, facts.working_directory)):
             path = posixpath.join(folder, "compspec.json")
@@ -236,10 +240,20 @@ async def _package(package: str, facts: ImageFacts, image: ImageNamed, read: Ima
         kind="image",
         image=image,
         target=package,
+        # What starts the usual wrapper is started as a bundle's: it tells more of tables.
+        command=WRAPPER if _starts_wrapper(facts) else (),
         generation=seen.generation or 4,
         functions=tuple(offered_by_vantage6(function) for function in seen.functions),
         libraries=required_imports(sources),
     )
+
+
+def _starts_wrapper(facts: ImageFacts) -> bool:
+    """Whether an image starts the wrapper of vantage6, and nothing before it."""
+    command = unwrapped(facts.started)
+    if len(command) != len(WRAPPER) or not is_python(posixpath.basename(command[0])):
+        return False
+    return command[1] == WRAPPER[1] and "".join(command[2].split()).rstrip(";") == "".join(WRAPPER[2].split())
 
 
 def _other_language(name: str, image: ImageNamed, generation: int) -> Manifest:

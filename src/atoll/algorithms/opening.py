@@ -16,6 +16,7 @@ from atoll.algorithms.vantage6 import Asking, Called, called, steps_of
 from atoll.algorithms.words import PYTHON, Words
 from atoll.dialects.functions.body import call_body
 from atoll.dialects.vantage6.body import Action
+from atoll.dialects.vantage6.wrapping import is_wrapper
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Role, Seat
 
@@ -165,7 +166,8 @@ def _functions(asked: Asked, sites: tuple[Seat, ...], words: Words) -> list[Open
 
 def _vantage6(asked: Asked, sites: tuple[Seat, ...], words: Words) -> list[OpenedStep]:
     manifest, generation = asked.manifest, asked.manifest.generation or 4
-    if manifest.command or (manifest.kind == "image" and not manifest.functions):
+    own = manifest.command and not is_wrapper(manifest.command)
+    if own or (manifest.kind == "image" and not manifest.functions):
         if asked.function is None:
             started = (
                 manifest.command[0] if manifest.command else "its image, whose functions aren't known here"

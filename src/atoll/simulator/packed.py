@@ -1,8 +1,4 @@
-"""Algorithms in images: what an image holds, and a plan made from what it says.
-
-An engine, or the file, is asked before anything is planned. The image's files are read, and nothing of
-it is run for that.
-"""
+"""Functions in images: a plan made from what an image says that it holds."""
 
 from __future__ import annotations
 

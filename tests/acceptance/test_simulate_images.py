@@ -1,0 +1,172 @@
+"""``atoll simulate`` over images: of COINSTAC, vantage6 and plain functions; of an engine, and in files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import sif
+from tests.engines import BOOKWORM, VANTAGE6_4, VANTAGE6_5, Engine
+from tests.images import made
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SUM = EXAMPLES / "coinstac" / "sum"
+WRAPPER = (
+    'CMD ["python3", "-c", "from vantage6.algorithm.tools.wrap import wrap_algorithm; wrap_algorithm()"]'
+)
+#: Protocol 2: what a process remembers is there in the next iteration.
+PERSISTENT = """\
+import coinstac
+
+seen = []
+
+def local(argument):
+    seen.append(argument["state"]["iteration"])
+    return {"output": {"seen": list(seen)}}
+
+def remote(argument):
+    longest = max(len(output["seen"]) for output in argument["input"].values())
+    return {"output": {"longest": longest}, "success": longest >= 3}
+
+coinstac.start(local, remote)
+"""
+
+
+def simulate(*words: str | Path, engine: Engine | None = None, folder: Path) -> dict[str, Any]:
+    """What ``atoll simulate --json`` tells."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(sif.ROOTS.parent)}
+    if engine is not None:
+        environment["DOCKER_HOST"] = engine.url
+    done = subprocess.run(
+        [sys.executable, "-m", "atoll", "simulate", *map(str, words), "--json", "--output", "run"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    document = json.loads(done.stdout)
+    assert document["status"] == "done", (document["error"], done.stderr)
+    return dict(document)
+
+
+def files_of(folder: Path, at: str) -> dict[str, str]:
+    """The files of an algorithm's folder, as they lie in an image."""
+    return {
+        f"{at}/{path.relative_to(folder).as_posix()}": path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix in (".py", ".json") and "test" not in path.parts
+    }
+
+
+def federation(folder: Path) -> None:
+    """Two sites with the ages of thirty people."""
+    for site, first in (("alpha", 20), ("beta", 50)):
+        rows = "".join(f"{first + number}\n" for number in range(15))
+        (folder / f"{site}.csv").write_text(f"age\n{rows}")
+    sites = {
+        site: {"databases": {"default": {"uri": f"{site}.csv", "type": "csv"}}} for site in ("alpha", "beta")
+    }
+    (folder / "federation.yaml").write_text(json.dumps({"sites": sites}))
+
+
+#: Of all thirty.
+AVERAGE = (sum(range(20, 35)) + sum(range(50, 65))) / 30
+
+
+@pytest.fixture(scope="module")
+def guide(engine: Engine) -> Iterator[str]:
+    """The guide's example in an image."""
+    with made(
+        engine, "atoll-test-simulate-sum", BOOKWORM, files_of(SUM, "/computation"), "WORKDIR /computation"
+    ) as name:
+        yield name
+
+
+def test_the_guides_example_runs_in_its_image(engine: Engine, guide: str, tmp_path: Path) -> None:
+    told = simulate(
+        f"docker:{guide}", "-c", "2", "-i", SUM / "test" / "inputspec.json", engine=engine, folder=tmp_path
+    )
+    assert told["result"] == {"sum": 5}
+    assert (told["iterations"], told["rounds"]) == (5, 10)
+
+
+def test_a_folders_specification_names_the_image(engine: Engine, guide: str, tmp_path: Path) -> None:
+    told = simulate(SUM, "--runtime", engine.name, "--image", guide, engine=engine, folder=tmp_path)
+    assert told["result"] == {"sum": 5}
+
+
+def test_a_persistent_computation_remembers(engine: Engine, tmp_path: Path) -> None:
+    specification = json.loads((SUM / "compspec.json").read_text())
+    specification["meta"]["compspecVersion"] = 2
+    files = {"/computation/entry.py": PERSISTENT, "/computation/compspec.json": json.dumps(specification)}
+    (tmp_path / "inputspec.json").write_text("{}")
+    lines = (
+        "WORKDIR /computation",
+        'CMD ["python3", "./entry.py"]',
+        "RUN mkdir -p /usr/lib/python3/dist-packages/coinstac",
+    )
+    with made(engine, "atoll-test-simulate-persistent", BOOKWORM, files, *lines) as name:
+        told = simulate(f"docker:{name}", "-c", "3", "-i", "inputspec.json", engine=engine, folder=tmp_path)
+    assert told["result"] == {"longest": 3}
+    assert told["iterations"] == 3
+
+
+@pytest.mark.parametrize(("generation", "base"), [(4, VANTAGE6_4), (5, VANTAGE6_5)])
+def test_a_vantage6_algorithm_runs_in_its_image(
+    engine: Engine, tmp_path: Path, generation: int, base: str
+) -> None:
+    federation(tmp_path)
+    example = EXAMPLES / "vantage6" / f"average-{generation}" / "averages"
+    lines = ("ENV PYTHONPATH=/app", "ENV PKG_NAME=averages", WRAPPER)
+    with made(
+        engine, f"atoll-test-simulate-average-{generation}", base, files_of(example, "/app/averages"), *lines
+    ) as name:
+        told = simulate(f"docker:{name}", "--arg", "column=age", engine=engine, folder=tmp_path)
+    assert told["dialect"] == "vantage6"
+    assert told["result"]["average"] == pytest.approx(AVERAGE, abs=1e-12)
+    assert told["warnings"] == []
+
+
+def test_functions_run_in_an_image_that_has_what_they_need(engine: Engine, tmp_path: Path) -> None:
+    federation(tmp_path)
+    told = simulate(
+        EXAMPLES / "functions" / "mean" / "mean.py",
+        *("--function", "mean", "--arg", "column=age", "-f", "federation.yaml"),
+        *("--runtime", engine.name, "--image", VANTAGE6_4),
+        engine=engine,
+        folder=tmp_path,
+    )
+    assert told["dialect"] == "functions"
+    assert told["result"] == pytest.approx(AVERAGE, abs=1e-12)
+
+
+@pytest.mark.needs("bubblewrap")
+def test_a_computation_in_a_file_runs_without_any_engine(tmp_path: Path) -> None:
+    reason = sif.why_missing()
+    if reason:
+        pytest.skip(reason)
+    image = sif.make_image(tmp_path / "sum.sif", files_of(SUM, "/computation"))
+    told = simulate(f"sif:{image}", "-c", "2", "-i", SUM / "test" / "inputspec.json", folder=tmp_path)
+    assert told["result"] == {"sum": 5}
+
+
+def test_an_image_that_is_not_there_is_named(engine: Engine, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "atoll", "simulate", "docker:atoll-test/nowhere", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "DOCKER_HOST": engine.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "atoll-test/nowhere is not on this machine" in json.loads(done.stdout)["error"]["message"]
