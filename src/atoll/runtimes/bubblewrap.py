@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 from atoll.engine.running import Launch, Session, Style
@@ -56,12 +55,12 @@ class BubblewrapRuntime:
 
     def caveats(self) -> Sequence[str]:
         """What a sandbox doesn't bound here."""
-        return (groups.caveat(counted=_counts_users()),)
+        return (groups.caveat(),)
 
     def not_promised(self) -> Mapping[str, str]:
         """Which checks of its conformance it doesn't ask for here, and why."""
-        said = dict(groups.not_promised())
-        if _counts_users():
+        said = dict(groups.not_promised(counted=groups.counts_users()))
+        if groups.counts_users():
             said.pop("fork-bomb", None)
         return said
 
@@ -217,13 +216,6 @@ class _Sandbox(Place):
         addresses = ",".join(f"{host}:{port}" for host, port in self.doors.addresses)
         # Nothing that the algorithm brings is looked at before.
         return [str(self._interpreter.executable), "-I", "-S", "-c", boot, str(door), addresses]
-
-
-@cache
-def _counts_users() -> bool:
-    """Whether the kernel bounds a user's processes in each of its namespaces, and not those of root."""
-    release = os.uname().release.split("-")[0].split(".")
-    return os.geteuid() != 0 and [int(number) for number in release[:2]] >= [5, 14]
 
 
 def _ways(launch: Launch, interpreter: Interpreter) -> list[Way]:

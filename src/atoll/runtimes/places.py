@@ -58,6 +58,9 @@ class Place:
         bounded: whether somebody else bounds what the processes take.
     """
 
+    #: Whether the processes have a user's namespace of their own.
+    sandboxed = True
+
     def __init__(
         self,
         launch: Launch,
@@ -79,7 +82,8 @@ class Place:
         self._file = file
         self._program = read_program(command)
         self._bounded = bounded
-        self._group = None if bounded else groups.make_group(self.limits)
+        counted = groups.counts_users() or not self.sandboxed
+        self._group = None if bounded else groups.make_group(self.limits, counted=counted)
         #: The folders of this machine that the processes can write to.
         self.writable: Sequence[Path] = (
             launch.temporary,

@@ -48,17 +48,17 @@ class ProcessRuntime:
                 "and each other. Use them for code that you trust"
             ),
             *([_OUTLIVES] if self._strays() else []),
-            groups.caveat(),
+            groups.caveat(sandboxed=False),
         )
 
     def not_promised(self) -> Mapping[str, str]:
         """Which checks of its conformance it doesn't ask for here, and why."""
         strays = {"left": _OUTLIVES, "hang": _OUTLIVES, "cancel": _OUTLIVES, "owner-killed": _OUTLIVES}
-        return {**groups.not_promised(), **(strays if self._strays() else {})}
+        return {**groups.not_promised(counted=True), **(strays if self._strays() else {})}
 
     def _strays(self) -> bool:
         """Whether a process can leave what its call knows of."""
-        return "fork-bomb" in groups.not_promised()
+        return "fork-bomb" in groups.not_promised(counted=True)
 
     async def recover(self) -> None:
         """End what processes have left that detached themselves, where control groups know of it."""
@@ -129,6 +129,8 @@ class _Process(Place):
     lies beside it isn't imported by accident. A script that Python is given by its path finds
     its neighbours all the same: Python follows the link.
     """
+
+    sandboxed = False
 
     def __init__(self, launch: Launch, interpreter: Interpreter, inside: Inside, pool: Pool | None) -> None:
         self._linked = _link(launch)

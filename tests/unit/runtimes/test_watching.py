@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from tests.contract.runtime_bench import make_bench, run
 from atoll.engine.limits import FOLDERS_DEEP_MAX, CallLimits
 from atoll.engine.running import Request
 from atoll.model.errors import LimitReached
-from atoll.runtimes import watching
+from atoll.runtimes import groups, watching
 from atoll.runtimes.groups import find_spots, make_group
 from atoll.runtimes.watching import Unmeasured, weigh
 
@@ -178,7 +180,7 @@ def test_group_is_gone_with_its_session(tmp_path: Path) -> None:
         pytest.skip("no control group can be made here")
     bench = make_bench("process-warm", tmp_path)
 
-    def groups() -> set[Path]:
+    def made() -> set[Path]:
         return {path for spot in find_spots() for path in spot.folder.glob(f"atoll-*-{os.getpid()}-*")}
 
     seen: list[set[Path]] = []
@@ -186,13 +188,13 @@ def test_group_is_gone_with_its_session(tmp_path: Path) -> None:
     async def go() -> None:
         async with bench.session(bench.launch("print(1)")) as session:
             await session.call(Request())
-            seen.append(groups())
+            seen.append(made())
 
-    before = groups()
+    before = made()
     run(go())
 
     assert seen[0] > before
-    assert before == groups()
+    assert before == made()
 
 
 def test_held_group_lets_no_process_be_made() -> None:
@@ -210,3 +212,59 @@ def test_held_group_lets_no_process_be_made() -> None:
 
     assert (["0\n"], ["10\n"]) == (held, free)
     assert set() == group.members()
+
+
+def test_no_call_waits_for_a_group_that_it_can_do_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In version 2 the way into a group is long: for processes alone it is taken only where it must be."""
+    spot = groups._Spot(folder=tmp_path, version=2, resources=frozenset({"memory", "pids", "cpu"}))
+    monkeypatch.setattr(groups, "find_spots", lambda: (spot,))
+    tried: list[CallLimits] = []
+    monkeypatch.setattr(groups, "_make", lambda _, limits: tried.append(limits))
+    bounds = [CallLimits(), CallLimits(memory_bytes=1), CallLimits(processors=1.0)]
+
+    for limits in bounds:
+        make_group(limits, counted=True)
+    make_group(CallLimits())
+
+    assert [*bounds[1:], CallLimits()] == tried
+    assert {"fork-bomb", "disk-hidden"} == set(groups.not_promised(counted=True))
+    assert {} == groups.not_promised()
+
+
+def test_bounds_are_said_in_the_words_of_either_version() -> None:
+    """What isn't bounded isn't said, and a sliver of a processor is the least that the kernel deals out."""
+    limits = CallLimits(memory_bytes=5, processes=7, processors=0.001)
+    free = CallLimits(processes=None)
+
+    said = [
+        groups._settings(resource, version, limits)
+        for version in (1, 2)
+        for resource in ("memory", "pids", "cpu")
+    ]
+
+    assert [
+        {"memory.limit_in_bytes": "5", "memory.memsw.limit_in_bytes": "5"},
+        {"pids.max": "7"},
+        {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "1000"},
+        {"memory.max": "5", "memory.swap.max": "0", "memory.oom.group": "0"},
+        {"pids.max": "7"},
+        {"cpu.max": "1000 100000"},
+    ] == said
+    assert [{}] * 3 == [groups._settings(resource, 2, free) for resource in ("memory", "pids", "cpu")]
+
+
+def test_group_of_a_process_that_is_no_more_is_removed() -> None:
+    """Its name says whose it is, and a number that was given again is another's."""
+    if not find_spots():
+        pytest.skip("no control group can be made here")
+    program = "from atoll.runtimes import groups; from atoll.engine.limits import CallLimits as L; import os"
+    program += "; print([str(d.parent) for d in groups.make_group(L(processes=10)).doors][0], flush=True); os._exit(0)"
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    folder = Path(made.strip())
+    there = folder.is_dir()
+
+    asyncio.run(groups.end_orphans())
+
+    assert (True, False) == (there, folder.exists())
