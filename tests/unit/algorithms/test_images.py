@@ -19,6 +19,7 @@ from atoll.algorithms.packing import pack, pack_image
 from atoll.dialects.coinstac.convention import Convention as Coinstac
 from atoll.dialects.functions.convention import Convention as Functions
 from atoll.dialects.vantage6.convention import Convention as Vantage6
+from atoll.engine.peers import Port
 from atoll.engine.running import Image, ImageKind, Style
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.model.work import Role, Seat
@@ -344,3 +345,19 @@ def test_a_manifest_with_a_doubtful_image_is_refused(more: dict[str, Any], fault
 
     with pytest.raises(JobRefused, match=fault):
         decode(manifest.encode())
+
+
+def test_an_image_of_a_vantage6_algorithm_declares_its_ports() -> None:
+    facts: dict[str, Any] = {"exposed_ports": (8888, 9000), "labels": {"p8888": "exchange"}}
+
+    found = _described(environment={"PKG_NAME": "v6"}, **facts)
+
+    assert (
+        (Port(number=8888, label="exchange"), Port(number=9000)) == found.ports == install(found, None).ports
+    )
+
+
+def test_the_port_of_a_computations_own_service_is_none_for_other_sites() -> None:
+    files = {"/computation/compspec.json": COMPSPEC % (1, "sum")}
+
+    assert () == _described(files, exposed_ports=(8881,)).ports

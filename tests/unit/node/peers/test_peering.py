@@ -16,7 +16,8 @@ from tests.harbour import LINKS, Harbour, at
 from tests.unit.node.peers.loopback import LoopbackSession
 
 from atoll.algorithms.installed import Installed
-from atoll.engine.peers import Address, Announced, Channel, Peer, PeerLink, Port, Standing
+from atoll.engine.peers import Address, Announced, Channel, Knock, Peer, PeerLink, Port, Standing
+from atoll.model.errors import HubUnreachable
 from atoll.model.work import JobId, Ticket
 from atoll.node.chair import Chair
 from atoll.node.peers.peering import Peering, Rule, Talking
@@ -347,3 +348,56 @@ def test_a_stream_that_somebody_meddles_with_breaks_and_is_never_taken_for_whole
         return (tmp_path / LOCAL0).read_text()
 
     assert sentence in play(tmp_path, work, changed=lambda link: Meddling(link, meddle))
+
+
+class Flaky(Meddling):
+    """A hub that is lost at first, and again after each call."""
+
+    def __init__(self, link: PeerLink) -> None:
+        super().__init__(link, lambda came: came[-1])
+        self.announcements = 0
+
+    async def announce(self, standing: Standing, ports: Sequence[Port]) -> Announced:
+        self.announcements += 1
+        if self.announcements == 1:
+            raise HubUnreachable("the hub is away")
+        return OneCall(await super().announce(standing, ports))
+
+
+class OneCall:
+    """Takes one call, and is lost."""
+
+    def __init__(self, announced: Announced) -> None:
+        self._announced = announced
+        self._calls = 0
+
+    async def knock(self) -> Knock:
+        if self._calls:
+            raise HubUnreachable("the hub has gone")
+        self._calls += 1
+        return await self._announced.knock()
+
+    async def refuse(self, stream: str, sentence: str) -> None:
+        await self._announced.refuse(stream, sentence)
+
+    async def close(self) -> None:
+        await self._announced.close()
+
+
+def test_a_job_whose_hub_was_lost_is_announced_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.node.peers.talk._AGAIN_SECONDS", 0)
+
+    async def work(scene: Scene) -> list[bytes]:
+        heard = []
+        await scene.stack.enter_async_context(scene.second.calling())
+        talking = await scene.stack.enter_async_context(scene.first.calling())
+        for _ in range(3):
+            # Between two announcements it is not found for a moment.
+            address = await scene.found(talking)
+            reader, writer = await scene.first.session.dial(address.host, address.port)
+            heard.append(await reader.readexactly(4))
+            writer.close()
+        return heard
+
+    assert [b"here"] * 3 == play(tmp_path, work, answer=silent, changed=Flaky)
+    assert "it is tried again: the hub is away" in (tmp_path / LOCAL1).read_text()
