@@ -270,7 +270,7 @@ def test_an_image_that_starts_by_itself_has_an_aggregator_without_a_command() ->
     answer = image.parse(make_ticket(), Reply(output=b'{"output": {}, "success": true}'), PaperDesk())
 
     assert not answer.final
-    with pytest.raises(AlgorithmFailed, match="^What the image starts ended with exit status 3"):
+    with pytest.raises(AlgorithmFailed, match=r"^What the image starts ended with exit status 3"):
         image.parse(make_ticket(), Reply(output=b"", exit_code=3), PaperDesk())
 
 
