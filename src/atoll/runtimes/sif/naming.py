@@ -33,7 +33,7 @@ def find_image(folder: Path, name: str) -> Path:
         (name.replace("/", "_"), _plain(name), _plain(name.rpartition(":")[0] or name))
     ):
         for path in images:
-            if wanted and wanted in path.name:
+            if any(map(str.isalnum, wanted)) and wanted in path.name:
                 return path
     raise RuntimeUnavailable(
         f"no image {name!r} is in {folder}: expected a file whose name contains {name.replace('/', '_')!r}, such as "
