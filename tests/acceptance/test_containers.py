@@ -49,6 +49,11 @@ echo said >&2
 cat > /tmp/given
 echo "{\\"output\\": {\\"given\\": $(cat /tmp/given), \\"variable\\": \\"$VARIABLE\\"}}"
 """
+PREPARE = """\
+#!/bin/sh
+export PREPARED="with care"
+exec "$@"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +96,22 @@ def images(engine: Engine) -> Iterator[Mapping[str, str]]:
         made(
             engine, "atoll-test-ways-shell", BUSYBOX, {"/computation/local.sh": SHELL}, "WORKDIR /computation"
         ) as shell,
+        made(
+            engine,
+            "atoll-test-ways-prepared",
+            BOOKWORM,
+            {"/prepare.sh": PREPARE},
+            'ENTRYPOINT ["/prepare.sh"]',
+        ) as prepared,
     ):
-        yield {"script": script, "first": first, "second": second, "persistent": persistent, "shell": shell}
+        yield {
+            "script": script,
+            "first": first,
+            "second": second,
+            "persistent": persistent,
+            "shell": shell,
+            "prepared": prepared,
+        }
 
 
 @asynccontextmanager
@@ -198,6 +217,18 @@ def test_a_computation_of_protocol_2_gets_atolls_own_module(
                 reply = await started.call(Request(body=json.dumps(data).encode()))
                 assert output_of(reply) == {"calls": number, "iteration": number}
         assert "call 3" in (tmp_path / "log").read_text()
+
+    asyncio.run(work())
+
+
+def test_what_an_image_prepares_its_commands_with_is_kept(
+    engine: Engine, images: Mapping[str, str], tmp_path: Path
+) -> None:
+    async def work() -> None:
+        command = ("python", "-c", "import os; print(os.environ['PREPARED'])")
+        async with session(engine, images["prepared"], tmp_path, command) as started:
+            reply = await started.call(body())
+        assert bytes(reply.output) == b"with care\n"  # type: ignore[arg-type]  # small ones are bytes
 
     asyncio.run(work())
 

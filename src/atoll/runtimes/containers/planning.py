@@ -26,6 +26,8 @@ _PYTHONS = ("python3", "python")
 _SHELLS = {"sh", "bash", "dash", "ash"}
 #: What makes a shell do more than to start one program.
 _SHELL_WORDS = re.compile(r"[$`\\*?~#\n]")
+#: Programs that start what they are told, beside scripts of the image's own.
+_PREPARES = {"tini", "dumb-init", "env", "entrypoint", "docker-entrypoint"}
 #: Folders whose files are the system's and no algorithm's.
 _SYSTEM = {"/", "/bin", "/sbin", "/usr", "/usr/bin", "/usr/local", "/usr/local/bin", "/root", "/home", "/opt"}
 
@@ -41,7 +43,7 @@ def plan_of(launch: Launch, facts: ImageFacts, user: tuple[int, int] | None) -> 
     Raises:
         AlgorithmFailed: nothing says what is to be started.
     """
-    command = unwrapped(launch.command or facts.started)
+    command = unwrapped((*_around(facts), *launch.command) if launch.command else facts.started)
     if not command:
         raise AlgorithmFailed(
             f"the image {facts.name} starts nothing by itself, and the algorithm names no command. Give the image a "
@@ -78,6 +80,13 @@ def plan_of(launch: Launch, facts: ImageFacts, user: tuple[int, int] | None) -> 
         user=user,
         look_for=("coinstac",),
     )
+
+
+def _around(facts: ImageFacts) -> tuple[str, ...]:
+    """What an image puts in front of every command: a script that prepares the environment and starts it."""
+    program = facts.entrypoint[0] if facts.entrypoint else ""
+    prepares = program.endswith(".sh") or posixpath.basename(program) in _PREPARES
+    return facts.entrypoint if prepares else ()
 
 
 def served_plan(plan: Plan, facts: ImageFacts) -> Plan:
