@@ -14,8 +14,6 @@ from tests.hub_app import Caller
 class Heard:
     """What a hub has said on a WebSocket."""
 
-    #: Of its refusal to take it up; None where it did.
-    status: int | None
     #: What it said, in order: texts decoded, bytes as they are.
     said: tuple[Any, ...]
     #: With which code it has closed it; None where it didn't.
@@ -50,7 +48,6 @@ async def speak(caller: Caller, path: str, *said: Any) -> Heard:
         "client": (caller.address, 50_000),
         "server": ("hub.test", 80),
         "subprotocols": [],
-        "extensions": {"websocket.http.response": {}},
     }
     incoming: list[dict[str, Any]] = [{"type": "websocket.connect"}]
     for each in said:
@@ -74,17 +71,13 @@ async def speak(caller: Caller, path: str, *said: Any) -> Heard:
 
 
 def _heard(answered: list[dict[str, Any]]) -> Heard:
-    status, closed = None, None
+    closed = None
     said: list[Any] = []
     for message in answered:
         match message["type"]:
-            case "websocket.http.response.start":
-                status = message["status"]
-            case "websocket.http.response.body":
-                said.append(json.loads(message["body"]))
             case "websocket.send":
                 text = message.get("text")
                 said.append(message["bytes"] if text is None else json.loads(text))
             case "websocket.close":
                 closed = message["code"]
-    return Heard(status=status, said=tuple(said), closed=closed)
+    return Heard(said=tuple(said), closed=closed)

@@ -23,7 +23,7 @@ from yarl import URL
 
 from atoll import __version__
 from atoll.engine.limits import KEEP_ALIVE_SECONDS
-from atoll.model.errors import AtollError, HubUnreachable, NotAllowed, NotLoggedIn, TooMany, Unusable
+from atoll.model.errors import AtollError, HubUnreachable, NotLoggedIn, TooMany, Unusable
 from atoll.transports import forms, problem, version
 
 _LOG = logging.getLogger(__name__)
@@ -40,8 +40,6 @@ _FAULTS_MAX = 8
 _TOKEN_SECONDS = 60.0
 #: Seconds that a WebSocket is given to be closed in order.
 _CLOSE_SECONDS = 2.0
-#: The status of who isn't known.
-_UNKNOWN = 401
 #: What breaks a connection, or never let it come about.
 BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, ConnectionError)
 
@@ -254,28 +252,27 @@ class Connection:
 
         Raises:
             NotLoggedIn: the hub doesn't know the node's key any more.
-            TooMany: the node asks too often.
             HubUnreachable: something between here and the hub passes no WebSocket on.
         """
-        renewed = False
-        while True:
-            token = await self._known_by()
-            try:
-                return await self._opened().ws_connect(
-                    self._url.join(URL(f"v1{path}", encoded=True)),
-                    headers={"Authorization": f"Bearer {token}"},
-                    proxy=self._proxy,
-                    heartbeat=KEEP_ALIVE_SECONDS,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
-                    max_msg_size=message_bytes_max,
-                )
-            except aiohttp.WSServerHandshakeError as error:
-                if error.status == _UNKNOWN and not renewed:
-                    renewed = True
-                    if self._token == token:
-                        self._token = ""
-                    continue
-                raise _unshaken(error.status, self._url.host or "") from error
+        token = await self._known_by()
+        try:
+            return await self._opened().ws_connect(
+                self._url.join(URL(f"v1{path}", encoded=True)),
+                headers={"Authorization": f"Bearer {token}"},
+                proxy=self._proxy,
+                heartbeat=KEEP_ALIVE_SECONDS,
+                timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
+                max_msg_size=message_bytes_max,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise HubUnreachable(
+                f"the hub at {self._url.host}, or a proxy before it, takes no WebSocket (status {error.status}): it "
+                "must pass on requests with the header 'Upgrade: websocket'"
+            ) from error
+
+    def forget_token(self) -> None:
+        """Ask for another token before anything else is asked: the hub doesn't know this one."""
+        self._token = ""
 
     async def _known_by(self) -> str:
         if not self._token or self.pace.clock() > self._token_until:
@@ -345,21 +342,6 @@ def _checked(url: str) -> URL:
             "expected https://. Plain http:// is for this machine alone"
         )
     return parsed.with_path(parsed.path.rstrip("/") + "/")
-
-
-def _unshaken(status: int, host: str) -> AtollError:
-    """Why there is no WebSocket, where all that is known is a status."""
-    match status:
-        case 401:
-            return NotLoggedIn(f"the hub at {host} doesn't know this node's key")
-        case 403:
-            return NotAllowed(f"the hub at {host} doesn't let this node speak over a WebSocket")
-        case 429:
-            return TooMany(f"the hub at {host} is asked too often")
-    return HubUnreachable(
-        f"the hub at {host}, or a proxy before it, takes no WebSocket (status {status}): it must pass on requests "
-        "with the header 'Upgrade: websocket'"
-    )
 
 
 def _is_loopback(host: str) -> bool:

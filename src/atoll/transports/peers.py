@@ -9,7 +9,7 @@ from typing import TypeVar
 import aiohttp
 
 from atoll.engine.peers import Knock, Peer, Port, Standing
-from atoll.model.errors import HubUnreachable, StreamBroken
+from atoll.model.errors import HubUnreachable, NotLoggedIn, StreamBroken
 from atoll.model.work import JobId
 from atoll.transports import peer_forms, problem
 from atoll.transports.connection import BROKEN, Connection
@@ -38,31 +38,44 @@ class HttpPeers:
 
     async def announce(self, standing: Standing, ports: Sequence[Port]) -> AnnouncedJob:
         first = peer_forms.Announce(job=standing.job_id, attempt=standing.attempt, ports=tuple(ports))
-        socket = await self._begin(standing, "announce", first)
-        await _greeted(socket)
+        socket, _ = await self._begin(standing, "announce", first)
         return AnnouncedJob(socket)
 
     async def connect(
         self, standing: Standing, to: JobId, port: int, key: bytes
     ) -> tuple[SocketChannel, bytes]:
         first = peer_forms.Connect(job=standing.job_id, attempt=standing.attempt, to=to, port=port, key=key)
-        socket = await self._begin(standing, "connect", first)
-        return SocketChannel(socket), await _greeted(socket)
+        socket, theirs = await self._begin(standing, "connect", first)
+        return SocketChannel(socket), theirs
 
     async def answer(self, standing: Standing, stream: str, key: bytes) -> SocketChannel:
         first = peer_forms.AnswerCall(job=standing.job_id, attempt=standing.attempt, stream=stream, key=key)
-        socket = await self._begin(standing, "answer", first)
-        await _greeted(socket)
+        socket, _ = await self._begin(standing, "answer", first)
         return SocketChannel(socket)
 
-    async def _begin(self, standing: Standing, what: str, first: Form) -> aiohttp.ClientWebSocketResponse:
+    async def _begin(
+        self, standing: Standing, what: str, first: Form
+    ) -> tuple[aiohttp.ClientWebSocketResponse, bytes]:
+        """A connection on which the hub has done what is asked for; and what it has said."""
         path = f"/node/peers/{standing.run_id}/{what}"
+        try:
+            return await self._asked(path, first)
+        except NotLoggedIn:
+            # The token is over, or the hub has forgotten it. A key that is over is refused for good.
+            self._connection.forget_token()
+            return await self._asked(path, first)
+
+    async def _asked(self, path: str, first: Form) -> tuple[aiohttp.ClientWebSocketResponse, bytes]:
         try:
             socket = await self._connection.socket(path, message_bytes_max=_MESSAGE_BYTES_MAX)
         except BROKEN as error:
             raise HubUnreachable(f"the hub can't be reached for a stream ({type(error).__name__})") from error
-        await _say(socket, first)
-        return socket
+        try:
+            await _say(socket, first)
+            return socket, (await _heard(socket, peer_forms.greeting)).key
+        except BaseException:
+            await socket.close()
+            raise
 
 
 class AnnouncedJob:
@@ -105,14 +118,6 @@ async def _say(socket: aiohttp.ClientWebSocketResponse, form: Form) -> None:
     # Where the connection is over, whoever reads on it next hears why.
     with suppress(*BROKEN):
         await socket.send_str(peer_forms.encode(form).decode())
-
-
-async def _greeted(socket: aiohttp.ClientWebSocketResponse) -> bytes:
-    try:
-        return (await _heard(socket, peer_forms.greeting)).key
-    except BaseException:
-        await socket.close()
-        raise
 
 
 async def _heard(socket: aiohttp.ClientWebSocketResponse, codec: Codec[T]) -> T:

@@ -1,7 +1,7 @@
 """Streams between jobs of one run, over HTTP and WebSockets: for nodes alone.
 
-Each WebSocket begins with a form of the node's. A node that is not known is refused before the
-connection is taken up; all else that is refused is told on it, as a problem.
+Each WebSocket begins with a form of the node's. What is refused is told on it, as a problem; nothing
+that is said on it is read before the node is known.
 """
 
 from __future__ import annotations
@@ -101,19 +101,16 @@ SOCKETS: Mapping[str, Callable[[WebSocket], Awaitable[None]]] = {
 async def _meet(socket: WebSocket, serve: Callable[[Principal, str], Awaitable[None]]) -> None:
     """Take up a connection of a node, and serve it."""
     try:
-        node = await node_of(socket)
-    except Exception as error:  # whatever it is, who asked hears of it, and the hub goes on
-        await socket.send_denial_response(_told(error))
-        return
-    try:
+        # Before it is known who asks: a refusal with a status would say no more than that.
         await socket.accept()
+        node = await node_of(socket)
         async with asyncio.timeout(STREAM_ANSWER_SECONDS):
             first = await _text(socket)
         await serve(node, first)
         await socket.close()
     except (WebSocketDisconnect, WebSocketDisconnected):
         pass  # It has gone.
-    except Exception as error:  # as above
+    except Exception as error:  # whatever it is, who asked hears of it, and the hub goes on
         with suppress(WebSocketDisconnect, WebSocketDisconnected):
             await socket.send_text(bytes(_told(error).body).decode())
             await socket.close(_REFUSED)
