@@ -11,7 +11,9 @@ from typing import Literal
 
 import pytest
 from tests import sif
+from tests.contract import scheduled
 from tests.engines import BOOKWORM, Engine
+from tests.slurm import Cluster
 
 from atoll.engine.running import Image, ImageKind
 from atoll.runtimes.conformance import CHECKS, Check, Subject, Verdict, examine
@@ -60,6 +62,12 @@ def containers(name: Literal["docker", "podman"]) -> Callable[[pytest.FixtureReq
     return make
 
 
+def scheduled_by_slurm(request: pytest.FixtureRequest) -> Subject:
+    """Sandboxes that a cluster starts."""
+    cluster: Cluster = request.getfixturevalue("slurm")
+    return Subject(name="slurm", make=scheduled.slurm, options={"conf": str(cluster.conf)})
+
+
 MAKERS: dict[str, Maker] = {
     "process": Maker(own("process")),
     "bubblewrap": Maker(own("bubblewrap"), needs=("bubblewrap",)),
@@ -83,6 +91,7 @@ MAKERS: dict[str, Maker] = {
             "owner-killed",
         ),
     ),
+    "slurm": Maker(scheduled_by_slurm, needs=("slurm", "bubblewrap"), heavy=True),
 }
 
 
