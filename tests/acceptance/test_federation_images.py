@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from tests.acceptance.computations import atoll
 from tests.acceptance.pooling import COLUMN, ISLANDS, asked, mean_of, pooling
 from tests.engines import BOOKWORM, VANTAGE6_4, Engine
 from tests.images import made
-from tests.stage import EXAMPLES, Federation, federation, hub_program
+from tests.stage import EXAMPLES, Federation, federation, hub_program, until
 
 from atoll.client.runs import Run
 from atoll.model.errors import RunFailed
@@ -42,6 +44,24 @@ def contained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Itera
         # The researcher's engine is that of the sites: no registry lies in between.
         patch.setenv("DOCKER_HOST", engine.url)
         yield there
+        for node in there.nodes.values():
+            node.end()
+        assert not left_by(engine, folder), "nodes that end leave no container behind"
+
+
+def left_by(engine: Engine, folder: Path) -> list[str]:
+    """The containers of nodes whose workspaces lie in a folder."""
+    _, listed = engine.ask("/containers/json?all=true")
+    owners = [str((one.get("Labels") or {}).get("org.atoll.owner", "")) for one in json.loads(listed)]
+    return [owner for owner in owners if owner.startswith(str(folder))]
+
+
+@contextmanager
+def image_of(engine: Engine, name: str, base: str, files: Mapping[str, str], *lines: str) -> Iterator[str]:
+    """An image that is gone at the end, though nodes may still be removing containers of it."""
+    with made(engine, name, base, files, *lines) as image:
+        yield image
+    until(lambda: engine.ask(f"/images/{name}?force=true", "DELETE")[0] == 404, f"{name} is removed")
 
 
 def submitted(there: Federation, image: str, **more: object) -> Run:
@@ -61,7 +81,7 @@ def test_a_computation_in_an_image_runs_at_all_sites(
         assert done.returncode == 0, done.stderr
     files = {f"/computation/{path.name}": path.read_text() for path in folder.iterdir() if path.is_file()}
 
-    with made(engine, f"{LISTED}-pooled", BOOKWORM, files, "WORKDIR /computation") as image:
+    with image_of(engine, f"{LISTED}-pooled", BOOKWORM, files, "WORKDIR /computation") as image:
         run = submitted(contained, image, inputs=asked())
         result = run.wait(WAIT).result
 
@@ -79,7 +99,7 @@ def test_a_vantage6_image_asks_all_sites(contained: Federation, engine: Engine) 
         'CMD ["python", "-c", "from vantage6.algorithm.tools.wrap import wrap_algorithm; wrap_algorithm()"]',
     )
 
-    with made(engine, f"{LISTED}-averages", VANTAGE6_4, files, *lines) as image:
+    with image_of(engine, f"{LISTED}-averages", VANTAGE6_4, files, *lines) as image:
         run = submitted(contained, image, args={"column": COLUMN}, databases=["penguins"])
         result = run.wait(WAIT).result
 
@@ -88,7 +108,7 @@ def test_a_vantage6_image_asks_all_sites(contained: Federation, engine: Engine) 
 
 @of_docker
 def test_an_image_that_no_site_lists_runs_nowhere(contained: Federation, engine: Engine) -> None:
-    with made(engine, "atoll-test-others-averages", VANTAGE6_4, {}, "ENV PKG_NAME=averages") as image:
+    with image_of(engine, "atoll-test-others-averages", VANTAGE6_4, {}, "ENV PKG_NAME=averages") as image:
         run = submitted(contained, image, function="average", args={"column": COLUMN})
         with pytest.raises(RunFailed, match="is not among the images that this site allows"):
             run.wait(WAIT)
@@ -96,7 +116,7 @@ def test_an_image_that_no_site_lists_runs_nowhere(contained: Federation, engine:
 
 @of_docker
 def test_code_runs_in_an_image_that_it_names(contained: Federation, engine: Engine) -> None:
-    with made(engine, f"{LISTED}-pandas", VANTAGE6_4, {}) as image:
+    with image_of(engine, f"{LISTED}-pandas", VANTAGE6_4, {}) as image:
         run = contained.submit(
             EXAMPLES / "functions" / "mean", image=image, args={"column": COLUMN}, databases=["penguins"]
         )
