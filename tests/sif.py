@@ -40,6 +40,8 @@ _PROGRAMS = ("sh", "cat", "ls", "id", "env", "sleep", "true")
 _WITHOUT = ("test", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo", "pydoc_data", "distutils")
 #: The system's own folders.
 _FOLDERS = {"bin", "dev", "etc", "lib", "lib64", "mnt", "proc", "root", "sys", "tmp", "usr", "var"}
+#: The same files make the same image, so that one which was unpacked in an earlier run is there still.
+_TIMELESS = ("-mkfs-time", "0", "-all-time", "0")
 #: What makes another image of the same machine, where this file changes.
 _EDITION = 4
 
@@ -137,6 +139,8 @@ def make_image(
     assert not {name.split("/")[1] for name in files} & _FOLDERS
     system = _system(python=python)
     added = write_tree(path.parent / f"{path.name}.tree", files)
+    for each in (added, *added.rglob("*")):
+        os.utime(each, (0, 0), follow_symlinks=False)
     squashed = path.parent / f"{path.name}.squashfs"
     shutil.copyfile(system, squashed)
     # Appended to the file system that is there: what it holds is not compressed again.
@@ -150,7 +154,9 @@ def make_image(
         "-no-recovery",
     ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    parts = [Part(content=squashed.read_bytes(), name="squashfs.img")]
+    content = bytearray(squashed.read_bytes())
+    content[8:12] = bytes(4)  # the time at which it was added to
+    parts = [Part(content=bytes(content), name="squashfs.img")]
     if configuration is not None:
         parts.append(Part(kind=0x4006, content=json.dumps(configuration).encode(), name="oci-config.json"))
     squashed.unlink()
