@@ -179,7 +179,8 @@ def _empty(cluster: Cluster) -> None:
 def _running(program: str, *words: str, folder: Path) -> Iterator[None]:
     with (folder / f"{program}.out").open("wb") as output:
         process = subprocess.Popen(
-            [shutil.which(program, path=_PATH) or program, *words],
+            # It ends with the tests, however these end.
+            ["setpriv", "--pdeathsig=TERM", "--", shutil.which(program, path=_PATH) or program, *words],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.unit.runtimes.slurm.lines import KINDS, both
 
+from atoll.engine.running import whole
 from atoll.runtimes.slurm.frames import Frames, LineBrokenError
 from atoll.runtimes.slurm.relay import WORDS, Relay
 
@@ -21,7 +22,7 @@ async def serve(frames: Frames, relay: Relay, opened: asyncio.Queue[socket.socke
         while True:
             head, body = await frames.receive()
             if head["say"] in WORDS:
-                relay.hear(head, body)
+                relay.hear(head, whole(body))
             elif opened is None:
                 await relay.refuse(head["stream"])
             else:
