@@ -33,6 +33,22 @@ async def databases(settings: NodeSettings) -> AsyncIterator[Finding]:
             yield doubt(subject, "its address names no host and port that could be found", _NO_SERVER)
 
 
+async def services(settings: NodeSettings) -> AsyncIterator[Finding]:
+    """Whether each service that algorithms may reach is there."""
+    known = {service.alias: service for each in settings.network.lists for service in each.services}
+    for alias, service in known.items():
+        subject, where = f"service {alias}", f"{service.host}, port {service.port}"
+        try:
+            async with asyncio.timeout(_SECONDS):
+                _, writer = await asyncio.open_connection(service.host, service.port)
+        except (OSError, TimeoutError) as error:
+            said = getattr(error, "strerror", None) or f"no answer within {_SECONDS:g} seconds"
+            yield doubt(subject, f"{where}: {said}", "check its host and port, and what stands in between")
+        else:
+            writer.transport.abort()
+            yield fine(subject, where)
+
+
 async def _file(subject: str, source: Source) -> Finding:
     assert source.path is not None
     path = source.path

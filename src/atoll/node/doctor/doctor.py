@@ -21,6 +21,8 @@ async def examine(settings: NodeSettings) -> AsyncIterator[Finding]:
         yield finding
     async for finding in data.databases(settings):
         yield finding
+    async for finding in data.services(settings):
+        yield finding
     yield _data_maps(settings)
     async for finding in network.way(settings):
         yield finding

@@ -27,8 +27,8 @@ class Network:
     """
 
     def __init__(self, rules: NetworkRules, *, names: Sequence[str] = ()) -> None:
-        lists = [permitted for permitted in rules.lists if permitted.filtered]
-        self._numbers = {id(permitted): number for number, permitted in enumerate(lists)}
+        lists = list(dict.fromkeys(permitted for permitted in rules.lists if permitted.filtered))
+        self._numbers = {permitted: number for number, permitted in enumerate(lists)}
         self._squid = Squid(lists, names=names) if lists else None
 
     async def start(self) -> None:
@@ -66,7 +66,7 @@ class Network:
         if not permitted.filtered:
             return reach
         assert self._squid is not None
-        way = _Proxy(squid=self._squid, number=self._numbers[id(permitted)])
+        way = _Proxy(squid=self._squid, number=self._numbers[permitted])
         names = dict.fromkeys(target.alias for target in reach.targets if target.alias)
         direct = ",".join(["127.0.0.1", "localhost", *names])
         return Reach(

@@ -29,6 +29,8 @@ _START_SECONDS = 30.0
 _RETRY_SECONDS = 0.05
 #: Seconds before it is started again: a moment, then longer where it ends again and again.
 _PAUSES_SECONDS = (0.1, 1.0, 5.0, 30.0)
+#: Seconds after which an end has nothing to do with the one before.
+_STEADY_SECONDS = 60.0
 #: Times that it is tried with another port, where somebody has taken the one that was free.
 _PORTS_TRIED = 5
 _LISTENS = re.compile(rb"Accepting .*HTTP Socket connections")
@@ -135,13 +137,16 @@ class Squid:
 
     async def _watch(self) -> None:
         """Start it again where it ends."""
-        ends = 0
+        loop, ends = asyncio.get_running_loop(), 0
         while True:
+            began = loop.time()
             assert self._process is not None
             await _drain(self._process)
             status = await self._process.wait()
             self._ready.clear()
             _log.warning("Squid has ended with status %d, and is started again", status)
+            if loop.time() - began > _STEADY_SECONDS:
+                ends = 0
             started = False
             while not started:
                 await asyncio.sleep(_PAUSES_SECONDS[min(ends, len(_PAUSES_SECONDS) - 1)])

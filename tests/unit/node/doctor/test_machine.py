@@ -14,7 +14,7 @@ from atoll.node import choosing, guarded
 from atoll.node.doctor import data, doctor, machine
 from atoll.node.doctor.findings import Finding, Level
 from atoll.node.network import squid
-from atoll.node.network.permitted import Domain, NetworkRules, Permitted
+from atoll.node.network.permitted import Domain, NetworkRules, Permitted, Service
 from atoll.node.offer import Offer, Source
 from atoll.node.settings import Environment, Limits, NodeSettings
 
@@ -170,3 +170,22 @@ def test_what_algorithms_may_reach_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(squid, "_program", lambda: None)
     assert told(machine.reach(asked)) == [("allowed network", "fault")]
     assert told(machine.reach(settings(tmp_path))) == [("allowed network", "ok")]
+
+
+def test_services_that_algorithms_may_reach_are_looked_for(tmp_path: Path) -> None:
+    async def all_of_them() -> list[Finding]:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        unused = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        gone = unused.sockets[0].getsockname()[1]
+        unused.close()
+        services = (
+            Service(alias="omop", host="127.0.0.1", port=port),
+            Service(alias="gone", host="127.0.0.1", port=gone),
+        )
+        asked = replace(settings(tmp_path), network=NetworkRules(permitted=Permitted(services=services)))
+        found = [finding async for finding in data.services(asked)]
+        server.close()
+        return found
+
+    assert told(asyncio.run(all_of_them())) == [("service omop", "ok"), ("service gone", "warning")]

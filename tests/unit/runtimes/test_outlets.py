@@ -1,0 +1,178 @@
+"""What a sandbox hands over is looked at before it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from atoll.engine.running import Outlet
+from atoll.model.errors import RuntimeUnavailable
+from atoll.runtimes import outlets
+from atoll.runtimes.guest import ports
+from atoll.runtimes.outlets import Delivery, Outlets, connected, listening
+
+
+def hand_over(*files: int, text: bytes = b"+") -> socket.socket:
+    """The node's end of a line over which something came."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))] if files else []
+    with theirs:
+        theirs.sendmsg([text], rights)
+    return ours
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_open() -> Any:
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_sockets_come_in_pieces() -> None:
+    """Nothing is there before all are, and the order is kept."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    made = ports.listen([("127.0.0.1", 0)] * 3)
+    names = [each.getsockname() for each in made]
+    delivery = Delivery(ours, 3)
+    with ours, theirs:
+        ports.send(theirs.fileno(), made[:2])
+        assert delivery.receive() is None
+        ports.send(theirs.fileno(), made[2:])
+        came = delivery.receive()
+    ports.close(made)
+
+    assert came is not None
+    found = [socket.socket(fileno=each) for each in came]
+    assert [each.getsockname() for each in found] == names
+    ports.close(found)
+
+
+@pytest.mark.parametrize(
+    ("files", "text", "expected"),
+    [
+        (1, b"98", OSError),  # an error, and a file that nobody wants
+        (0, b"13", PermissionError),
+        (0, b"+", BrokenPipeError),
+        (1, b"?", BrokenPipeError),
+        (3, b"+", BrokenPipeError),  # more than was asked for
+        (0, b"", BrokenPipeError),
+    ],
+)
+def test_what_is_no_delivery_is_dropped(files: int, text: bytes, expected: type[OSError]) -> None:
+    with (
+        open(os.devnull, "rb") as nothing,
+        hand_over(*[nothing.fileno()] * files, text=text) as line,
+        pytest.raises(expected),
+    ):
+        Delivery(line, 2).receive()
+
+
+def test_an_error_is_told_by_its_number() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ports.refuse(theirs.fileno(), OSError(errno.EADDRINUSE, ""))
+        with pytest.raises(OSError, match="already in use") as caught:
+            Delivery(ours, 1).receive()
+
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+def unix() -> int:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("")
+    listener.listen()
+    return listener.detach()
+
+
+def elsewhere() -> int:
+    return socket.create_server(("127.0.0.2", 0)).detach()
+
+
+def idle() -> int:
+    return socket.socket().detach()
+
+
+def datagram() -> int:
+    return socket.socket(type=socket.SOCK_DGRAM).detach()
+
+
+def file() -> int:
+    return os.open(os.devnull, os.O_RDONLY)
+
+
+@pytest.mark.parametrize("made", [unix, elsewhere, idle, datagram, file])
+def test_what_does_not_listen_where_it_should_is_closed(made: Callable[[], int]) -> None:
+    assert listening(made(), ("127.0.0.1", 80)) is None
+
+
+@pytest.mark.parametrize("made", [unix, datagram, file])
+def test_what_is_no_connection_is_closed(made: Callable[[], int]) -> None:
+    with pytest.raises(RuntimeUnavailable, match="something else than a connection"):
+        asyncio.run(connected(made(), 80))
+
+
+def test_what_was_never_begun_is_no_connection() -> None:
+    with pytest.raises(OSError, match="not connected"):
+        asyncio.run(connected(idle(), 80))
+
+
+def test_a_connection_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An algorithm may let its queue fill: whoever waits for it does so for a bounded time."""
+    monkeypatch.setattr(outlets, "REACH_SECONDS_MAX", 0.01)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        first = [ports.connect(port) for _ in range(3)]
+
+        with pytest.raises(RuntimeUnavailable, match="took no connection"):
+            asyncio.run(connected(ports.connect(port).detach(), port))
+        ports.close(first)
+
+
+def test_nobody_listens_at_a_port_that_was_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(connected(ports.connect(port).detach(), port))
+
+
+def test_a_taken_address_opens_none_of_them() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(OSError, match="already in use"):
+        ports.listen([("127.0.0.1", 0), listener.getsockname()])
+
+
+def test_an_outlet_waits_where_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has none for a connection, it is taken later; others aren't held up."""
+    monkeypatch.setattr(outlets, "_PAUSE_SECONDS", 0.01)
+    accept, failures = socket.socket.accept, [OSError(errno.EMFILE, "")]
+
+    def scarce(self: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return accept(self)
+
+    async def go() -> None:
+        taken: asyncio.Queue[int] = asyncio.Queue()
+        (listener,) = ports.listen([("127.0.0.1", 0)])
+        host, port = listener.getsockname()
+        opened = Outlets([Outlet(host=host, port=port, take=taken.put_nowait)])
+        opened.serve([listener.detach()])
+        monkeypatch.setattr(socket.socket, "accept", scarce)
+        with socket.create_connection((host, port)):
+            os.close(await taken.get())
+        failures.append(OSError(errno.EMFILE, ""))
+        with socket.create_connection((host, port)):
+            while failures:
+                await asyncio.sleep(0)
+            opened.close()
+
+    asyncio.run(go())
