@@ -6,7 +6,7 @@ containers, where the settings have any: a node with ``runtime: bubblewrap`` may
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -174,8 +174,17 @@ class Runtimes:
         if self._of_files is None:
             if (reason := why_not(settings)) is not None:
                 raise RuntimeUnavailable(reason)
-            self._of_files = FileRuntime(self._file_runtime(), settings.image_files)
+            self._of_files = FileRuntime(self._file_runtime(), settings.image_files, self._signed())
         return self._of_files
+
+    def _signed(self) -> Callable[[Image], Awaitable[None]] | None:
+        """Checks the signatures of images that are files, where the site wants any."""
+        if not self._settings.policies.signers:
+            return None
+        from atoll.runtimes.containers.signed import SignatureCheck  # Late, as said above.
+
+        folder = self._settings.workspace.absolute() / "images" / "signatures"
+        return SignatureCheck(self._settings.policies.signers, folder=folder).check
 
     def _file_runtime(self) -> Runtime:
         cache = self._settings.workspace.absolute() / "images"

@@ -50,7 +50,10 @@ def read_containers(section: Section, runtime: str) -> ContainerSettings:
 
 
 def read_signers(section: Section) -> dict[str, tuple[Path, ...]]:
-    """Who must have signed which images: patterns of names, each with files of public keys."""
+    """Who must have signed which images: patterns of names, each with files of public keys.
+
+    An empty list is nobody who could sign: such images aren't run.
+    """
     signers = {}
     for pattern, files in section.mapping("signers").items():
         named = Section(
@@ -60,8 +63,6 @@ def read_signers(section: Section) -> dict[str, tuple[Path, ...]]:
         for path in paths:
             if not path.is_file():
                 named.fault("keys", f"names {path}, where no file is")
-        if not paths:
-            named.fault("keys", "is empty: expected the file of a public key in PEM format, or several")
         signers[pattern] = paths
     return signers
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from atoll.engine.running import Launch, Runtime, Session
+from atoll.engine.running import Image, Launch, Runtime, Session
 from atoll.model.errors import JobRefused, RuntimeUnavailable
 from atoll.runtimes.sif.naming import find_image
 
@@ -17,11 +17,15 @@ class FileRuntime:
     Args:
         runtime: runs them, by their paths.
         folder: where they lie.
+        check: raises an error for one that isn't signed as the site wants it.
     """
 
-    def __init__(self, runtime: Runtime, folder: Path) -> None:
+    def __init__(
+        self, runtime: Runtime, folder: Path, check: Callable[[Image], Awaitable[None]] | None = None
+    ) -> None:
         self._runtime = runtime
         self._folder = folder
+        self._check = check
 
     @property
     def name(self) -> str:
@@ -49,11 +53,14 @@ class FileRuntime:
         """Start a session in the file that has the image's name and digest.
 
         Raises:
-            JobRefused: the folder has none of this name.
+            JobRefused: the folder has none of this name, or it isn't signed as the site wants it.
             RuntimeUnavailable: it is another one, or can't be run here.
             AlgorithmFailed: it can't be started.
         """
-        return await self._runtime.start(self._placed(launch))
+        placed = self._placed(launch)
+        if self._check is not None and launch.image is not None:
+            await self._check(launch.image)
+        return await self._runtime.start(placed)
 
     async def close(self) -> None:
         """End what outlives sessions."""

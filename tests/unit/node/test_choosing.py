@@ -15,7 +15,7 @@ from atoll.engine.running import Image, ImageKind, Launch, Style
 from atoll.model.errors import JobRefused, RuntimeUnavailable
 from atoll.model.work import Seat
 from atoll.node.choosing import Runtimes, why_not
-from atoll.node.settings import NodeSettings
+from atoll.node.settings import NodeSettings, Policies
 from atoll.runtimes.containers.settings import ContainerSettings
 from atoll.runtimes.inline import InlineRuntime
 from atoll.runtimes.outside import RuntimeContext
@@ -116,20 +116,36 @@ def test_images_that_are_files_lie_in_a_folder_of_the_site(
     monkeypatch.setattr("atoll.runtimes.slurm.queue.why_not", lambda _: None)
     runtimes = Runtimes(replace(settings(tmp_path, runtime), image_files=tmp_path), [])
     found = runtimes.for_image(FILE)
-    launch = Launch(
+
+    assert (found.name, found.isolated) == (runtime, True)
+    with pytest.raises(JobRefused, match=r"has no image 'mean\.sif' among its files"):
+        asyncio.run(found.start(_launch(tmp_path)))
+    asyncio.run(runtimes.close())
+
+
+def test_a_file_that_is_not_signed_as_the_site_wants_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PROBE, lambda: None)
+    (tmp_path / "mean.sif").write_bytes(b"hsqs")
+    asked = replace(
+        settings(tmp_path, "bubblewrap"), image_files=tmp_path, policies=Policies(signers={"*.sif": ()})
+    )
+
+    with pytest.raises(JobRefused, match="which this site doesn't run"):
+        asyncio.run(Runtimes(asked, []).for_image(FILE).start(_launch(tmp_path)))
+
+
+def _launch(root: Path) -> Launch:
+    return Launch(
         seat=Seat("alpha"),
         style=Style.CALL,
         code=None,
         image=FILE,
         command=("true",),
-        temporary=tmp_path,
-        log=tmp_path / "log",
+        temporary=root,
+        log=root / "log",
     )
-
-    assert (found.name, found.isolated) == (runtime, True)
-    with pytest.raises(JobRefused, match=r"has no image 'mean\.sif' among its files"):
-        asyncio.run(found.start(launch))
-    asyncio.run(runtimes.close())
 
 
 def test_a_node_without_such_a_folder_takes_no_files(tmp_path: Path) -> None:

@@ -224,8 +224,6 @@ def test_a_runtime_that_is_an_engine_needs_no_more_words(tmp_path: Path) -> None
         ("hub: http://x\nlimits: {processors: 0}", "limits: processors is 0: expected a number above 0"),
         ("hub: http://x\npolicies: {signers: {x: gone.pem}}", ("policies: signers 'x': keys names ROOT/gone.pem, where "
          "no file is")),
-        ("hub: http://x\npolicies: {signers: {x: []}}", ("policies: signers 'x': keys is empty: expected the file of a "
-         "public key in PEM format, or several")),
         ("hub: http://x\nruntime: process", ("runtime is process, which keeps an algorithm from nothing on this "
          "machine: expected bubblewrap, or 'allow_unsandboxed: true' beside it")),
         ("hub: http://x\nallow_unsandboxed: 1", "allow_unsandboxed is a number: expected true or false"),
