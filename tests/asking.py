@@ -24,6 +24,7 @@ from atoll.hub.hub import Listener
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, Seat, Step
 from atoll.node.offer import Offer
+from atoll.runtimes.functions import NoWayIn
 from atoll.simulator.record import Recorder
 from atoll.simulator.world import Ended, Plan, Settings, World
 
@@ -123,6 +124,9 @@ class TalkingRuntime:
         """None: it is a fake."""
         return ()
 
+    async def recover(self) -> None:
+        """Nothing was left."""
+
     async def warm_up(self, launch: Launch) -> None:
         """Nothing is shared."""
 
@@ -135,7 +139,7 @@ class TalkingRuntime:
         """Nothing outlives a session."""
 
 
-class _TalkingSession:
+class _TalkingSession(NoWayIn):
     def __init__(self, runtime: TalkingRuntime, seat: Seat) -> None:
         self._runtime, self._seat = runtime, seat
         self._kept: dict[str, Any] = {}

@@ -41,6 +41,7 @@ from atoll.node.desk import Desk
 from atoll.node.offer import Offer
 from atoll.node.shift import Shift
 from atoll.node.site_data import SiteData
+from atoll.runtimes.functions import NoWayIn
 from atoll.runtimes.inline import InlineRuntime
 from atoll.simulator.record import Recorder
 from atoll.simulator.world import Ended, Plan, Settings, World, folders_of
@@ -322,6 +323,9 @@ class FunctionRuntime:
         """None: it is a fake."""
         return ()
 
+    async def recover(self) -> None:
+        """Nothing was left."""
+
     async def warm_up(self, launch: Launch) -> None:
         """Nothing is shared."""
 
@@ -334,7 +338,7 @@ class FunctionRuntime:
         """Nothing outlives a session."""
 
 
-class _FunctionSession:
+class _FunctionSession(NoWayIn):
     def __init__(self, runtime: FunctionRuntime, seat: Seat, function: Algorithmic) -> None:
         self._runtime, self._seat, self._function = runtime, seat, function
 

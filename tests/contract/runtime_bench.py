@@ -16,6 +16,7 @@ import pytest
 from atoll.engine.running import Launch, Mount, Reply, Request, Runtime, Session, Style
 from atoll.model.work import Seat
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
+from atoll.runtimes.command import code_of
 from atoll.runtimes.process import ProcessRuntime
 
 T = TypeVar("T")
@@ -152,5 +153,5 @@ LINGER = """
 def lingering(bench: Bench, **fields: Any) -> Launch:
     launch = bench.launch(**fields)
     text = textwrap.dedent(LINGER).replace("OUTPUT", repr(str(launch.mounts[0].source)))
-    (launch.code / "local.py").write_text(text)
+    (code_of(launch) / "local.py").write_text(text)
     return launch

@@ -18,6 +18,7 @@ from tests.contract.runtime_bench import Bench, lingering, run, thread_of_life
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
 from atoll.engine.running import Reply, Request, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached
+from atoll.runtimes.command import code_of
 
 # --- One call ---------------------------------------------------------------------------------
 
@@ -60,7 +61,7 @@ def test_script_is_main(bench: Bench) -> None:
                           __spec__ is None, sys.modules["__main__"].__file__]))
     """
     launch = bench.launch(script, command=("python", "/computation/local.py", "--k", "/computation/x"))
-    (launch.code / "beside.py").write_text("NAME = __name__")
+    (code_of(launch) / "beside.py").write_text("NAME = __name__")
     code = "/computation" if bench.isolated else str(launch.code)
 
     reply = bench.call(launch)
@@ -126,9 +127,9 @@ def test_python_is_called_in_many_ways(bench: Bench, words: tuple[str, ...]) -> 
 def test_end_is_that_of_a_fresh_python(bench: Bench, ending: str, status: int) -> None:
     """Exit status and traceback are those of the script started by itself."""
     launch = bench.launch(command=("python", "/computation/local.py"))
-    (launch.code / "local.py").write_text(f"import atexit, os, sys, threading\n{ending}\n")
+    (code_of(launch) / "local.py").write_text(f"import atexit, os, sys, threading\n{ending}\n")
     fresh = subprocess.run(
-        [sys.executable, launch.code / "local.py"], capture_output=True, cwd=launch.code, check=False
+        [sys.executable, code_of(launch) / "local.py"], capture_output=True, cwd=launch.code, check=False
     )
     code = "/computation" if bench.isolated else str(launch.code)
 
@@ -182,7 +183,7 @@ def test_standard_streams_are_those_of_a_fresh_python(bench: Bench) -> None:
     launch = bench.launch(script)
     with (bench.folder / "errors").open("a") as errors:
         fresh = subprocess.run(
-            [sys.executable, launch.code / "local.py"],
+            [sys.executable, code_of(launch) / "local.py"],
             input=b"",
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -325,7 +326,7 @@ def test_folders_are_where_the_session_says(bench: Bench) -> None:
 def test_shell_script_runs(bench: Bench) -> None:
     """A command needn't be Python."""
     launch = bench.launch(command=("sh", "/computation/run.sh", "you"))
-    (launch.code / "run.sh").write_text('read line; echo "$1: $line"; echo log >&2; exit 5')
+    (code_of(launch) / "run.sh").write_text('read line; echo "$1: $line"; echo log >&2; exit 5')
 
     assert Reply(output=b"you: hello\n", exit_code=5, log_tail="log\n") == bench.call(launch, b"hello\n")
 
@@ -340,8 +341,8 @@ def test_signal_ends_a_shell_script(bench: Bench) -> None:
 def test_program_of_the_algorithms_own_runs(bench: Bench) -> None:
     """A command may name a program in the algorithm's folder."""
     launch = bench.launch(command=("./go", "there"))
-    (launch.code / "go").write_text('#!/bin/sh\nprintf "%s" "$1"')
-    (launch.code / "go").chmod(0o755)
+    (code_of(launch) / "go").write_text('#!/bin/sh\nprintf "%s" "$1"')
+    (code_of(launch) / "go").chmod(0o755)
 
     assert b"there" == bench.call(launch).output
 
@@ -364,7 +365,7 @@ def test_time_limit_ends_everything(bench: Bench) -> None:
             with pytest.raises(LimitReached, match=r"longer than 2\.5 seconds"):
                 await session.call(Request())
             said = await gone
-            (launch.code / "local.py").write_text("print('next')")
+            (code_of(launch) / "local.py").write_text("print('next')")
             return said, whole((await session.call(Request())).output)
 
     assert (b"oo", b"next\n") == run(go())
@@ -431,10 +432,10 @@ def test_grandchild_with_open_output_holds_nobody(bench: Bench) -> None:
 def test_what_a_call_leaves_running_ends(bench: Bench, detach: str) -> None:
     """When a call has ended, so have the processes that it left, in groups of their own too."""
     launch = lingering(bench)
-    text = (launch.code / "local.py").read_text()
+    text = (code_of(launch) / "local.py").read_text()
     text = text.replace("os.setpgid(0, 0)", detach + '; os.write(pipe, b"child"); signal.pause()')
     text = text.replace('os.write(pipe, b"o")\nsignal.pause()', "sys.stdin.read()")
-    (launch.code / "local.py").write_text(text)
+    (code_of(launch) / "local.py").write_text(text)
     if bench.kind == "process-cold" and "setsid" in detach and "left" in bench.make().not_promised():  # type: ignore[attr-defined] # a process has it
         pytest.skip("nobody can tell such a process from others: caveats() says so")
 
@@ -502,8 +503,8 @@ def test_session_closes_twice(bench: Bench) -> None:
 def test_seats_work_at_the_same_time(bench: Bench) -> None:
     """Sessions of several seats don't wait for each other."""
     first, second = (lingering(bench, seat=seat) for seat in ("local0", "local1"))
-    text = (second.code / "local.py").read_text()
-    (second.code / "local.py").write_text(
+    text = (code_of(second) / "local.py").read_text()
+    (code_of(second) / "local.py").write_text(
         text.replace(repr(str(second.mounts[0].source)), "os.environ['OUTPUT']")
     )
 
@@ -649,11 +650,11 @@ def test_reply_limit_of_a_served_process(bench: Bench) -> None:
 def test_cancelled_served_call_leaves_no_process(bench: Bench) -> None:
     """A served process whose call was cancelled ends."""
     launch = lingering(bench)
-    text = (launch.code / "local.py").read_text()
+    text = (code_of(launch) / "local.py").read_text()
     body = (
         "import coinstac\ndef local(data):\n" + textwrap.indent(text, "    ") + "coinstac.start(local, None)"
     )
-    (launch.code / "local.py").write_text(body)
+    (code_of(launch) / "local.py").write_text(body)
 
     async def go() -> bytes:
         async with (

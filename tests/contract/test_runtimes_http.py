@@ -18,6 +18,7 @@ from tests.contract.test_runtimes_talking import asking, talking
 
 from atoll.engine.running import Head, Launch, Request, Session, whole
 from atoll.model.work import Content
+from atoll.runtimes.command import code_of
 
 
 class Porch:
@@ -140,10 +141,10 @@ def test_other_languages_reach_it_too(bench: Bench, words: tuple[str, ...]) -> N
     knock = "exec 3<>/dev/tcp/$HOST/$PORT; printf hi >&3; cat <&3"
     script = f"#!/bin/bash\n{knock}; grep SigIgn /proc/self/status; ls /proc/self/fd | wc -l"
     plain = bench.launch(command=words)
-    (plain.code / "run.sh").write_text(script.replace(knock, "exec 3</dev/null"))
-    (plain.code / "run.sh").chmod(0o755)
+    (code_of(plain) / "run.sh").write_text(script.replace(knock, "exec 3</dev/null"))
+    (code_of(plain) / "run.sh").chmod(0o755)
     without = whole(bench.call(plain).output)
-    (plain.code / "run.sh").write_text(script)
+    (code_of(plain) / "run.sh").write_text(script)
 
     async def go() -> bytes:
         async with bench.session(replace(plain, speaks_http=True)) as session:

@@ -13,6 +13,7 @@ from tests.contract.runtime_bench import Bench, run
 
 from atoll.engine.running import Launch, Mount, Reply, Request, whole
 from atoll.model.errors import AlgorithmFailed
+from atoll.runtimes.command import code_of
 
 
 def write(path: Path, text: str) -> Path:
@@ -167,7 +168,7 @@ def test_modules_are_lent_alone(bench: Bench, shelf: Path) -> None:
 def test_lent_module_can_be_started(bench: Bench, shelf: Path) -> None:
     """``python -m`` takes it; the working directory stays the algorithm's."""
     launch = bench.launch(command=("python", "-m", "lent", "/computation/x"), modules=(shelf / "lent",))
-    write(launch.code / "neighbour_of_code.py", "")
+    write(code_of(launch) / "neighbour_of_code.py", "")
     code = "/computation" if bench.isolated else str(launch.code)
 
     reply = bench.call(launch)

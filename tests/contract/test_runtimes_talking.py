@@ -15,6 +15,7 @@ from atoll.engine.limits import CallLimits
 from atoll.engine.running import Head, Launch, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached, ReplyInvalid
 from atoll.model.work import Content
+from atoll.runtimes.command import code_of
 from atoll.runtimes.held import HELD_BYTES_MIN, MemoryFile
 
 #: The process's end of the line, as plainly as it can be said, and what some tests need to misuse it.
@@ -65,7 +66,7 @@ def read(file):
 def talking(bench: Bench, script: str, **fields: Any) -> Launch:
     """A launch of a script that talks, with `GUEST` before it."""
     launch = bench.launch(style=Style.TALK, **fields)
-    (launch.code / "local.py").write_text(GUEST + textwrap.dedent(script))
+    (code_of(launch) / "local.py").write_text(GUEST + textwrap.dedent(script))
     return launch
 
 

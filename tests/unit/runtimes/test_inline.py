@@ -17,6 +17,7 @@ from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
 from atoll.engine.running import Launch, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
 from atoll.model.work import Seat
+from atoll.runtimes.command import code_of
 from atoll.runtimes.inline import InlineRuntime
 
 ECHO = """
@@ -282,7 +283,7 @@ def test_an_entry_script_that_can_not_be_loaded_is_named_with_its_traceback(
 
 def test_an_entry_script_that_starts_nothing_is_no_entry_script(root: Path) -> None:
     launch = launch_of(root)
-    (launch.code / "entry.py").write_text("import coinstac\n")
+    (code_of(launch) / "entry.py").write_text("import coinstac\n")
 
     with pytest.raises(AlgorithmFailed) as failed:
         called(launch)

@@ -20,6 +20,7 @@ from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
 from atoll.runtimes import view
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
+from atoll.runtimes.command import code_of
 from atoll.runtimes.interpreter import describe
 
 pytestmark = pytest.mark.needs("bubblewrap")
@@ -140,7 +141,7 @@ def test_read_only_holds_for_what_is_mounted_beneath(warm: bool, tmp_path: Path)
         Mount(source=tmp_path / "local0" / "other", target="/deep/inner"),
         Mount(source=tmp_path / "local0" / "output", target="/deep/open", writable=True),
     )
-    launch = launch_of(tmp_path, (launch.code / "local0.py").read_text(), mounts=mounts)
+    launch = launch_of(tmp_path, (code_of(launch) / "local0.py").read_text(), mounts=mounts)
 
     assert ["/deep/open"] == answer(warm, tmp_path, launch)
 
@@ -154,13 +155,13 @@ def test_masked_parts_are_hidden(warm: bool, tmp_path: Path) -> None:
         print(json.dumps(shown))
     """
     launch = launch_of(tmp_path, script, masked=("test", "data.csv", "none", "link", "../code"))
-    (launch.code / "test" / "local0").mkdir(parents=True)
-    (launch.code / "test" / "secret").write_text("s")
-    (launch.code / "data.csv").write_text("secret")
-    (launch.code / "link").symlink_to("test")
+    (code_of(launch) / "test" / "local0").mkdir(parents=True)
+    (code_of(launch) / "test" / "secret").write_text("s")
+    (code_of(launch) / "data.csv").write_text("secret")
+    (code_of(launch) / "link").symlink_to("test")
     # The seat's own part of a masked folder is shown where the launch says.
-    (launch.code / "test" / "local0" / "x").write_text("own")
-    mounts = (Mount(source=launch.code / "test" / "local0", target="/input/run"),)
+    (code_of(launch) / "test" / "local0" / "x").write_text("own")
+    mounts = (Mount(source=code_of(launch) / "test" / "local0", target="/input/run"),)
     launch = launch_of(tmp_path, script, masked=launch.masked, mounts=mounts)
 
     assert [[], 0, False, "own"] == answer(warm, tmp_path, launch)
@@ -170,7 +171,7 @@ def test_mount_may_lie_in_a_masked_folder(warm: bool, tmp_path: Path) -> None:
     """A folder can be shown below one that is masked."""
     script = "import json, os; print(json.dumps([os.listdir('/computation/test'), os.listdir('/computation/test/a')]))"
     launch = launch_of(tmp_path, script)
-    (launch.code / "test" / "b").mkdir(parents=True)
+    (code_of(launch) / "test" / "b").mkdir(parents=True)
     (tmp_path / "local0" / "input" / "x").touch()
     mounts = (Mount(source=tmp_path / "local0" / "input", target="/computation/test/a"),)
     launch = launch_of(tmp_path, script, masked=("test",), mounts=mounts)
@@ -185,7 +186,7 @@ def test_no_point_is_made_in_the_code(warm: bool, tmp_path: Path) -> None:
 
     with pytest.raises(AlgorithmFailed, match="'/computation/new': its folder has no such"):
         call(warm, tmp_path, launch)
-    assert not (launch.code / "new").exists()
+    assert not (code_of(launch) / "new").exists()
 
 
 def test_there_are_no_privileges(warm: bool, tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ def test_other_seats_folders_in_the_code_are_covered(warm: bool, tmp_path: Path)
         print(json.dumps([os.listdir("/computation/runs/one"), os.listdir("/output/run")]))
     """
     launch = launch_of(tmp_path, script)
-    runs = launch.code / "runs" / "one"
+    runs = code_of(launch) / "runs" / "one"
     for seat in ("local0", "local1"):
         (runs / seat).mkdir(parents=True)
         (runs / seat / "secret").touch()
@@ -336,14 +337,14 @@ def test_seats_folders_among_the_systems_are_covered(tmp_path: Path, monkeypatch
     system = tmp_path / "system"
     monkeypatch.setattr(view, "SYSTEM", ("/usr", str(system)))
     launch = launch_of(system, "", masked=("test",))
-    for folder in (launch.code / "test", system / "data"):
+    for folder in (code_of(launch) / "test", system / "data"):
         folder.mkdir()
 
     lines = view.seats(launch, describe(None), [system, system / "data"])
 
     shown = lines.index(("read", str(system), str(system)))
     covered = {target for kind, _, target in lines[shown:] if kind == "cover"}
-    assert {str(system / "data"), str(launch.code / "test"), str(launch.temporary)} <= covered
+    assert {str(system / "data"), str(code_of(launch) / "test"), str(launch.temporary)} <= covered
     assert not {str(system), str(launch.code)} & covered
 
 
@@ -528,7 +529,7 @@ def test_sandbox_of_a_program_is_the_same_cold_and_warm(tmp_path: Path) -> None:
     launch = launch_of(
         tmp_path, "", command=("bash", "/computation/show.sh", "you"), environment={"OWN": "1"}
     )
-    (launch.code / "show.sh").write_text(textwrap.dedent(script))
+    (code_of(launch) / "show.sh").write_text(textwrap.dedent(script))
 
     cold, warm = (call(warm, tmp_path, launch) for warm in (False, True))
 
@@ -541,11 +542,11 @@ def test_sandbox_of_a_program_is_the_same_cold_and_warm(tmp_path: Path) -> None:
 def test_program_that_can_not_be_started_is_told(warm: bool, tmp_path: Path) -> None:
     """A script whose interpreter is missing fails with a sentence; one without any is a shell's."""
     launch = launch_of(tmp_path, "", command=("./run", "x"))
-    (launch.code / "run").write_text("#!/no/such/interpreter")
-    (launch.code / "run").chmod(0o755)
+    (code_of(launch) / "run").write_text("#!/no/such/interpreter")
+    (code_of(launch) / "run").chmod(0o755)
     plain = launch_of(tmp_path, "", command=("./plain", "x"))
-    (launch.code / "plain").write_text('echo "plain $1"')
-    (launch.code / "plain").chmod(0o755)
+    (code_of(launch) / "plain").write_text('echo "plain $1"')
+    (code_of(launch) / "plain").chmod(0o755)
 
     reply = call(warm, tmp_path, launch)
 
