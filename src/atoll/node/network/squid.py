@@ -35,6 +35,9 @@ _STEADY_SECONDS = 60.0
 _PORTS_TRIED = 5
 _LISTENS = re.compile(rb"Accepting .*HTTP Socket connections")
 _FAULT = re.compile(rb"FATAL: (.*)|(Cannot bind socket.*)")
+#: Where shared memory lies, and how Squid calls ours; the number is the node's.
+_SHARED = Path("/dev/shm")  # noqa: S108 -- no file of ours is made there by us
+_NAMED = re.compile(r"atoll(\d+)x[0-9a-f]+-")
 #: Whom it runs as where the node is root: Squid doesn't run as root.
 _USERS = ("proxy", "squid", "nobody")
 
@@ -62,6 +65,8 @@ class Squid:
         self._names = names
         # Its own network of local addresses, so that none of them can be a real one.
         self._callers = [str(IPv6Address((0xFD << 120) | secrets.randbits(120))) for _ in lists]
+        # By this name it calls what it keeps in shared memory, as small as that is.
+        self._name = f"atoll{os.getpid()}x{secrets.token_hex(8)}"
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
@@ -76,6 +81,7 @@ class Squid:
         reason = why_missing()
         if reason is not None:
             raise RuntimeUnavailable(reason)
+        _sweep()
         await self._start()
         self._watching = asyncio.create_task(self._watch())
 
@@ -107,7 +113,7 @@ class Squid:
             configuration = self._configuration()
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *_command(configuration),
+                    *_command(self._name, configuration),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,
@@ -166,6 +172,7 @@ class Squid:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+        _sweep(self._name)
 
     def _configuration(self) -> int:
         """Its configuration, in a file that has no name: there are secrets in it."""
@@ -183,13 +190,33 @@ class Squid:
         return descriptor
 
 
-def _command(configuration: int) -> list[str]:
+def _command(name: str, configuration: int) -> list[str]:
     # It ends with the node, however that ends. Squid would change its user itself, and be freed of that.
     words = ["setpriv", "--pdeathsig", "KILL", "--no-new-privs"]
     if os.geteuid() == 0:
         user = _user()
         words += [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    return [*words, "--", _program() or "squid", "-N", "-d", "1", "-f", f"/proc/self/fd/{configuration}"]
+    return [
+        *words,
+        "--",
+        _program() or "squid",
+        "-N",
+        "-n",
+        name,
+        "-d",
+        "1",
+        "-f",
+        f"/proc/self/fd/{configuration}",
+    ]
+
+
+def _sweep(own: str = "") -> None:
+    """Remove what a Squid has left in shared memory: one of ours, and those of nodes that are no more."""
+    for path in _SHARED.glob("atoll*-*.shm"):
+        found = _NAMED.match(path.name)
+        if found is not None and (found[0] == f"{own}-" or not Path("/proc", found[1]).exists()):
+            with suppress(OSError):  # another user's
+                path.unlink()
 
 
 def _program() -> str | None:

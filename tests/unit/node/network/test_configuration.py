@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -123,8 +124,21 @@ asyncio.run(go())
 """
 
 
+def shared(pid: int) -> list[Path]:
+    """What the Squid of a node has in shared memory."""
+    return list(Path("/dev/shm").glob(f"atoll{pid}x*"))
+
+
 @pytest.mark.needs("squid")
 def test_it_ends_with_its_node_however_that_ends() -> None:
+    """What it left in memory is removed by the next one, which leaves nothing if it ends in order."""
+
+    async def go() -> None:
+        proxy = Squid([Permitted()])
+        await proxy.start()
+        assert shared(os.getpid())
+        await proxy.close()
+
     with subprocess.Popen([sys.executable, "-c", ALONE], stdout=subprocess.PIPE) as node:
         assert node.stdout is not None
         child = os.pidfd_open(int(node.stdout.readline()))
@@ -134,3 +148,6 @@ def test_it_ends_with_its_node_however_that_ends() -> None:
     os.close(child)
 
     assert ended == [child]
+    assert shared(node.pid)
+    asyncio.run(go())
+    assert [*shared(node.pid), *shared(os.getpid())] == []
