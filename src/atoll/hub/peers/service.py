@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from atoll.engine.limits import LEASE_HEARTBEATS
 from atoll.engine.peers import Peer, Port, Standing
 from atoll.hub.parts import Rooms
 from atoll.hub.peers.pipe import End
 from atoll.hub.peers.switchboard import Announcement, Switchboard
 from atoll.hub.principal import Principal
-from atoll.hub.sites.protocol import Nodes
 from atoll.model.errors import NotAllowed
 from atoll.model.work import JobId
+from atoll.stores.sql.leases import Leases
 
 
 class PeerService:
@@ -25,7 +26,8 @@ class PeerService:
         parts = rooms.parts
         self._board = Switchboard(parts.hub, parts.now)
         parts.hub.bells.on_end.append(self._board.run_ended)
-        self._leases = rooms.of(Nodes).leases
+        lease_seconds = LEASE_HEARTBEATS * parts.settings.heartbeat_seconds
+        self._leases = Leases(parts.database, lease_seconds=lease_seconds)
         streams = parts.settings.streams
         #: A replica knows nothing of another's streams, and can't tell whether there is one.
         self._is_open = streams == "on" or (streams == "auto" and not parts.database.is_server)
