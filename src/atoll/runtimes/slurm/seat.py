@@ -48,6 +48,8 @@ _INNER = {
 _ROOTED = frozenset({"apptainer", "bubblewrap"})
 #: Seconds between two tries to reach the node.
 _AGAIN_SECONDS = 1.0
+#: Seconds within which Slurm has told all processes of a job that it ends.
+_TOLD_SECONDS = 0.5
 _UNUSABLE = 3
 
 
@@ -255,7 +257,8 @@ class _Service:
             reply = await self._session.call(
                 request, seed=head["seed"], doorway=doorway if head["doorway"] else None
             )
-            words, output = _replied(reply), reply.output
+            ended = reply.exit_code == -signal.SIGTERM and await self._is_ending()
+            words, output = ({"say": "stopped"}, b"") if ended else (_replied(reply), reply.output)
         except asyncio.CancelledError:
             words = {"say": "stopped"}
         except LineBrokenError:
@@ -267,6 +270,13 @@ class _Service:
             doorway.close()
         with suppress(LineBrokenError):
             await self._frames.send(words, output)
+
+    async def _is_ending(self) -> bool:
+        """Whether Slurm ends the job: it tells each process of it, the algorithm's as well as this one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TOLD_SECONDS):
+                await self._over.wait()
+        return self._over.is_set()
 
     async def _offer(self, head: dict[str, Any]) -> None:
         assert self._session is not None
