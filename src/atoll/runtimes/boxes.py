@@ -393,12 +393,34 @@ async def _accept(listener: socket.socket, box: Box) -> socket.socket:
 
 
 def hand_over(paths: Sequence[Path], user: tuple[int, int]) -> None:
-    """Give folders that an algorithm may write to, with what is in them, to the user of its box."""
+    """Give folders that an algorithm may write to, with what is in them, to the user of its box.
+
+    Another session of the same seat may be writing there, and swap a folder for a link to anywhere: each is
+    opened before what is in it is given, and no link is followed.
+    """
     for root in paths:
         os.chown(root, *user, follow_symlinks=False)
-        for where, folders, files in os.walk(root):
+        for _, folders, files, handle in os.fwalk(root):
             for name in (*folders, *files):
-                os.chown(os.path.join(where, name), *user, follow_symlinks=False)
+                with suppress(FileNotFoundError):
+                    os.chown(name, *user, dir_fd=handle, follow_symlinks=False)
+
+
+def check_readable(sources: Sequence[Path], user: tuple[int, int]) -> None:
+    """See that the user of a box may read what it is shown.
+
+    Raises:
+        AlgorithmFailed: with what it may not.
+    """
+    for source in sources:
+        told = source.stat()
+        needed = 0o5 if source.is_dir() else 0o4
+        shift = 6 if told.st_uid == user[0] else 3 if told.st_gid == user[1] else 0
+        if (told.st_mode >> shift) & needed != needed:
+            raise AlgorithmFailed(
+                f"the user {user[0]} that algorithms have in containers may not read {str(source)!r}. Let others read it "
+                f"(chmod o+r{'x' if source.is_dir() else ''}), or run the node as a user of its own whom it belongs to"
+            )
 
 
 def new_name() -> str:

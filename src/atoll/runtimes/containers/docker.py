@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from atoll.engine.running import Image, ImageKind, Launch, Session, Style
 from atoll.model.errors import RuntimeUnavailable
-from atoll.runtimes.boxes import BoxPlace, NoPython, Plan, hand_over
+from atoll.runtimes.boxes import BoxPlace, NoPython, Plan, check_readable, hand_over
 from atoll.runtimes.containers.cold import ColdPlace, Helper, ServicePlace
 from atoll.runtimes.containers.engine import Engine, find_socket
 from atoll.runtimes.containers.flags import Owned
@@ -96,6 +96,8 @@ class DockerRuntime:
         if user is not None:
             writable = [launch.temporary, *(mount.source for mount in launch.mounts if mount.writable)]
             await asyncio.to_thread(hand_over, writable, user)
+            shown = [mount.source for mount in launch.mounts if not mount.writable]
+            check_readable([*shown, *([launch.code] if launch.code else [])], user)
         plan = plan_of(launch, facts, user)
         service = self._settings.service
         if service is not Service.EXEC and self._pythons.get(facts.id, "") is not None:
