@@ -418,8 +418,8 @@ def check_readable(sources: Sequence[Path], user: tuple[int, int]) -> None:
         shift = 6 if told.st_uid == user[0] else 3 if told.st_gid == user[1] else 0
         if (told.st_mode >> shift) & needed != needed:
             raise AlgorithmFailed(
-                f"the user {user[0]} that algorithms have in containers may not read {str(source)!r}. Let others read it "
-                f"(chmod o+r{'x' if source.is_dir() else ''}), or run the node as a user of its own whom it belongs to"
+                f"the user {user[0]} that algorithms have in containers may not read {str(source)!r}. Let others read "
+                f"it (chmod o+r{"x" if source.is_dir() else ""}), or run the node as a user of its own whom it belongs to"
             )
 
 
