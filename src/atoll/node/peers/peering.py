@@ -11,7 +11,7 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from atoll.algorithms.installed import Installed
-from atoll.engine.limits import STREAM_LISTEN_SECONDS
+from atoll.engine.limits import REFUSALS_MAX, STREAM_LISTEN_SECONDS
 from atoll.engine.peers import Address, PeerLink
 from atoll.engine.running import Image
 from atoll.model.work import Algorithm, Ticket
@@ -94,7 +94,11 @@ class Peering:
                 said.add(sentence)
                 self._told.refused(ticket, sentence)
 
+        lines = iter(range(REFUSALS_MAX))
+
         def say(sentence: str) -> None:
+            if next(lines, None) is None:
+                return  # Who connects in vain a hundred times would fill a disk with it.
             with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{sentence}\n")
 

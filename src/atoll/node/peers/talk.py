@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Self
 
-from atoll.engine.limits import STREAM_PIECE_BYTES
+from atoll.engine.limits import STREAM_PIECE_BYTES, STREAMS_PER_NODE_MAX
 from atoll.engine.peers import Address, Announced, Knock, Peer, PeerLink, Port, Standing
 from atoll.engine.running import Session
 from atoll.model.errors import (
@@ -189,6 +189,12 @@ class Talk:
 
     def _take(self, to: JobId, port: int, descriptor: int) -> None:
         """Take over a connection that the algorithm has made."""
+        if len(self._tasks) > STREAMS_PER_NODE_MAX:
+            os.close(descriptor)
+            self._say(
+                f"the algorithm has {STREAMS_PER_NODE_MAX} connections, the most that it may have at a time"
+            )
+            return
         self._go_on(partial(self._call, to, port, _Held(descriptor)))
 
     async def _call(self, to: JobId, port: int, held: _Held) -> None:

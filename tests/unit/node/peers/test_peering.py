@@ -248,6 +248,41 @@ def test_an_algorithm_that_does_not_listen_is_not_reached(tmp_path: Path) -> Non
     assert "has broken: local1 takes no call: at port 1, nobody listens there" in log
 
 
+def test_an_algorithm_has_no_more_connections_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What takes calls is one of what goes on.
+    monkeypatch.setattr("atoll.node.peers.talk.STREAMS_PER_NODE_MAX", 2)
+
+    async def work(scene: Scene) -> list[bytes]:
+        address = await scene.address()
+        heard = []
+        for _ in range(4):
+            reader, writer = await scene.first.session.dial(address.host, address.port)
+            scene.stack.callback(writer.close)
+            heard.append(await reader.read(4))
+        return heard
+
+    assert [b"here", b"here", b"", b""] == play(tmp_path, work, answer=silent)
+    assert "has 2 connections" in (tmp_path / LOCAL0).read_text()
+
+
+def test_a_log_is_not_filled_by_who_connects_in_vain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.node.peers.peering.REFUSALS_MAX", 3)
+
+    async def work(scene: Scene) -> int:
+        scene.second.ports = (Port(number=1),)
+        address = await scene.address()
+        for _ in range(5):
+            reader, writer = await scene.first.session.dial(address.host, address.port)
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+        return len((tmp_path / LOCAL0).read_text().splitlines())
+
+    assert play(tmp_path, work) == 3
+
+
 # --- What breaks ------------------------------------------------------------------------------
 
 
