@@ -419,7 +419,7 @@ def check_readable(sources: Sequence[Path], user: tuple[int, int]) -> None:
         if (told.st_mode >> shift) & needed != needed:
             raise AlgorithmFailed(
                 f"the user {user[0]} that algorithms have in containers may not read {str(source)!r}. Let others read "
-                f"it (chmod o+r{"x" if source.is_dir() else ""}), or run the node as a user of its own whom it belongs to"
+                f"it (chmod {'o+rx' if source.is_dir() else 'o+r'}), or run the node as the user whom it belongs to"
             )
 
 
