@@ -12,6 +12,7 @@ from tests.acceptance.computations import atoll
 from tests.acceptance.pooling import COLUMN, ISLANDS, asked, mean_of, pooling
 from tests.engines import BOOKWORM, VANTAGE6_4, Engine
 from tests.images import made
+from tests.sif import make_image
 from tests.stage import EXAMPLES, Federation, federation, hub_program, until
 
 from atoll.client.runs import Run
@@ -69,17 +70,22 @@ def submitted(there: Federation, image: str, **more: object) -> Run:
     return there.client.runs.submit(collaboration="islands", algorithm=f"docker:{image}", **more)  # type: ignore[arg-type]  # as submit has it
 
 
-def test_a_computation_in_an_image_runs_at_all_sites(
-    contained: Federation, engine: Engine, tmp_path: Path
-) -> None:
-    folder = pooling(tmp_path / "pooled")
-    for site in contained.sites:
+def pooled(there: Federation, folder: Path) -> dict[str, str]:
+    """The files of a computation as they lie in its image. All sites have mapped their data to it."""
+    pooling(folder)
+    for site in there.sites:
         done = atoll(
-            *("node", "map", "pooled", "--config", site.home / "node.yaml"),
+            *("node", "map", folder.name, "--config", site.home / "node.yaml"),
             *("--input", 'data=["penguins.csv"]', "--folder", site.home / "files"),
         )
         assert done.returncode == 0, done.stderr
-    files = {f"/computation/{path.name}": path.read_text() for path in folder.iterdir() if path.is_file()}
+    return {f"/computation/{path.name}": path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_computation_in_an_image_runs_at_all_sites(
+    contained: Federation, engine: Engine, tmp_path: Path
+) -> None:
+    files = pooled(contained, tmp_path / "pooled")
 
     with image_of(engine, f"{LISTED}-pooled", BOOKWORM, files, "WORKDIR /computation") as image:
         run = submitted(contained, image, inputs=asked())
@@ -123,3 +129,19 @@ def test_code_runs_in_an_image_that_it_names(contained: Federation, engine: Engi
         result = run.wait(WAIT).result
 
     assert pytest.approx(mean_of(), rel=EXACTLY) == result
+
+
+@pytest.mark.needs("mksquashfs")
+@pytest.mark.needs("bubblewrap")
+def test_an_image_that_is_a_file_runs_where_no_engine_is(tmp_path: Path) -> None:
+    settings = {
+        "image_files": str(tmp_path / "images"),
+        "policies": {"algorithms": ["*.sif"]},
+    }
+    (tmp_path / "images").mkdir()
+    with federation(tmp_path, [hub_program(tmp_path / "hub")], settings=settings) as there:
+        file = make_image(tmp_path / "images" / "pooled.sif", pooled(there, tmp_path / "pooled"))
+        run = there.client.runs.submit(collaboration="islands", algorithm=f"sif:{file}", inputs=asked())
+        result = run.wait(WAIT).result
+
+    assert {"mean": pytest.approx(mean_of(), rel=EXACTLY), "sites": list(ISLANDS)} == result
