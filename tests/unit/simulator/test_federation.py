@@ -14,7 +14,7 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
 from atoll.node.databases import TYPES
 from atoll.node.offer import Offer, Source
-from atoll.simulator.federation import read_federation
+from atoll.simulator.federation import lets_talk, read_federation
 
 
 def write(root: Path, text: str) -> Path:
@@ -351,3 +351,21 @@ def test_a_label_is_any_text_that_a_process_can_be_given(labels: dict[str, str])
             (offer,) = read(Path(folder), text).values()
             assert list(labels) == list(offer.databases)
             assert labels == offer.environment
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("peers: true\n", True), ("peers: false\n", False), ("", False)]
+)
+def test_sites_talk_to_each_other_where_the_file_says_so(
+    tmp_path: Path, text: str, *, expected: bool
+) -> None:
+    path = write(tmp_path, f"{text}sites: {{alpha: {{}}}}\n")
+
+    assert ["alpha"] == [*read_federation(path)]
+    assert lets_talk(path) is expected
+    assert not lets_talk(None)
+
+
+def test_whether_sites_talk_is_said_with_true_or_false(tmp_path: Path) -> None:
+    with pytest.raises(SpecInvalid, match="'peers' is text: expected true"):
+        read_federation(write(tmp_path, "peers: all\nsites: {alpha: {}}\n"))
