@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import sif
 from tests.acceptance.computations import SUM_LOCAL, SUM_REMOTE, Heard, write_computation
 from tests.contract.runtime_bench import Bench
 from tests.contract.test_runtimes_http import KNOCK, Porch, knocking
@@ -22,10 +23,12 @@ from tests.contract.test_runtimes_talking import Host, talking
 from tests.slurm import Cluster, until
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.running import Launch, Request, Session, whole
+from atoll.engine.running import Image, ImageKind, Launch, Request, Session, whole
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
-from atoll.runtimes.slurm import SlurmOptions, SlurmRuntime, Talk, why_not
 from atoll.runtimes.slurm.frames import LineBrokenError
+from atoll.runtimes.slurm.options import SlurmOptions, Talk
+from atoll.runtimes.slurm.queue import why_not
+from atoll.runtimes.slurm.runtime import SlurmRuntime
 from atoll.runtimes.slurm.sockets import dial
 from atoll.runtimes.slurm.spec import Pace
 from atoll.simulator import choice
@@ -164,6 +167,34 @@ def test_a_call_reaches_its_door_over_http(slurm: Cluster, tmp_path: Path, way: 
 
 def _indented(script: str) -> str:
     return script.replace("\n    ", "\n        ").replace("    import os", "    import os")
+
+
+@pytest.mark.needs("mksquashfs")
+@pytest.mark.needs("bubblewrap")
+def test_an_image_that_is_a_file_runs_on_a_compute_node(slurm: Cluster, tmp_path: Path) -> None:
+    launch = bench(tmp_path).launch("import os; print(os.getcwd())", image=sif.plain())
+
+    async def go() -> bytes:
+        async with started(made(slurm, tmp_path, (Talk.SOCKET, "bubblewrap")), launch) as session:
+            return whole((await session.call(Request())).output)
+
+    assert asyncio.run(go()) == b"/computation\n"
+    assert (tmp_path / "spool" / "images" / "roots").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("inner", "image"), [("apptainer", None), ("process", ImageKind.SIF), ("bubblewrap", ImageKind.OCI)]
+)
+def test_what_compute_nodes_do_not_run_is_refused_before_it_is_queued(
+    slurm: Cluster, tmp_path: Path, inner: str, image: ImageKind | None
+) -> None:
+    packed = None if image is None else Image(kind=image, name="x", digest="sha256:0")
+    launch = bench(tmp_path).launch("", image=packed)
+
+    with pytest.raises(RuntimeUnavailable, match="compute nodes"):
+        asyncio.run(_start(made(slurm, tmp_path, (Talk.SOCKET, inner)), launch))
+
+    assert not (tmp_path / "spool").exists()
 
 
 # --- Ends -------------------------------------------------------------------------------------

@@ -32,5 +32,5 @@ def heard(words: dict[str, Any]) -> Exception:
 def _unexpected(error: Exception) -> str:
     return (
         f"the program that runs the algorithm on a compute node failed with {type(error).__name__}; the traceback is "
-        "in the output of its Slurm job"
+        "in this node's own log"
     )

@@ -13,6 +13,9 @@ from atoll.engine.limits import QUEUED_SECONDS_MAX, CallLimits
 
 #: The runtimes that a compute node may start an algorithm with.
 INNER = ("bubblewrap", "apptainer", "process")
+#: Those of them that run code of a folder, and those that run images which are files.
+RUNS_CODE = frozenset({"bubblewrap", "process"})
+RUNS_IMAGES = frozenset({"bubblewrap", "apptainer"})
 #: Those of them that keep an algorithm from the rest of the compute node.
 ISOLATED = frozenset({"bubblewrap", "apptainer"})
 

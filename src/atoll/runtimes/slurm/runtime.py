@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import START_SECONDS_MAX
-from atoll.engine.running import Launch, Session
+from atoll.engine.running import ImageKind, Launch, Session
 from atoll.model.errors import LimitReached, RuntimeUnavailable
 from atoll.runtimes.slurm import faults, spec
 from atoll.runtimes.slurm.frames import Frames, Keys, LineBrokenError
-from atoll.runtimes.slurm.options import ISOLATED, SlurmOptions, Talk
+from atoll.runtimes.slurm.options import ISOLATED, RUNS_CODE, RUNS_IMAGES, SlurmOptions, Talk
 from atoll.runtimes.slurm.queue import Queue, SlurmSilentError, Standing, why_not
 from atoll.runtimes.slurm.session import Berth, SlurmSession
 from atoll.runtimes.slurm.sockets import Listener
@@ -119,6 +119,7 @@ class SlurmRuntime:
             AlgorithmFailed: the command can't be started.
             LimitReached: the job was queued for too long.
         """
+        self._check_kind(launch)
         if (reason := await asyncio.to_thread(why_not, self._options.conf)) is not None:
             raise RuntimeUnavailable(reason)
         queue = self._queue()
@@ -137,7 +138,7 @@ class SlurmRuntime:
             if job is not None:
                 with suppress(SlurmSilentError):
                     await queue.cancel(job)
-            folder.remove()
+            folder.remove(failed=True)
             raise
         finally:
             self._listener.forget(folder.name)
@@ -152,6 +153,21 @@ class SlurmRuntime:
         """End every session that is left."""
         await asyncio.gather(*(session.close() for session in list(self._sessions)))
         await self._listener.close()
+
+    def _check_kind(self, launch: Launch) -> None:
+        """Refuse what would only be refused when it has been queued."""
+        inner, image = self._options.inner, launch.image
+        if image is None and inner not in RUNS_CODE:
+            raise RuntimeUnavailable(
+                f"the algorithm is code of a folder, and compute nodes run images alone: 'slurm: inner' is {inner}. "
+                "Expected bubblewrap, or an image of the algorithm"
+            )
+        if image is not None and (inner not in RUNS_IMAGES or image.kind is not ImageKind.SIF):
+            raise RuntimeUnavailable(
+                f"the algorithm is packed in the image {image.name}, and compute nodes don't run it: expected a file "
+                "of Apptainer's format, or a folder with a root file system, and 'slurm: inner' to be bubblewrap or "
+                "apptainer"
+            )
 
     def _queue(self) -> Queue:
         if self._made_queue is None:

@@ -38,14 +38,15 @@ from atoll.runtimes.slurm.spec import Spec, decode, paths_of
 from atoll.runtimes.slurm.spool import SessionFolder
 
 _log = logging.getLogger(__name__)
-#: The runtimes that may be inside: where each is found.
-_INNER = {
-    "apptainer": ("atoll.runtimes.apptainer", "ApptainerRuntime"),
+#: The runtimes that may be inside, for code of a folder and for images that are files: where each is found.
+_FOR_CODE = {
     "bubblewrap": ("atoll.runtimes.bubblewrap", "BubblewrapRuntime"),
     "process": ("atoll.runtimes.process", "ProcessRuntime"),
 }
-#: Those that are told under which folders all lies that algorithms are shown.
-_ROOTED = frozenset({"apptainer", "bubblewrap"})
+_FOR_IMAGES = {
+    "apptainer": ("atoll.runtimes.apptainer", "ApptainerRuntime"),
+    "bubblewrap": ("atoll.runtimes.rootfs", "RootfsRuntime"),
+}
 #: Seconds between two tries to reach the node.
 _AGAIN_SECONDS = 1.0
 #: Seconds within which Slurm has told all processes of a job that it ends.
@@ -75,7 +76,7 @@ async def _serve(file: Path) -> None:
         ) from None
     frames = await _line(spec, here, secret)
     try:
-        await _Service(spec, frames).run()
+        await _Service(spec, frames, here.images).run()
     finally:
         await frames.close()
 
@@ -101,12 +102,14 @@ async def _line(spec: Spec, here: SessionFolder, secret: bytes) -> Frames:
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
-def _inner(spec: Spec) -> Runtime:
-    """The runtime that starts the algorithm here."""
-    module, name = _INNER[spec.inner]
-    made = getattr(importlib.import_module(module), name)
-    rooted = {"roots": list(spec.roots)} if spec.inner in _ROOTED else {}
-    runtime: Runtime = made(python=spec.python, **rooted)
+def _inner(spec: Spec, cache: Path) -> Runtime:
+    """The runtime that starts the algorithm here; it may keep unpacked images."""
+    of_image = spec.launch.image is not None
+    module, name = (_FOR_IMAGES if of_image else _FOR_CODE)[spec.inner]
+    fields: dict[str, Any] = {"cache": cache} if of_image else {"python": spec.python}
+    if name == "BubblewrapRuntime":
+        fields["roots"] = list(spec.roots)
+    runtime: Runtime = getattr(importlib.import_module(module), name)(**fields)
     return runtime
 
 
@@ -123,8 +126,9 @@ def _check_shared(spec: Spec) -> None:
 class _Service:
     """Serves one session over a line."""
 
-    def __init__(self, spec: Spec, frames: Frames) -> None:
+    def __init__(self, spec: Spec, frames: Frames, cache: Path) -> None:
         self._spec = spec
+        self._cache = cache
         self._frames = frames
         self._relay = Relay(frames, first=1)
         self._session: Session | None = None
@@ -183,7 +187,7 @@ class _Service:
         runtime: Runtime | None = None
         try:
             _check_shared(self._spec)
-            runtime = _inner(self._spec)
+            runtime = _inner(self._spec, self._cache)
             await runtime.recover()
             session = self._session = await runtime.start(self._launch())
             await self._frames.send(

@@ -104,6 +104,8 @@ class SlurmSession:
         self._gone: str | None = None
         #: Whether the job has said that its session is closed; and whether it says no more.
         self._parted = False
+        #: Whether a call has failed there.
+        self._troubled = False
         self._over = asyncio.Event()
         self._closed = False
         self._tell_closed: Callable[[], None] = lambda: None
@@ -201,7 +203,7 @@ class SlurmSession:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._frames.close()
             self._door.close()
-            self._berth.folder.remove()
+            self._berth.folder.remove(failed=not self._parted or self._troubled)
             self._tell_closed()
 
     async def _converse(self, doorway: Doorway | None) -> Reply:
@@ -227,6 +229,7 @@ class SlurmSession:
                             log_tail=head["log_tail"],
                         )
                     case "failed":
+                        self._troubled = True
                         raise faults.heard(head["error"])
                     case "stopped":
                         raise LineBrokenError("the call was ended on its compute node")

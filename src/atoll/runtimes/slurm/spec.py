@@ -92,7 +92,8 @@ def decode(content: bytes) -> Spec:
 def paths_of(spec: Spec) -> list[Path]:
     """What a compute node must see, beside the session's folder."""
     launch = spec.launch
-    given = [launch.code, spec.python]
+    image = None if launch.image is None else Path(launch.image.name)
+    given = [launch.code, image, spec.python]
     mounted = [mount.source for mount in launch.mounts]
     return [*filter(None, given), launch.temporary, launch.log.parent, *mounted, *launch.modules]
 

@@ -8,6 +8,7 @@
                  /output        what the job's own program printed
                  /from-node/    pieces, where no connection is made: a file each, by number
                  /from-seat/
+    images/                     unpacked on compute nodes, for all sessions
 
 A file appears under its number when all of it is there, and its reader removes it. A folder is listed
 anew at each look, since a shared file system remembers for a while that a name was not there.
@@ -16,6 +17,7 @@ anew at each look, since a shared file system remembers for a while that a name 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import shutil
@@ -26,6 +28,7 @@ from atoll.engine.limits import LOG_TAIL_BYTES
 from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes.slurm.frames import PIECE_BYTES_MAX, SECRET_BYTES, LineBrokenError
 
+_log = logging.getLogger(__name__)
 _SESSIONS = "sessions"
 _OWNER = "owner"
 _FROM_NODE, _FROM_SEAT = "from-node", "from-seat"
@@ -48,6 +51,11 @@ class SessionFolder:
     def name(self) -> str:
         """The session's."""
         return self.path.name
+
+    @property
+    def images(self) -> Path:
+        """Where compute nodes keep unpacked images, for all sessions."""
+        return self.path.parent.parent / "images"
 
     def make(self) -> bytes:
         """Make it; the session's secret."""
@@ -86,8 +94,14 @@ class SessionFolder:
         except OSError:
             return ""
 
-    def remove(self) -> None:
-        """Remove it with all that it holds. The job may be about to write to it still."""
+    def remove(self, *, failed: bool = False) -> None:
+        """Remove it with all that it holds. The job may be about to write to it still.
+
+        Args:
+            failed: whether what the job's own program printed is worth keeping, in the log.
+        """
+        if failed and (printed := self.printed()):
+            _log.warning("what ran session %s on its compute node printed:\n%s", self.name, printed)
         shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -132,6 +132,7 @@ def test_a_spec_is_read_as_it_was_written(tmp_path: Path) -> None:
 
     assert told == spec.decode(spec.encode(told))
     expected = [
+        "/images/x.sif",
         "/python",
         *(str(tmp_path / each) for each in ("tmp", "log", "data")),
         str(tmp_path),
