@@ -26,7 +26,7 @@ async def containers(settings: NodeSettings) -> AsyncIterator[Finding]:
     import aiohttp
     from aiodocker.exceptions import DockerError
 
-    from atoll.runtimes.containers.engine import Engine, find_socket
+    from atoll.runtimes.containers.engine import Engine, find_socket  # Late, as said above.
 
     engine = Engine(find_socket(settings.containers))
     try:
