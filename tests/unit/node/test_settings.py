@@ -61,60 +61,61 @@ def test_who_may_talk_to_other_sites_is_read(tmp_path: Path) -> None:
     assert "refuse" == Policies().peers
 
 
+#: A node.yaml that says all that can be said.
+EVERYTHING = f"""
+hub: https://hub.example.org
+key_file: secret
+ca_file: ca.pem
+proxy: http://proxy:3128
+name: utrecht
+holds_data: false
+databases:
+  patients: patients.csv
+  registry:
+    uri: {{file: address}}
+    type: sql
+    env: {{PASSWORD: {{file: secret}}}}
+env: {{LEAST: 5}}
+env_for: {{"mean*": {{LEAST: 3}}}}
+environments:
+  plain: {sys.executable}
+  tools: {{python: {sys.executable}, provides: [vantage6-4]}}
+runtime: process
+allow_unsandboxed: true
+policies:
+  algorithms: ["sha256:1", "mean*"]
+  bundles: allow
+  images: refuse
+  signers: {{"registry.example/*": [ca.pem]}}
+  collaborations: islands
+  submitters: [ada]
+  organizations: [uu]
+  databases: {{"mean": [patients]}}
+  rounds_max: 20
+limits: {{seconds: 60, memory: 2GiB, reply: 1MB, sent: 500, disk_free: 1.5GB, disk: 3GB, processes: 50,
+          processors: 1.5, log: 1KB}}
+containers:
+  engine: podman
+  socket: unix:///run/own.sock
+  pull: always
+  registries:
+    "registry.example:5000": {{username: ada, password_file: secret, ca_file: ca.pem, plain: true}}
+  user: "1000:100"
+  gpus: all
+  helper_image: python:3.11-slim
+  service: exec
+  keep_days: 7
+  keep_bytes: 20GiB
+slots: 3
+drain_seconds: 5
+workspace: work
+data_maps: maps.yaml
+log: {{level: debug, send: true, keep_days: 0}}
+"""
+
+
 def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
-    settings = read(
-        tmp_path,
-        f"""
-        hub: https://hub.example.org
-        key_file: secret
-        ca_file: ca.pem
-        proxy: http://proxy:3128
-        name: utrecht
-        holds_data: false
-        databases:
-          patients: patients.csv
-          registry:
-            uri: {{file: address}}
-            type: sql
-            env: {{PASSWORD: {{file: secret}}}}
-        env: {{LEAST: 5}}
-        env_for: {{"mean*": {{LEAST: 3}}}}
-        environments:
-          plain: {sys.executable}
-          tools: {{python: {sys.executable}, provides: [vantage6-4]}}
-        runtime: process
-        allow_unsandboxed: true
-        policies:
-          algorithms: ["sha256:1", "mean*"]
-          bundles: allow
-          images: refuse
-          signers: {{"registry.example/*": [ca.pem]}}
-          collaborations: islands
-          submitters: [ada]
-          organizations: [uu]
-          databases: {{"mean": [patients]}}
-          rounds_max: 20
-        limits: {{seconds: 60, memory: 2GiB, reply: 1MB, sent: 500, disk_free: 1.5GB, disk: 3GB, processes: 50,
-                  processors: 1.5, log: 1KB}}
-        containers:
-          engine: podman
-          socket: unix:///run/own.sock
-          pull: always
-          registries:
-            "registry.example:5000": {{username: ada, password_file: secret, ca_file: ca.pem, plain: true}}
-          user: "1000:100"
-          gpus: all
-          helper_image: python:3.11-slim
-          service: exec
-          keep_days: 7
-          keep_bytes: 20GiB
-        slots: 3
-        drain_seconds: 5
-        workspace: work
-        data_maps: maps.yaml
-        log: {{level: debug, send: true, keep_days: 0}}
-        """,
-    )
+    settings = read(tmp_path, EVERYTHING)
 
     assert settings.offer.databases["patients"] == Source(type="csv", path=tmp_path / "patients.csv")
     assert settings.offer.databases["registry"].url == "db://ada:hidden@host/x"
@@ -128,6 +129,11 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
     assert settings.limits.of_a_call().memory_bytes == 2 * 1024**3
     assert (settings.limits.reply, settings.limits.sent) == (10**6, 500)
     assert settings.limits.disk_free == 1_500_000_000
+
+
+def test_bounds_and_containers_are_read(tmp_path: Path) -> None:
+    settings = read(tmp_path, EVERYTHING)
+
     limits = settings.limits.of_a_call()
     assert (limits.disk_bytes, limits.processes, limits.processors, limits.log_bytes) == (
         3 * 10**9,
