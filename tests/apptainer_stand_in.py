@@ -37,9 +37,10 @@ def install(
 ) -> Path:
     """Write a program of that name which is this one."""
     program = folder / name
-    source = Path(__file__).resolve().parent.parent
+    sources = ":".join([str(Path(__file__).resolve().parent.parent), *filter(None, sys.path)])
     program.write_text(
-        f"#!/bin/sh\nPYTHONPATH={source} exec {sys.executable} -m tests.apptainer_stand_in {cache} '{version}' \"$@\"\n"
+        f"#!/bin/sh\nexport PYTHONPATH='{sources}'\n"
+        f"exec {sys.executable} -m tests.apptainer_stand_in {cache} '{version}' \"$@\"\n"
     )
     program.chmod(0o755)
     return program

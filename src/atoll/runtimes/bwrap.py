@@ -90,7 +90,13 @@ def spawn_in(
         settings = "".join(f"--setenv\0{name}\0{value}\0" for name, value in variables.items())
         words += ["--args", str(_file_of(os.fsencode(settings), texts))]
         return spawn(
-            [*_sandbox(program, any_port=any_port), *options, *words, "--", *command],
+            [
+                *_sandbox(program, any_port=any_port, named="--uid" in options),
+                *options,
+                *words,
+                "--",
+                *command,
+            ],
             {},
             streams,
             passed=[*passed, *texts],
@@ -102,17 +108,21 @@ def spawn_in(
             os.close(text)
 
 
-def _sandbox(program: str, *, any_port: bool) -> list[str]:
-    """The words that make the namespaces, before those that say what is in them."""
+def _sandbox(program: str, *, any_port: bool, named: bool) -> list[str]:
+    """The words that make the namespaces, before those that say what is in them, and who it is if that is `named`."""
     if not any_port:
         return [program, *_NAMESPACES]
     # The network is made by a sandbox around this one, which shows everything and opens the ports:
     # whoever may make no user namespaces has no rights over the network that came before theirs.
-    around = ["--unshare-user", "--unshare-net", "--die-with-parent", "--dev-bind", "/", "/"]
+    # In it this user is called root, since bubblewrap trusts nobody else who has any privilege.
+    around = ["--unshare-user", "--unshare-net", "--die-with-parent", "--uid", "0", "--gid", "0"]
     opened = f'echo 0 > {_PORTS}; exec "$@"'
+    myself = [] if named else ["--uid", str(os.geteuid()), "--gid", str(os.getegid())]
     return [
-        *(program, *around, "--cap-add", "CAP_NET_ADMIN", "--", "/bin/sh", "-c", opened, "sh"),
-        *(program, *(word for word in _NAMESPACES if word != "--unshare-net")),
+        # The second is what it takes to map root to anybody.
+        *(program, *around, "--dev-bind", "/", "/", "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_SETFCAP"),
+        *("--", "/bin/sh", "-c", opened, "sh"),
+        *(program, *(word for word in _NAMESPACES if word != "--unshare-net"), *myself),
     ]
 
 

@@ -167,9 +167,13 @@ def tidy(root: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove a folder that may hold folders which forbid it."""
-    for where, _, _ in os.walk(folder):
+    folders = [os.fspath(folder)]
+    while folders:
+        where = folders.pop()
         with suppress(OSError):
             os.chmod(where, stat.S_IRWXU)
+            with os.scandir(where) as entries:
+                folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     shutil.rmtree(folder, ignore_errors=True)
 
 
