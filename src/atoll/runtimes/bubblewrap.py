@@ -203,6 +203,7 @@ class _Sandbox(Place):
             streams,
             options=["--cap-drop", "ALL", "--disable-userns", "--chdir", CODE],
             bounds=self._bounds,
+            any_port=any(port < bwrap.LOW_PORTS for _, port in self.doors.addresses),
         )
 
     def _seen(self, *, within_parent: bool) -> list[view.Line]:

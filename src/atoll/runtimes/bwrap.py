@@ -20,6 +20,8 @@ _NAMESPACES = (
     *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
     *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "atoll"),
 )
+#: Ports below this one need a privilege, or a sandbox that was asked for any port.
+LOW_PORTS = 1024
 #: The first port at which anybody may listen, of the network of whoever writes to it.
 _PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 #: Seconds that the probe may take; it takes hundredths.

@@ -27,8 +27,6 @@ from atoll.runtimes.sif.looking import facts_of
 
 #: Who an algorithm is inside, where Atoll is root. Outside it is who Atoll is, with no rights of root's.
 _NOBODY = 65532
-#: Ports below this one need a privilege elsewhere.
-_LOW_PORTS = 1024
 
 
 class RootfsRuntime:
@@ -184,5 +182,5 @@ class _Sandboxes:
             streams,
             options=[*rights, *options],
             bounds=bounds,
-            any_port=any(outlet.port < _LOW_PORTS for outlet in launch.outlets),
+            any_port=any(outlet.port < bwrap.LOW_PORTS for outlet in launch.outlets),
         )

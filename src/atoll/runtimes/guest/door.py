@@ -34,7 +34,6 @@ def main(arguments: List[str]) -> NoReturn:
         pairs = [address.rpartition(":") for address in addresses.split(",")]
         open_doors(int(descriptor), [(host, int(port)) for host, _, port in pairs])
     except OSError as error:
-        # A low port, for example: a warm parent may open those, and nobody here.
         sys.stderr.write("the algorithm's addresses can't be opened: %s: %s\n" % (addresses, error.strerror))
         os._exit(127)
     try:
