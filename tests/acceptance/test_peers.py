@@ -81,7 +81,7 @@ def settings(**policies: Any) -> dict[str, Any]:
 
 def test_stations_talk_through_their_hub_and_the_result_is_the_same(tmp_path: Path) -> None:
     async def scene() -> list[dict[str, Any]]:
-        async with asyncio.timeout(60), federation(tmp_path, **settings(peers="allow")) as place:
+        async with asyncio.timeout(100), federation(tmp_path, **settings(peers="allow")) as place:
             await asyncio.gather(*(place.nodes[name].start() for name in SITES))
             asked = await place.asked(FIXTURE, function="central")
             (body,) = (await place.results(await place.submit(asked))).values()
@@ -95,7 +95,7 @@ def test_a_station_that_refuses_is_found_by_nobody_and_says_why(tmp_path: Path) 
     async def scene() -> tuple[dict[str, Any], list[str]]:
         allowing = settings(peers="listed", peers_for=("v6_talk", "look"))
         refusing = {"Dream": settings()}
-        async with asyncio.timeout(60), federation(tmp_path, refusing, **allowing) as place:
+        async with asyncio.timeout(100), federation(tmp_path, refusing, **allowing) as place:
             await asyncio.gather(*(place.nodes[name].start() for name in SITES))
             run_id = await place.submit(await place.asked(FIXTURE, function="look", at="all"))
             results = {site: json.loads(body) for site, body in (await place.results(run_id)).items()}
