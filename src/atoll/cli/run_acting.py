@@ -131,7 +131,8 @@ def _waits(one: Mapping[str, Any]) -> str:
     where = seat if seat == node else f"{seat} ({node})"
     away = "" if one["online"] else ", its node is away"
     why = f", {one['failure']['message']}" if one["failure"] else ""
-    return f"{where}: {one['status']}{away}{why}"
+    said = f", {one['text']}" if one["text"] else ""
+    return f"{where}: {one['status']}{said}{away}{why}"
 
 
 def logs(client: Client, *, as_json: bool, id_: str, site: str | None) -> int:
