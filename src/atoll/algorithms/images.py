@@ -39,6 +39,8 @@ _PYTHONS = range(8, 16)
 #: Modules of a package that are read, and bytes of each.
 _MODULES_MAX = 400
 _SOURCE_BYTES_MAX = 4_000_000
+#: What somebody may say of an image of vantage6 that doesn't tell.
+_GENERATIONS = {"vantage6": 4, "vantage6-4": 4, "vantage6-5": 5}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -51,12 +53,14 @@ async def describe(
         facts: what it says of itself.
         read: reads its files.
         image: how it is named to others. Default: as `pinned` names it.
-        dialect: how it is written; ``auto``: as it says.
+        dialect: how it is written; ``auto``: as it says. ``vantage6-4`` and ``vantage6-5`` name the
+            generation, where nothing else tells it.
 
     Raises:
         SpecInvalid: it says nothing that is known here.
     """
     named = image or pinned(facts)
+    asked, dialect = dialect, dialect.partition("-")[0]
     labelled = _labelled(facts)
     if labelled is not None and dialect in ("auto", labelled.dialect):
         wrapped = labelled.dialect == "vantage6" and not labelled.command and _starts_wrapper(facts)
@@ -70,8 +74,10 @@ async def describe(
                 return await _computation(_utf8(text, path, facts), f"{facts.name}:{path}", named, read)
     package = facts.environment.get("PKG_NAME", "")
     if dialect in ("auto", "vantage6") and package:
-        found = await _package(package, facts, named, read)
+        found = await _package(package, facts, named, read, asked)
         return replace(found, ports=ports_of(facts.exposed_ports, facts.labels))
+    if dialect == "vantage6":
+        return assumed(facts.name, named, asked)
     raise SpecInvalid(
         f"{facts.name} doesn't say what it holds: there is no label {LABEL}, no compspec.json in {_CODE}"
         f"{_beside(facts.working_directory)}, and no variable PKG_NAME as images of vantage6 algorithms have it. "
@@ -141,7 +147,7 @@ def assumed(name: str, image: ImageNamed, dialect: str) -> Manifest:
     Raises:
         SpecInvalid: of that dialect more would have to be known.
     """
-    generation = {"vantage6": 4, "vantage6-4": 4, "vantage6-5": 5}.get(dialect)
+    generation = _GENERATIONS.get(dialect)
     if generation is None:
         raise SpecInvalid(
             f"{name} can't be looked into here, as no container engine can be reached: say which dialect it is "
@@ -229,10 +235,13 @@ async def _computation(text: str, origin: str, image: ImageNamed, read: ImageFil
     return replace(manifest, libraries=required_imports(sources))
 
 
-async def _package(package: str, facts: ImageFacts, image: ImageNamed, read: ImageFiles) -> Manifest:
+async def _package(
+    package: str, facts: ImageFacts, image: ImageNamed, read: ImageFiles, dialect: str
+) -> Manifest:
+    assumed_generation = _GENERATIONS.get(dialect, 4)
     sources = await _sources(package, facts, read)
     if not sources:
-        return _other_language(package, image, 4)
+        return _other_language(package, image, assumed_generation)
     seen = vantage6.read_manifest(package, sources)
     return Manifest(
         dialect="vantage6",
@@ -242,7 +251,7 @@ async def _package(package: str, facts: ImageFacts, image: ImageNamed, read: Ima
         target=package,
         # What starts the usual wrapper is started as a bundle's: it tells more of tables.
         command=WRAPPER if _starts_wrapper(facts) else (),
-        generation=seen.generation or 4,
+        generation=seen.generation or assumed_generation,
         functions=tuple(offered_by_vantage6(function) for function in seen.functions),
         libraries=required_imports(sources),
     )

@@ -103,11 +103,10 @@ class Looker:
         if looked.facts is None:
             return images.assumed(looked.image.name, looked.image, dialect)
         facts = looked.facts
-        general = {"vantage6-4": "vantage6", "vantage6-5": "vantage6"}.get(dialect, dialect)
         async with self._opened() as engine:
             assert engine is not None  # It has just told the facts.
             async with engine.files(facts.id) as files:
-                return await images.describe(facts, files, image=looked.image, dialect=general)
+                return await images.describe(facts, files, image=looked.image, dialect=dialect)
 
     async def file(self, path: Path, dialect: str) -> tuple[Manifest, tuple[str, ...]]:
         """What an image that is a file holds, and what may go wrong.

@@ -154,6 +154,16 @@ def test_a_vantage6_image_in_another_language_takes_any_function() -> None:
     assert (found.functions, found.target, found.generation, found.name) == ((), "", 4, "v6r")
 
 
+def test_a_generation_that_nothing_tells_is_the_submitter_s_to_say() -> None:
+    hidden = _described(dialect="vantage6-5", environment={"PKG_NAME": "v6r"})
+    silent = _described(dialect="vantage6-5")
+    plain = {"/app/v6/__init__.py": "def f(): pass\n"}
+    read = _described(plain, "vantage6-5", environment={"PKG_NAME": "v6"})
+
+    assert [one.generation for one in (hidden, silent, read)] == [5, 5, 5]
+    assert silent.name == "registry.example/group/mean"
+
+
 @pytest.mark.parametrize(("dialect", "generation"), [("vantage6", 4), ("vantage6-4", 4), ("vantage6-5", 5)])
 def test_an_image_that_can_t_be_looked_into_is_taken_for_what_its_submitter_says(
     dialect: str, generation: int
