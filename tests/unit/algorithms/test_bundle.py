@@ -37,7 +37,7 @@ def _module(folder: Path, text: str = MEAN) -> Path:
 def _packed(tmp_path: Path, path: Path, **asked: str) -> Bundle:
     bundles = tmp_path / "bundles"
     bundles.mkdir(exist_ok=True)
-    return pack(path, bundles, **asked)
+    return pack(path, bundles, **asked)  # type: ignore[arg-type]  # texts alone: none of them is an image
 
 
 def _archive(tmp_path: Path, *members: tuple[str, bytes], manifest: Manifest | None = None) -> Path:
@@ -253,6 +253,7 @@ def test_what_was_laid_out_is_installed_where_it_lies(tmp_path: Path, path: str)
 
     installed = install(bundle.manifest, tmp_path / "hand")
 
+    assert installed.code is not None
     assert installed.code.is_dir()
     assert installed.code.is_relative_to(tmp_path / "hand" / "code")
 

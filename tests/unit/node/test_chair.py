@@ -25,6 +25,7 @@ from atoll.node import guarded
 from atoll.node.chair import Chair
 from atoll.node.desk import Desk
 from atoll.node.offer import Offer, Source
+from atoll.runtimes.functions import NoWayIn
 
 
 class WithFiles(Convention):
@@ -173,7 +174,7 @@ def test_a_process_that_has_ended_answers_no_other_call(tmp_path: Path, reply: R
     at(tmp_path, work)
 
 
-class _Failing:
+class _Failing(NoWayIn):
     """A session whose call ends as a test says: with a reply, or without."""
 
     def __init__(self, session: Session | None, reply: Reply | None = None) -> None:

@@ -173,6 +173,7 @@ def test_an_algorithm_is_fetched_once_however_many_jobs_need_it(tmp_path: Path) 
     assert node.hub.asked == [bundle.digest]
     assert first == second
     assert first.runtime.name == "inline"
+    assert first.installed.code is not None
     assert (first.installed.code / "answer.py").read_text() == SOURCE or first.installed.code.is_file()
 
 
