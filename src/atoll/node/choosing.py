@@ -40,9 +40,14 @@ def why_not(settings: NodeSettings) -> str | None:
                 "than its settings name"
             )
     if settings.runtime == "slurm":
-        from atoll.runtimes.slurm.queue import why_not as why_no_slurm
+        from atoll.runtimes.slurm.queue import why_not as why_no_slurm  # Late, as said above.
 
         if (reason := why_no_slurm(settings.slurm.conf)) is not None:
+            return reason
+    if settings.runtime == "kubernetes":
+        from atoll.runtimes.kubernetes.settings import why_not as why_no_cluster  # Late, as said above.
+
+        if (reason := why_no_cluster(settings.kubernetes, settings.workspace.absolute())) is not None:
             return reason
     return None if settings.containers is None else _why_no_engine(settings.containers)
 
@@ -61,7 +66,7 @@ def _why_no_engine(containers: ContainerSettings) -> str | None:
 
 
 #: The runtimes that run nothing but images.
-_IMAGES_ALONE = (*ENGINES, "apptainer")
+_IMAGES_ALONE = (*ENGINES, "apptainer", "kubernetes")
 #: Those that run images which are files.
 _OF_FILES = ("bubblewrap", "apptainer", "slurm")
 
@@ -88,6 +93,7 @@ class Runtimes:
         self._made: dict[Path | None, Runtime] = {}
         self._contained: _Contained | None = None
         self._of_files: Runtime | None = None
+        self._in_pods: Runtime | None = None
 
     def of(self, python: Path | None) -> Runtime:
         """The runtime with this interpreter; None for Atoll's own.
@@ -108,6 +114,8 @@ class Runtimes:
         """
         if image.kind is ImageKind.SIF:
             return self._files(image)
+        if self._settings.runtime == "kubernetes":
+            return self._pods()
         if self._settings.containers is None:
             raise JobRefused(
                 f"{image.name} is an image, and this node runs none of its kind: its node.yaml has no section "
@@ -123,6 +131,8 @@ class Runtimes:
         """
         if self._settings.containers is not None:
             await self._containers(self._settings.containers).recover()
+        if self._settings.runtime == "kubernetes":
+            await self._pods().recover()
         if self._settings.runtime not in _IMAGES_ALONE:
             await self.of(None).recover()
 
@@ -142,6 +152,9 @@ class Runtimes:
         if self._of_files is not None:
             await self._of_files.close()
             self._of_files = None
+        if self._in_pods is not None:
+            await self._in_pods.close()
+            self._in_pods = None
         while self._made:
             _, runtime = self._made.popitem()
             await runtime.close()
@@ -162,6 +175,17 @@ class Runtimes:
                 proxy=self._settings.proxy,
             )
         return self._contained
+
+    def _pods(self) -> Runtime:
+        """Runs images on a cluster, of which it fetches them itself."""
+        if self._in_pods is None:
+            if (reason := why_not(self._settings)) is not None:
+                raise RuntimeUnavailable(reason)
+            from atoll.runtimes.kubernetes.runtime import KubernetesRuntime  # Late, as said above.
+
+            folder = self._settings.workspace.absolute() / "kubernetes"
+            self._in_pods = KubernetesRuntime(self._settings.kubernetes, folder, check=self._signed())
+        return self._in_pods
 
     def _files(self, image: Image) -> Runtime:
         """Runs images that are files, in the way that the settings name."""

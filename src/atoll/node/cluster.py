@@ -1,8 +1,10 @@
-"""What node.yaml says of a cluster that sessions are jobs of."""
+"""What node.yaml says of a cluster that sessions, or calls, are jobs of."""
 
 from __future__ import annotations
 
 from atoll.node.sections import Section
+from atoll.runtimes.containers.settings import Pull
+from atoll.runtimes.kubernetes.settings import KubernetesSettings
 from atoll.runtimes.slurm.options import INNER, SlurmOptions, Talk
 
 
@@ -27,3 +29,28 @@ def read_slurm(section: Section) -> SlurmOptions:
     section.close()
     section.faults.extend(f"{section.where}: {fault}" for fault in options.faults())
     return options
+
+
+def read_kubernetes(section: Section, runtime: str) -> KubernetesSettings:
+    """The settings of a Kubernetes cluster; what is missing counts where it is the node's runtime."""
+    default = KubernetesSettings()
+    kubeconfig, mounted_at = section.optional("kubeconfig"), section.optional("mounted_at")
+    tolerations = section.take("tolerations")
+    settings = KubernetesSettings(
+        namespace=section.text("namespace", default.namespace),
+        claim=section.text("claim", default.claim),
+        mounted_at=None if mounted_at is None else section.folder / mounted_at,
+        kubeconfig=None if kubeconfig is None else section.folder / kubeconfig,
+        pull=Pull(section.choice("pull", tuple(pull.value for pull in Pull), default.pull.value)),
+        image_pull_secrets=section.words("image_pull_secrets"),
+        node_selector=section.mapping("node_selector"),
+        tolerations=tuple(tolerations) if isinstance(tolerations, list) else default.tolerations,
+        gpus=section.whole("gpus", default.gpus, least=0),
+        queued_seconds=section.seconds("queued_seconds", default.queued_seconds),
+    )
+    section.close()
+    if tolerations is not None and not isinstance(tolerations, list):
+        section.fault("tolerations", "is no list: expected one, of tolerations as Kubernetes has them")
+    if runtime == "kubernetes":
+        section.faults.extend(f"{section.where}: {fault}" for fault in settings.faults())
+    return settings

@@ -14,7 +14,7 @@ from typing import Any
 
 from atoll.engine.limits import CALL_SECONDS_MAX, LOG_BYTES_MAX, PROCESSES_MAX, REPLY_BYTES_MAX, CallLimits
 from atoll.model.errors import SpecInvalid
-from atoll.node.cluster import read_slurm
+from atoll.node.cluster import read_kubernetes, read_slurm
 from atoll.node.containers import ENGINES, read_containers, read_signers
 from atoll.node.databases import Reader
 from atoll.node.documents import load_yaml
@@ -23,12 +23,13 @@ from atoll.node.offer import Offer
 from atoll.node.sections import Section
 from atoll.runtimes import outside
 from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.kubernetes.settings import KubernetesSettings
 from atoll.runtimes.slurm import options as slurm_options
 from atoll.runtimes.slurm.options import SlurmOptions
 
-RUNTIMES = ("bubblewrap", "docker", "podman", "apptainer", "slurm", "process", "inline")
+RUNTIMES = ("bubblewrap", "docker", "podman", "apptainer", "slurm", "kubernetes", "process", "inline")
 #: The runtimes that keep an algorithm from the rest of the machine.
-ISOLATED = frozenset({"bubblewrap", "docker", "podman", "apptainer", "slurm"})
+ISOLATED = frozenset({"bubblewrap", "docker", "podman", "apptainer", "slurm", "kubernetes"})
 #: What is done with bundles of code, with images, and with algorithms that would talk to other sites.
 BUNDLES = ("allow", "listed", "refuse")
 _LEVELS = ("debug", "info", "warning", "error")
@@ -151,6 +152,8 @@ class NodeSettings:
     image_files: Path | None = None
     #: The cluster, where the runtime is Slurm.
     slurm: SlurmOptions = field(default_factory=SlurmOptions)
+    #: The cluster, where the runtime is Kubernetes.
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     #: What a runtime that another package brings is told.
     runtime_options: Mapping[str, Any] = field(default_factory=dict)
     policies: Policies = field(default_factory=Policies)
@@ -228,6 +231,7 @@ def _settings(section: Section, reader: Reader, path: Path) -> NodeSettings:
         containers=_containers(section, runtime),
         image_files=None if not section.has("image_files") else section.path("image_files", ""),
         slurm=read_slurm(section.section("slurm")),
+        kubernetes=read_kubernetes(section.section("kubernetes"), runtime),
         runtime_options=section.mapping("runtime_options"),
         policies=_policies(section.section("policies"), offer),
         limits=_limits(section.section("limits")),
@@ -335,6 +339,7 @@ def setting_names() -> list[str]:
     inner = {
         "containers": ContainerSettings,
         "slurm": SlurmOptions,
+        "kubernetes": KubernetesSettings,
         "policies": Policies,
         "limits": Limits,
         "log": Log,

@@ -18,6 +18,7 @@ from atoll.node.choosing import Runtimes, why_not
 from atoll.node.settings import NodeSettings, Policies
 from atoll.runtimes.containers.settings import ContainerSettings
 from atoll.runtimes.inline import InlineRuntime
+from atoll.runtimes.kubernetes.settings import KubernetesSettings
 from atoll.runtimes.outside import RuntimeContext
 
 PROBE = "atoll.runtimes.bubblewrap.probe"
@@ -205,3 +206,37 @@ def test_a_node_does_not_start_without_the_engine_that_it_names(tmp_path: Path) 
     assert f"there is no socket at {tmp_path}/gone. Start Docker" in (why_not(gone) or "")
     with pytest.raises(RuntimeUnavailable, match="no container engine answers"):
         Runtimes(gone, []).for_image(IMAGE)
+
+
+def test_a_cluster_runs_images_alone_and_those_that_are_signed_as_the_site_wants_it(tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").touch()
+    cluster = KubernetesSettings(
+        namespace="algorithms", claim="data", mounted_at=tmp_path, kubeconfig=tmp_path / "kubeconfig"
+    )
+    asked = replace(
+        settings(tmp_path, "kubernetes"),
+        workspace=tmp_path / "workspace",
+        kubernetes=cluster,
+        policies=Policies(signers={"registry.example/*": ()}),
+    )
+    runtimes = Runtimes(asked, [])
+    found = runtimes.for_image(IMAGE)
+
+    assert (found.name, found.isolated) == ("kubernetes", True)
+    assert runtimes.for_image(IMAGE) is found
+    with pytest.raises(JobRefused, match="which this site doesn't run"):
+        asyncio.run(found.start(replace(_launch(tmp_path), image=IMAGE)))
+    with pytest.raises(JobRefused, match="this algorithm is code without one"):
+        runtimes.of(None)
+    asyncio.run(runtimes.close())
+
+
+def test_a_workspace_outside_of_the_cluster_s_volume_is_told(tmp_path: Path) -> None:
+    asked = replace(
+        settings(tmp_path, "kubernetes"),
+        kubernetes=KubernetesSettings(namespace="algorithms", claim="data", mounted_at=tmp_path / "volume"),
+    )
+
+    assert "doesn't lie in the volume of the claim data" in str(why_not(asked))
+    with pytest.raises(RuntimeUnavailable, match="Set 'workspace' to a folder within it"):
+        Runtimes(asked, []).for_image(IMAGE)

@@ -11,6 +11,7 @@ from atoll.model.errors import SpecInvalid
 from atoll.node.offer import Source
 from atoll.node.settings import NodeSettings, Policies, read_settings, setting_names
 from atoll.runtimes.containers.settings import ContainerSettings, Pull, Registry, Service
+from atoll.runtimes.kubernetes.settings import KubernetesSettings
 from atoll.runtimes.slurm.options import SlurmOptions, Talk
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -180,6 +181,24 @@ def test_a_cluster_isolates_as_what_its_nodes_start_does(tmp_path: Path) -> None
     assert fault.startswith("slurm: options has '--wrap=x'")
 
 
+def test_a_cluster_of_kubernetes_is_named_where_it_is_the_runtime(tmp_path: Path) -> None:
+    said = "hub: http://x\nruntime: kubernetes\n"
+    named = "namespace: algorithms, claim: data, mounted_at: /atoll, tolerations: [{key: gpu}], gpus: 1"
+    settings = read(tmp_path, f"{said}kubernetes: {{{named}}}\n")
+
+    assert settings.isolated
+    assert settings.kubernetes == KubernetesSettings(
+        namespace="algorithms", claim="data", mounted_at=Path("/atoll"), tolerations=({"key": "gpu"},), gpus=1
+    )
+    assert [fault.partition(" is ")[0] for fault in faults(tmp_path, said)] == [
+        "kubernetes: namespace",
+        "kubernetes: claim",
+        "kubernetes: mounted_at",
+    ]
+    (fault,) = faults(tmp_path, f"{said}kubernetes: {{{named.replace('[{key: gpu}]', 'gpu')}}}\n")
+    assert fault == "kubernetes: tolerations is no list: expected one, of tolerations as Kubernetes has them"
+
+
 def test_another_package_may_bring_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atoll.runtimes.outside.names", lambda: ("rocket",))
 
@@ -210,7 +229,7 @@ def test_a_runtime_that_is_an_engine_needs_no_more_words(tmp_path: Path) -> None
         ("hub: http://x\nslots: two", "slots is text: expected a whole number from 1"),
         ("hub: http://x\nname: 5", "name is a number: expected text; put it in quotes"),
         ("hub: http://x\nruntime: rocket", ("runtime is 'rocket': expected one of bubblewrap, docker, podman, "
-         "apptainer, slurm, process, inline")),
+         "apptainer, slurm, kubernetes, process, inline")),
         ("hub: http://x\nruntime: docker\ncontainers: {engine: podman}", ("containers: engine is podman, and the "
          "node's runtime is docker: leave one of them out")),
         ("hub: http://x\ncontainers: {pull: never, user: root}", ('containers: user is no user: expected the numbers '

@@ -60,6 +60,19 @@ class Change:
     gone: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """The parts of the client that are used here. What is imported when they are made takes seconds."""
+
+    client: Any
+    #: Of Jobs.
+    batch: Any
+    #: Of pods and Secrets.
+    core: Any
+    #: Of network policies.
+    network: Any
+
+
 class Cluster:
     """A namespace of a cluster.
 
@@ -70,7 +83,7 @@ class Cluster:
     def __init__(self, settings: KubernetesSettings) -> None:
         self._settings = settings
         self._namespace = settings.namespace
-        self._client: client.ApiClient | None = None
+        self._opened: _Api | None = None
         self._opening = asyncio.Lock()
 
     async def open(self) -> None:
@@ -80,23 +93,28 @@ class Cluster:
             RuntimeUnavailable: nothing usable says it.
         """
         async with self._opening:
-            if self._client is None:
-                self._client = await asyncio.to_thread(_connect, self._settings)
+            if self._opened is None:
+                self._opened = await asyncio.to_thread(_connect, self._settings)
 
     async def close(self) -> None:
         """Hang up."""
-        if self._client is not None:
-            await asyncio.to_thread(self._client.close)
-            self._client = None
+        if self._opened is not None:
+            await asyncio.to_thread(self._opened.client.close)
+            self._opened = None
+
+    @property
+    def _api(self) -> _Api:
+        assert self._opened is not None  # `open` comes first
+        return self._opened
 
     async def policies(self) -> Sequence[Mapping[str, Any]]:
         """Every network policy of the namespace."""
-        found = await self._ask(client.NetworkingV1Api(self._client).list_namespaced_network_policy)
+        found = await self._ask(self._api.network.list_namespaced_network_policy)
         return list(found.get("items") or ())
 
     async def make_policy(self, body: Mapping[str, Any], *, instead: bool) -> None:
         """Make a network policy, or put it in the place of one of its name."""
-        api = client.NetworkingV1Api(self._client)
+        api = self._api.network
         if instead:
             name = body["metadata"]["name"]
             await self._ask(partial(api.replace_namespaced_network_policy, name), body=body)
@@ -105,22 +123,20 @@ class Cluster:
 
     async def make_secret(self, body: Mapping[str, Any]) -> None:
         """Make a Secret."""
-        await self._ask(client.CoreV1Api(self._client).create_namespaced_secret, body=body)
+        await self._ask(self._api.core.create_namespaced_secret, body=body)
 
     async def make_job(self, body: Mapping[str, Any]) -> None:
         """Make a Job. The Secret of the same name goes when it goes."""
-        made = await self._ask(client.BatchV1Api(self._client).create_namespaced_job, body=body)
+        made = await self._ask(self._api.batch.create_namespaced_job, body=body)
         name, uid = body["metadata"]["name"], made["metadata"]["uid"]
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid}
-        patch = partial(client.CoreV1Api(self._client).patch_namespaced_secret, name)
+        patch = partial(self._api.core.patch_namespaced_secret, name)
         await self._ask(patch, body={"metadata": {"ownerReferences": [owner]}})
 
     async def job(self, name: str) -> Mapping[str, Any] | None:
         """A Job; None where there is none of this name."""
         try:
-            found: Mapping[str, Any] = await self._ask(
-                partial(client.BatchV1Api(self._client).read_namespaced_job, name)
-            )
+            found: Mapping[str, Any] = await self._ask(partial(self._api.batch.read_namespaced_job, name))
         except ClusterSilentError as error:
             if error.status == _GONE:
                 return None
@@ -130,8 +146,8 @@ class Cluster:
     async def end(self, name: str) -> None:
         """Remove the Job and the Secret of a name. What isn't there is no fault."""
         for remove in (
-            partial(client.BatchV1Api(self._client).delete_namespaced_job, propagation_policy="Background"),
-            client.CoreV1Api(self._client).delete_namespaced_secret,
+            partial(self._api.batch.delete_namespaced_job, propagation_policy="Background"),
+            self._api.core.delete_namespaced_secret,
         ):
             try:
                 await self._ask(partial(remove, name))
@@ -141,14 +157,14 @@ class Cluster:
 
     async def end_all(self, selector: str) -> None:
         """Remove all Jobs and Secrets with a label."""
-        jobs = client.BatchV1Api(self._client).delete_collection_namespaced_job
+        jobs = self._api.batch.delete_collection_namespaced_job
         await self._ask(jobs, label_selector=selector, propagation_policy="Background")
-        secrets = client.CoreV1Api(self._client).delete_collection_namespaced_secret
+        secrets = self._api.core.delete_collection_namespaced_secret
         await self._ask(secrets, label_selector=selector)
 
     async def pods(self, selector: str) -> tuple[Sequence[Mapping[str, Any]], str]:
         """The pods with a label; and the version of that, from which changes are told."""
-        found = await self._ask(client.CoreV1Api(self._client).list_namespaced_pod, label_selector=selector)
+        found = await self._ask(self._api.core.list_namespaced_pod, label_selector=selector)
         return list(found.get("items") or ()), str((found.get("metadata") or {}).get("resourceVersion") or "")
 
     async def changes(self, selector: str, version: str, seconds: float) -> AsyncGenerator[Change]:
@@ -167,7 +183,7 @@ class Cluster:
         def read() -> None:
             with suppress(ApiException, HTTPError, OSError, ValueError):
                 for event in stream.stream(
-                    client.CoreV1Api(self._client).list_namespaced_pod,
+                    self._api.core.list_namespaced_pod,
                     self._namespace,
                     label_selector=selector,
                     resource_version=version,
@@ -214,7 +230,7 @@ class Cluster:
         return said
 
 
-def _connect(settings: KubernetesSettings) -> client.ApiClient:
+def _connect(settings: KubernetesSettings) -> _Api:
     found = client.Configuration()
     try:
         if settings.kubeconfig is None:
@@ -225,4 +241,5 @@ def _connect(settings: KubernetesSettings) -> client.ApiClient:
             load(config_file=str(settings.kubeconfig), client_configuration=found)
     except (ConfigException, OSError) as error:
         raise RuntimeUnavailable(f"nothing says how the cluster of Kubernetes is reached: {error}") from None
-    return client.ApiClient(found)
+    made = client.ApiClient(found)
+    return _Api(made, client.BatchV1Api(made), client.CoreV1Api(made), client.NetworkingV1Api(made))
