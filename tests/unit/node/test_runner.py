@@ -182,6 +182,20 @@ def test_what_was_tolerated_is_told(tmp_path: Path) -> None:
     assert [LOCAL0, LOCAL0] == [seat for seat, _ in seating.heard.warnings]
 
 
+def test_what_a_sessions_start_waits_for_is_told_as_how_far_its_job_is(tmp_path: Path) -> None:
+    seating = Seating(tmp_path, echo)
+
+    seating.work(opening())
+    (launch,) = seating.runtime.launches
+    assert launch.waits is not None
+    launch.waits("queued as number 3" + "." * 1_000)
+
+    ((seat, fraction, text),) = seating.heard.progress
+    assert (LOCAL0, None) == (seat, fraction)
+    assert text.startswith("queued as number 3...")
+    assert limits.PROGRESS_TEXT_BYTES_MAX == len(text)
+
+
 def test_a_large_body_travels_beside_its_message(tmp_path: Path) -> None:
     text = "x" * (limits.BODY_BYTES_INSIDE_MAX - 2)
     seating = Seating(tmp_path, lambda request, _room: {"output": text * request["input"].get("a", 2)})

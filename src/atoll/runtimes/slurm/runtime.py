@@ -38,7 +38,7 @@ if ! [ -e {spec} ] || ! [ -x {python} ]; then
   echo "$(hostname) has no {what}: expected both on a file system which compute nodes share" >&2
   exit 3
 fi
-exec {python} -I -m {program} {spec}
+exec {python} -P -m {program} {spec}
 """
 _PROGRAM = "atoll.runtimes.slurm.seat"
 

@@ -2,7 +2,7 @@
 
 ::
 
-    python -I -m atoll.runtimes.slurm.seat SPEC
+    python -P -m atoll.runtimes.slurm.seat SPEC
 
     spec -> the node, proven -> what is shared -> inner runtime -> session -> ready
          -> calls, questions, connections … -> closed
