@@ -38,12 +38,23 @@ ROOTS = _CACHE / "sif-roots"
 _PROGRAMS = ("sh", "cat", "ls", "id", "env", "sleep", "true")
 #: Parts of the standard library that no test needs, and that take most of its room.
 _WITHOUT = ("test", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo", "pydoc_data", "distutils")
+_MODULES_WITHOUT = (
+    "_tkinter",
+    "_test",
+    "_xxtest",
+    "xxlimited",
+    "_curses",
+    "readline",
+    "nis",
+    "_gdbm",
+    "_dbm",
+)
 #: The system's own folders.
 _FOLDERS = {"bin", "dev", "etc", "lib", "lib64", "mnt", "proc", "root", "sys", "tmp", "usr", "var"}
 #: The same files make the same image, so that one which was unpacked in an earlier run is there still.
 _TIMELESS = ("-mkfs-time", "0", "-all-time", "0")
 #: What makes another image of the same machine, where this file changes.
-_EDITION = 4
+_EDITION = 5
 
 _AMD64 = {"x86_64": b"02", "aarch64": b"04"}
 
@@ -228,7 +239,10 @@ def _system_files(*, python: bool) -> Iterator[tuple[str, Path]]:
                 inner.parts[0] in (*_WITHOUT, "site-packages", "dist-packages")
                 or "__pycache__" in inner.parts
             )
-            if file.is_file() and not unwanted and not inner.parts[0].startswith("config-"):
+            unwanted = (
+                unwanted or inner.name.startswith(_MODULES_WITHOUT) or inner.parts[0].startswith("config-")
+            )
+            if file.is_file() and not unwanted:
                 yield f"usr/lib/{library.name}/{inner}", file.resolve()
                 if file.suffix == ".so":
                     needing.append(file)

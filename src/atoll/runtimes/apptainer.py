@@ -11,9 +11,9 @@ Which words the program is given is said in ``apptainer_words.py``, and nothing 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -62,7 +62,6 @@ class ApptainerRuntime:
         self._facts: dict[str, ImageFacts] = {}
         #: The interpreter that an image is known to have; None where it has none. By digest.
         self._pythons: dict[str, str | None] = {}
-        self._scraps: Path | None = None
 
     def caveats(self) -> Sequence[str]:
         """What a box doesn't bound here, and what nobody has tried."""
@@ -128,22 +127,29 @@ class ApptainerRuntime:
     async def close(self) -> None:
         """Use no image any more."""
         await self._roots.close()
-        if self._scraps is not None:
-            shutil.rmtree(self._scraps, ignore_errors=True)
-            self._scraps = None
 
     def python_of(self, image: Image) -> str | None:
         """The interpreter that an image is known to have."""
         return self._pythons[image.digest]
 
-    def scraps(self) -> Path:
-        """A folder for what is shown over an image's own: an empty folder, an empty file, and files of names."""
-        if self._scraps is None:
-            self._scraps = Path(tempfile.mkdtemp(prefix="atoll-apptainer-"))
-            self._scraps.chmod(0o711)  # who is nobody inside must come through
-            (self._scraps / "empty").mkdir(mode=0o555)
-            (self._scraps / "blank").touch(mode=0o444)
-        return self._scraps
+    def over(self, text: str | None = None) -> Path:
+        """What is shown over an image's own: a file with this text, or an empty folder.
+
+        They are the same for all, and stay: who is killed leaves nothing behind that would grow.
+        """
+        folder = self._cache / "over"
+        if text is None:
+            empty = folder / "empty"
+            empty.mkdir(mode=0o555, parents=True, exist_ok=True)
+            return empty
+        path = folder / hashlib.sha256(text.encode()).hexdigest()
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            written = folder / f"{path.name}.{os.getpid()}"
+            written.write_text(text)
+            written.chmod(0o444)  # who is nobody inside must read it
+            written.rename(path)
+        return path
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The program with words behind it."""
@@ -251,7 +257,7 @@ class _Boxes:
     def _shown(self, launch: Launch) -> list[Shown]:
         """What of this machine a launch names."""
         shown = [
-            Shown(source=str(self._hosts(launch)), target="/etc/hosts"),
+            Shown(source=str(self._runtime.over(view.hosts(launch.outlets))), target="/etc/hosts"),
             Shown(source=os.path.realpath(launch.temporary), target=view.TEMPORARY, writable=True),
             *(
                 Shown(source=source, target=f"{MODULES}/{Path(target).name}")
@@ -264,17 +270,11 @@ class _Boxes:
             for part in launch.masked:
                 real = Path(os.path.realpath(code / part))
                 if code in real.parents and real.exists():
-                    over = str(self._runtime.scraps() / ("empty" if real.is_dir() else "blank"))
-                    shown.append(Shown(source=over, target=f"{code_at(launch)}/{real.relative_to(code)}"))
+                    over = self._runtime.over(None if real.is_dir() else "")
+                    shown.append(
+                        Shown(source=str(over), target=f"{code_at(launch)}/{real.relative_to(code)}")
+                    )
         return [*shown, *map(_mounted, launch.mounts)]
-
-    def _hosts(self, launch: Launch) -> Path:
-        text = view.hosts(launch.outlets)
-        path = self._runtime.scraps() / f"hosts-{hash(text):x}"
-        if not path.exists():
-            path.write_text(text)
-            path.chmod(0o444)
-        return path
 
 
 def _mounted(mount: Mount) -> Shown:

@@ -33,6 +33,9 @@ from atoll.runtimes.apptainer import ApptainerRuntime
 from atoll.runtimes.apptainer_words import Shown, Version, read_version, words_of
 from atoll.runtimes.sif.kept import Roots
 
+# Where many tests run at once, making the first image takes its time.
+pytestmark = pytest.mark.timeout(60)
+
 NEW = Version(family="apptainer", number=(1, 3))
 OLD = Version(family="singularity", number=(3, 6))
 #: What keeps an algorithm in, whatever the version.
@@ -300,7 +303,7 @@ class TestBoxes:
         reply = call(home, str(program), launch, environment={"TOKEN": "open barley"})
 
         assert reply.exit_code == 0
-        assert "open" not in seen.read_text().replace("open(", "")
+        assert not {"sesame", "barley"} & set(seen.read_text().split())
 
     def test_singularity_is_spoken_to_in_its_own_words(
         self, home: Path, image: Image, tmp_path: Path

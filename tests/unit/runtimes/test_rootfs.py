@@ -32,7 +32,12 @@ from atoll.runtimes import bwrap
 from atoll.runtimes.rootfs import RootfsRuntime, find_python
 from atoll.runtimes.sif.kept import Roots
 
-pytestmark = [pytest.mark.needs("mksquashfs"), pytest.mark.needs("bubblewrap")]
+pytestmark = [
+    pytest.mark.needs("mksquashfs"),
+    pytest.mark.needs("bubblewrap"),
+    # Where many tests run at once, making the first image takes its time.
+    pytest.mark.timeout(60),
+]
 
 #: Says where it is, and what it was given.
 ENTRY = """
