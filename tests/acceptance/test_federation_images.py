@@ -35,7 +35,7 @@ def contained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Itera
     settings = {
         "runtime": engine.name,
         "containers": {"socket": str(engine.socket), "pull": "never"},
-        "policies": {"algorithms": [f"{LISTED}-*", "functions:mean"], "bundles": "allow"},
+        "policies": {"algorithms": [f"{LISTED}-*", "functions:mean", "functions:slow"], "bundles": "allow"},
         "limits": {"disk_free": 1, "memory": "1GiB", "processes": 100},
     }
     with (
@@ -53,8 +53,11 @@ def contained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def left_by(engine: Engine, folder: Path) -> list[str]:
     """The containers of nodes whose workspaces lie in a folder."""
     _, listed = engine.ask("/containers/json?all=true")
-    owners = [str((one.get("Labels") or {}).get("org.atoll.owner", "")) for one in json.loads(listed)]
-    return [owner for owner in owners if owner.startswith(str(folder))]
+    return [
+        str(one["Id"])
+        for one in json.loads(listed)
+        if str((one.get("Labels") or {}).get("org.atoll.owner", "")).startswith(str(folder))
+    ]
 
 
 @contextmanager
@@ -129,6 +132,38 @@ def test_code_runs_in_an_image_that_it_names(contained: Federation, engine: Engi
         result = run.wait(WAIT).result
 
     assert pytest.approx(mean_of(), rel=EXACTLY) == result
+
+
+SLOW = """\
+import time
+from atoll_algorithm import partial
+
+@partial
+def slow(seconds: float) -> str:
+    time.sleep(seconds)
+    return "done"
+"""
+
+
+@of_docker
+def test_a_node_that_was_killed_removes_its_containers_and_goes_on(
+    contained: Federation, engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    node = contained.nodes["Dream"]
+
+    with image_of(engine, f"{LISTED}-bare", BOOKWORM, {}) as image:
+        run = contained.submit(
+            tmp_path / "slow.py", image=image, function="slow", args={"seconds": 5}, at="Dream"
+        )
+        until(lambda: bool(left_by(engine, node.home)), "a container is there")
+        (before,) = left_by(engine, node.home)
+        node.kill()
+        node.start()
+        results = run.wait(WAIT).results
+
+    assert {"Dream": "done"} == results
+    assert before not in left_by(engine, contained.folder)
 
 
 @pytest.mark.needs("mksquashfs")
