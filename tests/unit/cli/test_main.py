@@ -55,6 +55,7 @@ def test_the_help_lists_the_verbs(words: list[str]) -> None:
         "nodes",
         "hub",
         "node",
+        "image",
         "run",
         "collaboration",
     ] == [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
