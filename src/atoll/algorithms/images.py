@@ -26,9 +26,9 @@ from atoll.dialects.vantage6.wrapping import WRAPPER
 from atoll.engine.running import ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
 from atoll.model.work import Role
-from atoll.runtimes.containers.planning import unwrapped
 from atoll.runtimes.containers.reference import read_reference
 from atoll.runtimes.facts import ImageFacts, ImageFiles
+from atoll.runtimes.planning import unwrapped
 
 #: The label with the manifest of what is in an image.
 LABEL = "org.atoll.manifest"

@@ -116,4 +116,5 @@ def _is_python(manifest: Manifest) -> bool:
 
 
 def image_of(named: ImageNamed | None) -> Image | None:
+    """An image as runtimes know it."""
     return None if named is None else Image(kind=named.kind, name=named.name, digest=named.digest)

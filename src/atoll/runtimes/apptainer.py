@@ -26,8 +26,8 @@ from atoll.runtimes.boxes import LINE, MODULES, Boot, BoxPlace, NoPython, hand_o
 from atoll.runtimes.childbox import ChildBox, ColdPlace, image_of, paper, read_paper, start_child
 from atoll.runtimes.children import Bounds, Child, Streams, spawn
 from atoll.runtimes.command import code_at
-from atoll.runtimes.containers.planning import plan_of, told_at_start
 from atoll.runtimes.facts import ImageFacts
+from atoll.runtimes.planning import plan_of, told_at_start
 from atoll.runtimes.served import seat
 from atoll.runtimes.sif.kept import Roots
 from atoll.runtimes.sif.looking import facts_of

@@ -18,8 +18,8 @@ from atoll.runtimes import bwrap, groups, rooted, view
 from atoll.runtimes.boxes import LINE, Boot, BoxPlace, NoPython
 from atoll.runtimes.childbox import ChildBox, ColdPlace, image_of, start_child
 from atoll.runtimes.children import Bounds, Child, Streams
-from atoll.runtimes.containers.planning import plan_of, told_at_start
 from atoll.runtimes.facts import ImageFacts
+from atoll.runtimes.planning import plan_of, told_at_start
 from atoll.runtimes.served import seat
 from atoll.runtimes.sif import paths
 from atoll.runtimes.sif.kept import Root, Roots

@@ -18,11 +18,11 @@ from atoll.runtimes.boxes import BoxPlace, NoPython, Plan, check_readable, hand_
 from atoll.runtimes.containers.cold import ColdPlace, Helper, ServicePlace
 from atoll.runtimes.containers.engine import Engine, find_socket
 from atoll.runtimes.containers.flags import Owned
-from atoll.runtimes.containers.planning import plan_of, served_plan
 from atoll.runtimes.containers.service import PORT, ServiceSession
 from atoll.runtimes.containers.settings import NOBODY, ContainerSettings, Service
 from atoll.runtimes.containers.started import Maker, NotFound
 from atoll.runtimes.facts import ImageFacts, ImageFiles
+from atoll.runtimes.planning import plan_of, served_plan
 from atoll.runtimes.served import seat
 
 #: What the owner of a simulation's containers begins with.

@@ -15,8 +15,8 @@ from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes.boxes import Boot, NoPython, new_name
 from atoll.runtimes.containers.engine import Engine
 from atoll.runtimes.containers.flags import Flags, Owned, body_of
-from atoll.runtimes.containers.planning import told_at_start
 from atoll.runtimes.facts import ImageFacts
+from atoll.runtimes.planning import told_at_start
 
 #: How an engine says that an image has no such program.
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")

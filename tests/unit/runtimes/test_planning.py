@@ -10,8 +10,8 @@ import pytest
 from atoll.engine.running import Launch, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
-from atoll.runtimes.containers.planning import plan_of, told_at_start, unwrapped
 from atoll.runtimes.facts import ImageFacts
+from atoll.runtimes.planning import plan_of, told_at_start, unwrapped
 
 
 def facts(**changes: Any) -> ImageFacts:

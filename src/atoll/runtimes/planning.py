@@ -1,4 +1,4 @@
-"""How the calls of a launch are run in a container of its image."""
+"""How the calls of a launch are run in a box of its image."""
 
 from __future__ import annotations
 
