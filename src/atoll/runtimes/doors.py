@@ -20,15 +20,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Sequence
+from functools import partial
 
 from atoll.engine.running import Doorway, Launch, Outlet
-from atoll.runtimes.outlets import Address, Delivery, Outlets, end, listening
+from atoll.runtimes.outlets import Address, Delivery, Outlets, accept_some, end, listening
 
 #: Connections that wait to be accepted: more than one algorithm opens at a time.
 _BACKLOG = 128
 #: Where an algorithm reaches its doorway: on its sandbox's own loopback every port is free.
 _DOOR = ("127.0.0.1", 8080)
+#: Where Linux says how many connections wait at a listener: ``tcpi_unacked``, behind 24 bytes of other numbers.
+_WAITING = slice(24, 28)
 
 
 class Doors:
@@ -72,8 +76,22 @@ class _Listening(Doors):
 
     def begin(self, doorway: Doorway | None) -> None:
         self._doorway = doorway
-        if self._listener is not None:
-            _send_away(self._listener)
+        if self._listener is None:
+            return
+        waiting = min(_waiting(self._listener), _BACKLOG + 1)
+        if waiting:
+            accept_some(self._listener, waiting, partial(self._send_away, doorway))
+        else:
+            self._serve()
+
+    def _send_away(
+        self, doorway: Doorway | None, connections: Sequence[socket.socket], *, failed: bool
+    ) -> None:
+        """Close what nobody has accepted before this call, and serve it then. What failed is found out again."""
+        del failed
+        for connection in connections:
+            connection.close()
+        if self._doorway is doorway:
             self._serve()
 
     def end(self) -> None:
@@ -176,11 +194,7 @@ class SandboxDoors(_Listening):
             self._line = None
 
 
-def _send_away(listener: socket.socket) -> None:
-    """Close the connections that nobody has accepted."""
-    for _ in range(_BACKLOG + 1):  # no more than can wait, however fast others come
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        connection.close()
+def _waiting(listener: socket.socket) -> int:
+    """How many connections nobody has accepted yet."""
+    told = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WAITING.stop)
+    return int.from_bytes(told[_WAITING], sys.byteorder)

@@ -3,6 +3,10 @@
 Nothing listens on this machine. What arrives at a listener comes from one sandbox, and is handed on
 as it is: no byte of it is read here. What a sandbox hands over may be anything, and is looked at
 before it is used.
+
+A sandbox may keep a copy of what it has handed over, and so change what a call on it does: where it
+should return at once, it may wait for ever. So nothing that could wait is done to it in the loop's own
+thread.
 """
 
 from __future__ import annotations
@@ -10,8 +14,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from threading import Thread
+from typing import Any
 
 from atoll.engine.limits import OUTLETS_MAX, REACH_SECONDS_MAX
 from atoll.engine.running import Outlet
@@ -26,6 +33,10 @@ _MESSAGE_BYTES = 16
 _SOCKETS = b"+"
 #: Room for the descriptors of one message: as many as may travel with one.
 _ROOM = socket.CMSG_LEN(253 * array("i").itemsize)
+#: Larger than the number of any error.
+_ERRORS_MAX = 4096
+#: What is closed doesn't wait until the other side has read it.
+_NO_LINGER = struct.pack("ii", 0, 0)
 
 #: Where something is listened at.
 Address = tuple[str, int]
@@ -81,31 +92,126 @@ class _Open:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
+        self._closed = False
         self._loop.add_reader(listener, self._accept)
 
     def close(self) -> None:
+        self._closed = True
         if self._pause is not None:
             self._pause.cancel()
         self._loop.remove_reader(self._listener)
         end(self._listener)
 
     def _accept(self) -> None:
-        for _ in range(_AT_A_TIME):
-            try:
-                connection, _ = self._listener.accept()
-            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-                return
-            except OSError:
-                # No descriptor is left, or the listener was shut down inside: it would be ready for ever.
-                self._loop.remove_reader(self._listener)
-                self._pause = self._loop.call_later(_PAUSE_SECONDS, self._go_on)
-                return
-            connection.setblocking(False)
-            self._outlet.take(connection.detach())
+        self._loop.remove_reader(self._listener)
+        accept_some(self._listener, _AT_A_TIME, self._take)
+
+    def _take(self, connections: Sequence[socket.socket], *, failed: bool) -> None:
+        for connection in connections:
+            if self._closed:
+                connection.close()
+            else:
+                self._outlet.take(connection.detach())
+        if failed and not self._closed:
+            # No descriptor is left, or the listener was shut down inside: it would be ready for ever.
+            self._pause = self._loop.call_later(_PAUSE_SECONDS, self._go_on)
+        elif not self._closed:
+            self._loop.add_reader(self._listener, self._accept)
 
     def _go_on(self) -> None:
         self._pause = None
         self._loop.add_reader(self._listener, self._accept)
+
+
+def accept_some(listener: socket.socket, most: int, then: Callable[..., None]) -> None:
+    """Accept what waits at a listener, in a thread of its own: where it is made to wait, `end` ends that.
+
+    Args:
+        listener: may be closed meanwhile.
+        most: how many connections are accepted.
+        then: is called in this loop with the connections, and ``failed=True`` where the listener has none to give.
+    """
+    loop = asyncio.get_running_loop()
+    own = listener.dup()
+    own.setblocking(False)
+
+    def work() -> None:
+        found: list[socket.socket] = []
+        failed = False
+        with own:
+            try:
+                while len(found) < most:
+                    found.append(own.accept()[0])
+                    # It is like its listener; but nobody else has it.
+                    found[-1].setblocking(False)
+                    found[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                pass
+            except OSError:
+                failed = True
+        try:
+            loop.call_soon_threadsafe(lambda: then(found, failed=failed))
+        except RuntimeError:  # the loop is closed
+            for connection in found:
+                connection.close()
+
+    Thread(target=work, name="accept", daemon=True).start()
+
+
+async def accept(listener: socket.socket) -> socket.socket:
+    """The next connection at a listener.
+
+    Raises:
+        OSError: it has none to give.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        await _ready(listener, loop.add_reader, loop.remove_reader)
+        answer: asyncio.Future[tuple[Sequence[socket.socket], bool]] = loop.create_future()
+
+        def take(
+            connections: Sequence[socket.socket],
+            *,
+            failed: bool,
+            answer: asyncio.Future[tuple[Sequence[socket.socket], bool]] = answer,
+        ) -> None:
+            if not answer.done():
+                answer.set_result((connections, failed))
+                return
+            for connection in connections:  # nobody waits any more
+                connection.close()
+
+        accept_some(listener, 1, take)
+        connections, failed = await answer
+        if failed:
+            raise OSError("the listener has no connection to give")
+        if connections:
+            return connections[0]
+
+
+class Shared(socket.socket):
+    """A connection of which a sandbox may have a copy: no call on it waits, whatever the sandbox makes of it."""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Read."""
+        return super().recv(size, flags | socket.MSG_DONTWAIT)
+
+    def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
+        """Read."""
+        return super().recv_into(buffer, size, flags | socket.MSG_DONTWAIT)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Write."""
+        return super().send(data, flags | socket.MSG_DONTWAIT)
+
+    def sendmsg(self, data: Any, extras: Any = (), flags: int = 0, address: Any = None) -> int:
+        """Write."""
+        return super().sendmsg(data, extras, flags | socket.MSG_DONTWAIT, address)
+
+    def close(self) -> None:
+        """Close it. It may have been told to wait until all is read: a thread of its own waits, if need be."""
+        if self.fileno() >= 0:
+            Thread(target=os.close, args=(self.detach(),), name="close", daemon=True).start()
 
 
 class Delivery:
@@ -158,8 +264,8 @@ def _receive(line: socket.socket) -> list[int]:
         return list(files)
     for file in files:
         os.close(file)
-    if text.isdigit():
-        raise OSError(int(text), os.strerror(int(text)))
+    if text.isdigit() and (number := int(text)) < _ERRORS_MAX:
+        raise OSError(number, os.strerror(number))
     raise BrokenPipeError("the sandbox handed over no socket")
 
 
@@ -196,8 +302,9 @@ async def connected(descriptor: int, port: int) -> int:
         raise RuntimeUnavailable(f"the sandbox handed over something else than a connection to port {port}")
     try:
         connection.setblocking(False)
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(REACH_SECONDS_MAX):
-            await _writable(connection)
+            await _ready(connection, loop.add_writer, loop.remove_writer)
         _raise_error_of(connection)
     except TimeoutError:
         connection.close()
@@ -217,14 +324,15 @@ def _raise_error_of(connection: socket.socket) -> None:
     connection.getpeername()  # what was never begun has none
 
 
-async def _writable(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
+async def _ready(
+    waited: socket.socket, add: Callable[..., object], remove: Callable[[socket.socket], object]
+) -> None:
     ready = asyncio.Event()
-    loop.add_writer(connection, ready.set)
+    add(waited, ready.set)
     try:
         await ready.wait()
     finally:
-        loop.remove_writer(connection)
+        remove(waited)
 
 
 def end(listener: socket.socket) -> None:

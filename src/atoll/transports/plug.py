@@ -26,14 +26,19 @@ class Plug:
         self._writer = writer
 
     @classmethod
-    async def of(cls, descriptor: int, *, read_bytes: int) -> Self:
+    async def of(cls, descriptor: int, *, read_bytes: int, kind: type[socket.socket] = socket.socket) -> Self:
         """Take over a descriptor, which is closed with this.
+
+        Args:
+            descriptor: a connection.
+            read_bytes: what is read ahead.
+            kind: of socket, where nobody else may have a copy of it: any.
 
         Raises:
             OSError: it is no connection.
         """
         try:
-            connection = socket.socket(fileno=descriptor)
+            connection = kind(fileno=descriptor)
         except OSError:
             os.close(descriptor)
             raise

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import os
 import socket
+import struct
+import threading
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +18,7 @@ from atoll.engine.running import Outlet
 from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes import outlets
 from atoll.runtimes.guest import ports
-from atoll.runtimes.outlets import Delivery, Outlets, connected, listening
+from atoll.runtimes.outlets import Delivery, Outlets, Shared, accept, connected, listening
 
 
 def hand_over(*files: int, text: bytes = b"+") -> socket.socket:
@@ -33,6 +35,9 @@ def hand_over(*files: int, text: bytes = b"+") -> socket.socket:
 def nothing_is_left_open() -> Any:
     before = len(os.listdir("/proc/self/fd"))
     yield
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(10)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -65,6 +70,7 @@ def test_sockets_come_in_pieces() -> None:
         (1, b"?", BrokenPipeError),
         (3, b"+", BrokenPipeError),  # more than was asked for
         (0, b"", BrokenPipeError),
+        (0, b"9" * 16, BrokenPipeError),  # a number that no error has
     ],
 )
 def test_what_is_no_delivery_is_dropped(files: int, text: bytes, expected: type[OSError]) -> None:
@@ -176,3 +182,66 @@ def test_an_outlet_waits_where_no_descriptor_is_left(monkeypatch: pytest.MonkeyP
             opened.close()
 
     asyncio.run(go())
+
+
+def test_a_listener_that_is_made_to_wait_holds_nobody_up() -> None:
+    """Who keeps a copy of a listener decides whether a call on it waits."""
+
+    async def go() -> None:
+        taken: asyncio.Queue[int] = asyncio.Queue()
+        with socket.create_server(("127.0.0.1", 0)) as copy:
+            host, port = copy.getsockname()
+            opened = Outlets([Outlet(host=host, port=port, take=taken.put_nowait)])
+            opened.serve([os.dup(copy.fileno())])
+            waiting = asyncio.create_task(accept(copy))
+            copy.setblocking(True)
+            with socket.create_connection((host, port)):
+                # One of the two gets it, and the other goes on waiting for another, in a thread.
+                done, _ = await asyncio.wait(
+                    {waiting, asyncio.create_task(taken.get())}, return_when=asyncio.FIRST_COMPLETED
+                )
+                for each in done:
+                    found = await each
+                    os.close(found if isinstance(found, int) else found.detach())
+            opened.close()
+            waiting.cancel()
+
+    asyncio.run(go())
+
+
+def test_a_connection_that_is_to_linger_does_not() -> None:
+    """A connection is accepted with what its listener was told: closing it would wait until all is read."""
+
+    async def go() -> None:
+        taken: asyncio.Queue[int] = asyncio.Queue()
+        (listener,) = ports.listen([("127.0.0.1", 0)])
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 100_000))
+        host, port = listener.getsockname()
+        opened = Outlets([Outlet(host=host, port=port, take=taken.put_nowait)])
+        opened.serve([listener.detach()])
+        with (
+            socket.create_connection((host, port)),
+            socket.socket(fileno=await taken.get()) as connection,
+        ):
+            told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+            assert struct.unpack("ii", told)[0] == 0
+        opened.close()
+
+    asyncio.run(go())
+
+
+def test_a_shared_connection_never_waits() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, Shared(fileno=ours.detach()) as connection:
+        connection.setblocking(False)
+        os.set_blocking(connection.fileno(), True)  # as whoever has a copy may
+
+        with pytest.raises(BlockingIOError):
+            connection.recv(1)
+        with pytest.raises(BlockingIOError):
+            connection.recv_into(bytearray(1))
+        with pytest.raises(BlockingIOError):
+            all(connection.send(bytes(65_536)) for _ in range(1_000))
+        with pytest.raises(BlockingIOError):
+            all(connection.sendmsg([bytes(65_536)]) for _ in range(1_000))
+    connection.close()

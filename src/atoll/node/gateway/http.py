@@ -31,6 +31,7 @@ import h11
 
 from atoll.engine.limits import CHUNK_BYTES, HTTP_BODY_BYTES_MAX
 from atoll.engine.running import HttpRequest, HttpResponse
+from atoll.runtimes.outlets import accept
 
 #: What the one who answers is asked. Everything else is refused here.
 _METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))
@@ -123,7 +124,7 @@ class HttpServer:
         while True:
             await self._free.acquire()
             try:
-                accepted, _ = await loop.sock_accept(listening)
+                accepted = await accept(listening)
             except OSError:
                 # Too many files are open at this node, or the caller has gone again.
                 self._free.release()

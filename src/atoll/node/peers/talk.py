@@ -24,6 +24,7 @@ from atoll.model.errors import (
 from atoll.model.work import JobId, Ticket
 from atoll.node.peers.line import carry
 from atoll.node.peers.outlets import Outlets
+from atoll.runtimes.outlets import Shared
 from atoll.transports.plug import Plug
 
 _LOG = logging.getLogger(__name__)
@@ -221,7 +222,7 @@ class Talk:
         await carry(plug, channel, *sealed)
 
     async def _plugged(self, descriptor: int) -> Plug:
-        return await Plug.of(descriptor, read_bytes=STREAM_PIECE_BYTES)
+        return await Plug.of(descriptor, read_bytes=STREAM_PIECE_BYTES, kind=Shared)
 
     def _go_on(self, work: Callable[[], Awaitable[None]]) -> None:
         async def watched() -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 from typing import Any
 
 import websockets
@@ -25,6 +24,7 @@ from atoll.engine.limits import LOG_TAIL_BYTES
 from atoll.engine.running import Doorway, Launch, Reply, Request, Style, whole
 from atoll.model.errors import AlgorithmFailed, ReplyInvalid, RuntimeUnavailable
 from atoll.runtimes.children import Streams
+from atoll.runtimes.outlets import Shared
 from atoll.runtimes.sessions import Place, Running, Seated
 from atoll.runtimes.streams import Log, too_large
 
@@ -144,7 +144,7 @@ class ServiceSession(Seated):
                     ) from None
                 await asyncio.sleep(_LOOK_SECONDS)
                 continue
-            connection = socket.socket(fileno=descriptor)
+            connection = Shared(fileno=descriptor)
             return await connect(
                 f"ws://127.0.0.1:{PORT}/",
                 sock=connection,
