@@ -29,8 +29,8 @@ def looked(root: Path, told: Mapping[str, Any] | None, **more: Any) -> list[Find
     """What is found of an engine that says this of itself; nothing: one that is broken."""
 
     async def answer(request: web.Request) -> web.Response:
-        if request.path.endswith("/version"):
-            return web.json_response({"ApiVersion": "1.41", "Components": [{"Name": "Podman Engine"}]})
+        if request.path.endswith("/_ping"):
+            return web.Response(text="OK", headers={"Libpod-API-Version": "4.3.1"})
         if request.path.endswith("/info") and told is not None:
             return web.json_response(told)
         return web.json_response({"message": "none"}, status=404 if told else 500)
