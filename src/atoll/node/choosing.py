@@ -202,13 +202,15 @@ class Runtimes:
         return self._of_files
 
     def _signed(self) -> Callable[[Image], Awaitable[None]] | None:
-        """Checks the signatures of images that are files, where the site wants any."""
+        """Checks the signatures of images that no engine fetches for this node, where the site wants any."""
         if not self._settings.policies.signers:
             return None
         from atoll.runtimes.containers.signed import SignatureCheck  # Late, as said above.
 
         folder = self._settings.workspace.absolute() / "images" / "signatures"
-        return SignatureCheck(self._settings.policies.signers, folder=folder).check
+        return SignatureCheck(
+            self._settings.policies.signers, folder=folder, proxy=self._settings.proxy
+        ).check
 
     def _file_runtime(self) -> Runtime:
         cache = self._settings.workspace.absolute() / "images"

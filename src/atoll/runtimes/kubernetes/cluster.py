@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,8 @@ from urllib3.exceptions import HTTPError
 
 from atoll.model.errors import AtollError, RuntimeUnavailable
 from atoll.runtimes.kubernetes.settings import KubernetesSettings
+
+_log = logging.getLogger(__name__)
 
 #: Seconds that a connection may take, and an answer.
 _PATIENCE = (10.0, 60.0)
@@ -181,7 +184,7 @@ class Cluster:
                 loop.call_soon_threadsafe(came.put_nowait, change)
 
         def read() -> None:
-            with suppress(ApiException, HTTPError, OSError, ValueError):
+            try:
                 for event in stream.stream(
                     self._api.core.list_namespaced_pod,
                     self._namespace,
@@ -192,7 +195,10 @@ class Cluster:
                 ):
                     if event["type"] in ("ADDED", "MODIFIED", "DELETED"):
                         put(Change(event["raw_object"], event["type"] == "DELETED"))
-            put(None)
+            except Exception as error:  # Whatever has ended it: the pods are listed again.
+                _log.debug("a stream of changes has ended: %s", type(error).__name__)
+            finally:
+                put(None)
 
         # No thread of a pool, which a program waits for when it ends.
         threading.Thread(target=read, name="atoll-kubernetes-watch", daemon=True).start()

@@ -12,6 +12,7 @@ The three files lie in the volume that the node and its pods share. No word is s
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -20,7 +21,6 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from atoll.engine.limits import CHUNK_BYTES, PULL_SECONDS_MAX, START_SECONDS_MAX
 from atoll.engine.running import Launch, Outlet
@@ -44,6 +44,8 @@ from atoll.runtimes.kubernetes.standing import (
 from atoll.runtimes.points import Points
 from atoll.runtimes.sessions import Running
 from atoll.runtimes.warm import ParentLost
+
+_log = logging.getLogger(__name__)
 
 _TEMPORARY = "/tmp"  # noqa: S108 -- the pod's own
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -100,7 +102,7 @@ class PodPlace:
 
     async def start(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> Running:
         """Start a call; returns when its pod is at work, or has failed, which whoever waits for its end is told."""
-        folder = await asyncio.to_thread(self._make_folder)
+        folder = self._make_folder()  # Not in a thread, so that whoever gives up in between leaves none.
         call = Call(
             name=new_name(),
             launch=self._launch,
@@ -111,12 +113,13 @@ class PodPlace:
         )
         run = PodRun(call, self._cluster, self._manifests, streams, self._pace)
         try:
-            either: set[asyncio.Future[Any]] = {run.begun, run.ended}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.shield(run.begun)
         except asyncio.CancelledError:
             run.kill()
+            run.watched.set()
             await asyncio.wait({run.ended})
             raise
+        run.watched.set()
         return run
 
     def _make_folder(self) -> Path:
@@ -181,8 +184,10 @@ class PodRun:
         self._input = os.dup(streams.stdin)
         self._pump = Pump(call.folder, streams)
         self._made = self._killed = False
-        #: Is done when it is at work.
+        #: Is done when it is at work, or won't be.
         self.begun: asyncio.Future[None] = loop.create_future()
+        #: Is set when whoever has started it watches what it writes: until then nothing is passed on.
+        self.watched = asyncio.Event()
         #: Its exit status, or minus the signal that ended it; or why it has neither.
         self.ended: asyncio.Future[int] = loop.create_future()
         self._working = loop.create_task(self._work())
@@ -205,25 +210,41 @@ class PodRun:
             outcome = error
         # From here on nothing is cancelled: `kill` does it once, and not any more.
         self._killed = True
-        await self._clear(wait=not isinstance(outcome, int) or outcome == -signal.SIGKILL)
-        if isinstance(outcome, int):
-            self.ended.set_result(outcome)
-        else:
-            self.ended.set_exception(outcome)
-            self.ended.exception()  # Whoever was to hear of it may wait no more.
+        try:
+            await self._clear(wait=not isinstance(outcome, int) or outcome == -signal.SIGKILL)
+        finally:
+            if isinstance(outcome, int):
+                self.ended.set_result(outcome)
+            else:
+                self.ended.set_exception(outcome)
+                self.ended.exception()  # Whoever was to hear of it may wait no more.
 
     async def _run(self) -> int:
-        await asyncio.to_thread(_keep, self._input, self._call.folder / IN)
-        job = self._manifests.job(self._call)
-        self._made = True
-        await self._cluster.make_secret(self._manifests.secret(self._call))
-        await self._cluster.make_job(job)
-        looking = asyncio.create_task(self._pump.work(self._pace.look_seconds))
+        making = asyncio.create_task(self._make())
+        try:
+            await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # What a thread has asked for can't be taken back: else it would be there after it was removed.
+            await asyncio.gather(making, return_exceptions=True)
+            raise
+        looking = asyncio.create_task(self._look())
         try:
             return await self._until_ended()
         finally:
             looking.cancel()
             await asyncio.wait({looking})
+
+    async def _make(self) -> None:
+        job = self._manifests.job(self._call)
+        await asyncio.to_thread(_keep, self._input, self._call.folder / IN)
+        self._made = True
+        await self._cluster.make_secret(self._manifests.secret(self._call))
+        await self._cluster.make_job(job)
+
+    async def _look(self) -> None:
+        """Pass on what it writes while it is at work."""
+        await self.watched.wait()
+        await self._pump.work(self._pace.look_seconds)
 
     async def _until_ended(self) -> int:
         """Wait for the pod's end, and tell what it waits for until then."""
@@ -263,18 +284,14 @@ class PodRun:
         while True:
             try:
                 pods, version = await self._cluster.pods(self._selector)
+                standing = read_pod(pods[0], limits) if pods else await self._without_pod(seen=seen)
             except ClusterSilentError as error:
                 if error.for_good:
                     raise
                 await asyncio.sleep(self._pace.poll_seconds)
                 continue
-            if pods:
-                seen = True
-                yield read_pod(pods[0], limits)
-            elif seen:
-                yield Lost("its pod is there no more")
-            else:
-                yield await self._without_pod()
+            seen = seen or bool(pods)
+            yield standing
             stirred = False
             changes = self._cluster.changes(self._selector, version, self._pace.stream_seconds)
             async with aclosing(changes) as happened:
@@ -286,8 +303,10 @@ class PodRun:
             if not stirred:
                 await asyncio.sleep(self._pace.poll_seconds)
 
-    async def _without_pod(self) -> Standing:
+    async def _without_pod(self, *, seen: bool) -> Standing:
         """Where a call stands that has no pod yet, or none any more."""
+        if seen:
+            return Lost("its pod is there no more")
         job = await self._cluster.job(self._call.name)
         if job is None:
             return Lost("its Job was removed")
@@ -300,17 +319,35 @@ class PodRun:
 
     async def _clear(self, *, wait: bool) -> None:
         """Remove what the call has in the cluster and in the volume."""
-        with suppress(
-            ClusterSilentError, TimeoutError
-        ):  # A Job ends by itself in time, and takes all with it.
-            async with asyncio.timeout(self._pace.gone_seconds):
-                if self._made:
-                    await self._cluster.end(self._call.name)
+        if self._made:
+            try:
+                async with asyncio.timeout(self._pace.gone_seconds):
+                    await self._remove()
                     if wait:
                         await until_gone(self._cluster, self._selector, self._pace)
+            except (ClusterSilentError, TimeoutError) as error:
+                # It ends by itself in time, and is removed at this node's next start.
+                _log.warning(
+                    "the Job %s or its pod may be there still: %s", self._call.name, str(error) or "no answer"
+                )
+        if not self.begun.done():
+            self.begun.set_result(None)
+        await self.watched.wait()
         await self._pump.finish()
         os.close(self._input)
         await asyncio.to_thread(shutil.rmtree, self._call.folder, ignore_errors=True)
+
+    async def _remove(self) -> None:
+        """Remove the Job and its Secret. A cluster that doesn't answer is asked again."""
+        while True:
+            try:
+                await self._cluster.end(self._call.name)
+            except ClusterSilentError as error:
+                if error.for_good:
+                    raise
+                await asyncio.sleep(self._pace.poll_seconds)
+            else:
+                return
 
 
 class Pump:

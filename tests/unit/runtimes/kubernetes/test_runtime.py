@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.runtimes.kubernetes.playback import Playback, playing
+from tests.unit.runtimes.kubernetes.playback import Playback, golden, playing
 
 from atoll.engine.limits import CallLimits
 from atoll.engine.running import Image, ImageKind, Launch, Mount, Outlet, Reply, Request, Style
 from atoll.model.errors import AlgorithmFailed, JobRefused, LimitReached, RuntimeUnavailable
 from atoll.model.work import Seat
+from atoll.runtimes.kubernetes.cluster import Cluster
 from atoll.runtimes.kubernetes.place import Pace
 from atoll.runtimes.kubernetes.runtime import KubernetesRuntime
 from atoll.runtimes.kubernetes.settings import KubernetesSettings
 
 _IMAGE = Image(kind=ImageKind.OCI, name="registry.example/stroke/ssr:1", digest=f"sha256:{'3f' * 32}")
+_LIMITS = CallLimits(seconds=60, memory_bytes=1024**3, processors=1.5)
 _QUICK = Pace(stream_seconds=5, poll_seconds=0.01, look_seconds=0.01, gone_seconds=5)
 
 
@@ -52,7 +54,6 @@ def launch(volume: Path, waits: Callable[[str], None] | None = None) -> Launch:
         temporary=volume / "run" / "tmp",
         log=volume / "run" / "log",
         environment={"SECRET": "hush $(HOME)"},
-        limits=CallLimits(seconds=60, memory_bytes=1024**3, processors=1.5),
         waits=waits,
     )
 
@@ -67,12 +68,17 @@ async def runtime(play: Playback, volume: Path) -> AsyncIterator[KubernetesRunti
         await made.close()
 
 
-def call(name: str, volume: Path, waits: Callable[[str], None] | None = None) -> Reply:
+def call(
+    name: str,
+    volume: Path,
+    waits: Callable[[str], None] | None = None,
+    limits: CallLimits = _LIMITS,
+) -> Reply:
     """One call, with a recording for a cluster."""
 
     async def main(play: Playback) -> Reply:
         async with runtime(play, volume) as made:
-            session = await made.start(launch(volume, waits))
+            session = await made.start(replace(launch(volume, waits), limits=limits))
             try:
                 return await session.call(Request(body=b'{"x": 1}', environment={"ROUND": "round 1"}))
             finally:
@@ -96,6 +102,11 @@ def test_a_call_is_a_job_that_is_removed_when_it_has_ended(tmp_path: Path) -> No
     ]
     assert (tmp_path / "run" / "log").read_text() == "one line\n"
     assert not any((tmp_path / "workspace" / "kubernetes").iterdir())
+
+
+def test_an_answer_that_is_too_large_has_reached_a_limit(tmp_path: Path) -> None:
+    with pytest.raises(LimitReached, match="more than 3 bytes, the most that one call may answer"):
+        call("success", tmp_path, limits=CallLimits(reply_bytes=3))
 
 
 def test_an_exit_status_is_the_algorithm_s_own(tmp_path: Path) -> None:
@@ -175,6 +186,18 @@ def test_what_an_earlier_life_has_left_is_removed(tmp_path: Path) -> None:
 
     with playing("recover", tmp_path) as play:
         asyncio.run(main(play))
+
+
+def test_a_job_comes_to_the_cluster_as_it_was_written_down(tmp_path: Path) -> None:
+    async def main(play: Playback) -> None:
+        cluster = Cluster(settings(tmp_path, play.write_kubeconfig(tmp_path / "kubeconfig")))
+        await cluster.open()
+        await cluster.make_job(golden("job"))
+        await cluster.close()
+
+    with playing("make-job", tmp_path) as play:
+        asyncio.run(main(play))
+    assert play.jobs == [golden("job")]
 
 
 def start(name: str, volume: Path) -> None:
