@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from atoll.algorithms.manifest import Manifest
-from atoll.model.work import Algorithm, Ticket
+from atoll.model.work import Ticket
 from atoll.node.data_maps import DataMap, map_for, read_maps
 from atoll.node.network.network import Network
 from atoll.node.network.reach import Reach
@@ -50,40 +50,41 @@ class Giving:
             SpecInvalid: the data maps can't be read.
         """
         algorithm = ticket.algorithm
-        environment = self._environment(algorithm)
+        environment = self._environment(ticket)
         if ticket.job.seat != self._name:
-            return Provision(offer=Offer(environment=environment), reach=self._reach(algorithm, {}))
-        databases = self._databases(algorithm)
-        offer, reach = Offer(databases=databases, environment=environment), self._reach(algorithm, databases)
+            return Provision(offer=Offer(environment=environment), reach=self._reach(ticket, {}))
+        databases = self._databases(ticket)
+        offer, reach = Offer(databases=databases, environment=environment), self._reach(ticket, databases)
         found = map_for(self._data_maps(), algorithm) if algorithm.dialect == "coinstac" else None
         if found is None:
             return Provision(offer=offer, reach=reach)
         data = None if found.folder is None else look_at(found.folder)
         return Provision(offer=offer, data=data, inputs=found.inputs, reach=reach)
 
-    def _databases(self, algorithm: Algorithm) -> Mapping[str, Source]:
+    def _databases(self, ticket: Ticket) -> Mapping[str, Source]:
         databases = self._settings.offer.databases
         for pattern, labels in self._settings.policies.databases.items():
-            if self._means(pattern, algorithm):
+            if self._means(pattern, ticket):
                 return {label: databases[label] for label in labels}
         return databases
 
-    def _reach(self, algorithm: Algorithm, databases: Mapping[str, Source]) -> Reach:
+    def _reach(self, ticket: Ticket, databases: Mapping[str, Source]) -> Reach:
         if self._network is None:
             return Reach()
         rules = self._settings.network
-        fitting = (permitted for pattern, permitted in rules.for_.items() if self._means(pattern, algorithm))
+        fitting = (permitted for pattern, permitted in rules.for_.items() if self._means(pattern, ticket))
         return self._network.reach(next(fitting, rules.permitted), databases)
 
-    def _environment(self, algorithm: Algorithm) -> Mapping[str, str]:
+    def _environment(self, ticket: Ticket) -> Mapping[str, str]:
         variables = dict(self._settings.offer.environment)
         for pattern, more in reversed(list(self._settings.env_for.items())):
-            if self._means(pattern, algorithm):
+            if self._means(pattern, ticket):
                 variables.update(more)
         return variables
 
-    def _means(self, pattern: str, algorithm: Algorithm) -> bool:
-        return means(pattern, algorithm, self._described(algorithm.digest))
+    def _means(self, pattern: str, ticket: Ticket) -> bool:
+        algorithm = ticket.algorithm
+        return means(pattern, algorithm, self._described(algorithm.digest), ticket.role)
 
     def _data_maps(self) -> tuple[DataMap, ...]:
         """The maps as they are now: people add some while the node runs."""

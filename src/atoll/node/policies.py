@@ -19,7 +19,7 @@ from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.engine.limits import FILES_PER_CALL_MAX
 from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
-from atoll.model.work import Algorithm, Ticket
+from atoll.model.work import Algorithm, Role, Ticket
 from atoll.node import guarded
 from atoll.node.rules import Check, Outgoing, Policy
 from atoll.node.settings import Limits, Policies
@@ -121,17 +121,19 @@ def fits_image(pattern: str, image: ImageNamed) -> bool:
     return any(fnmatchcase(each, name if at else pattern) for each in names)
 
 
-def means(pattern: str, algorithm: Algorithm, manifest: Manifest | None) -> bool:
+def means(pattern: str, algorithm: Algorithm, manifest: Manifest | None, role: Role) -> bool:
     """Whether a pattern means an algorithm, as its bundle describes it: of an image its own names count alone.
 
     Args:
         pattern: of node.yaml.
         algorithm: what a ticket says.
         manifest: what its bundle says; None where that is not known.
+        role: what it is to be here. Another image of it, which runs in another role, is not meant.
     """
     if manifest is None or manifest.kind != "image":
         return fits(pattern, algorithm)
-    return algorithm.digest == pattern or any(fits_image(pattern, image) for image in manifest.images)
+    image = (manifest.aggregator_image if role is Role.AGGREGATOR else None) or manifest.image
+    return algorithm.digest == pattern or (image is not None and fits_image(pattern, image))
 
 
 def mute(policies: Policies, algorithm: Algorithm, image: Image | None) -> str | None:

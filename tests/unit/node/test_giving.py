@@ -11,7 +11,7 @@ from tests.federation import make_ticket
 
 from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.model.errors import SpecInvalid
-from atoll.model.work import Algorithm, Seat, Ticket
+from atoll.model.work import Algorithm, Role, Seat, Ticket
 from atoll.node.data_maps import DataMap, write_maps
 from atoll.node.giving import Giving, roots
 from atoll.node.network.network import Network
@@ -148,3 +148,18 @@ def test_an_image_is_meant_by_its_own_names_and_not_by_what_it_calls_itself(tmp_
     giving = Giving(replace(asked, policies=policies), "alpha", described=lambda _: manifest)
 
     assert list(giving.provision(ticket("sum")).offer.databases) == ["a"]
+
+
+def test_an_image_gets_nothing_for_another_that_runs_beside_it(tmp_path: Path) -> None:
+    """Whoever submits an algorithm may name a trusted image at the aggregator, and their own at the sites."""
+    own = ImageNamed(name="registry.example/own/sum", digest="sha256:" + 64 * "a")
+    trusted = ImageNamed(name="registry.example/trusted/sum", digest="sha256:" + 64 * "b")
+    manifest = Manifest(dialect="coinstac", name="sum", kind="image", image=own, aggregator_image=trusted)
+    policies = Policies(databases={"registry.example/trusted/*": ("a",), "*": ()})
+    asked = replace(settings(tmp_path), policies=policies)
+    giving = Giving(asked, "alpha", described=lambda _: manifest)
+    at_site = ticket("sum")
+
+    assert list(giving.provision(at_site).offer.databases) == []
+    aggregating = replace(at_site, role=Role.AGGREGATOR)
+    assert list(giving.provision(aggregating).offer.databases) == ["a"]
