@@ -291,7 +291,14 @@ class Parent:
                 return
             try:
                 self._understand(json.loads(text))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            except (
+                ArithmeticError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+            ) as error:
                 # Who is in a box with an algorithm may say anything.
                 _log.debug("a warm parent said what none says: %s", type(error).__name__)
                 self._lose()
@@ -301,20 +308,24 @@ class Parent:
             if (call := self._calls.get(message["started"])) is not None:
                 call.pid = message["pid"]
         elif "ended" in message:
+            # All of it is read before the call is forgotten: who waits hears of it, whatever it says.
+            kills = int(message.get("memory_kills", 0))
+            code = os.waitstatus_to_exitcode(message["status"]) if "status" in message else None
             call = self._calls.pop(message["ended"], None)
             if call is None or call.ended.done():
                 return
-            call.memory_kills = int(message.get("memory_kills", 0))
-            if "status" in message:
-                call.ended.set_result(os.waitstatus_to_exitcode(message["status"]))
+            call.memory_kills = kills
+            if code is not None:
+                call.ended.set_result(code)
             else:  # its cell is gone, or the parent could not fork
                 call.ended.set_exception(ParentLost(message.get("refused", "")))
         elif "cell" in message:
+            error = message["error"]
             answer = self._cells.pop(message["cell"])
-            if message["error"] is None:
+            if error is None:
                 answer.set_result(None)
             else:
-                answer.set_exception(CellRefused(message["error"]))
+                answer.set_exception(CellRefused(error))
 
     def _lose(self) -> None:
         """The parent has ended, or is to end."""

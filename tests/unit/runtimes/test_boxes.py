@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes.boxes import check_readable, hand_over
+from atoll.runtimes.children import Streams
+from atoll.runtimes.warm import Parent, ParentLost
 
 NOBODY = (65532, 65532)
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -55,3 +59,31 @@ def test_a_folder_has_to_be_entered_too(tmp_path: Path) -> None:
     with pytest.raises(AlgorithmFailed, match=r"chmod o\+rx"):
         check_readable([folder], NOBODY)
     check_readable([folder], (os.getuid(), os.getgid()))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"ended": 1, "status": 4991}',  # of a process that was stopped
+        '{"ended": 1, "status": 1e400}',
+        '{"ended": 1, "status": 99999999999999999999999}',
+        '{"ended": 1, "status": 0, "memory_kills": Infinity}',
+        '{"ended": []}',
+        '{"cell": 1}',
+        '"ended"',
+    ],
+)
+def test_a_call_ends_whatever_its_box_says(said: str) -> None:
+    async def go() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        parent = Parent(None, ours, isolated=True)
+        with theirs, open(os.devnull, "rb+") as nothing:
+            file = nothing.fileno()
+            call = parent.start({}, Streams(stdin=file, stdout=file, stderr=file))
+            theirs.send(said.encode())
+            with pytest.raises(ParentLost):
+                await call.ended
+        assert not parent.alive
+
+    asyncio.run(go())
