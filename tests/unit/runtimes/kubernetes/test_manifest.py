@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,26 @@ def test_no_value_of_a_variable_stands_in_a_job(tmp_path: Path) -> None:
 
 def test_kubernetes_puts_no_value_into_a_word() -> None:
     assert unexpanded("$(SECRET) costs $5, $$") == "$$(SECRET) costs $$5, $$$$"
+
+
+def test_a_command_reaches_its_program_word_for_word(tmp_path: Path) -> None:
+    words = ("cat", "-", "no such; file", "$(SECRET) $HOME `x`")
+    asked = call(tmp_path, command=words)
+    (container,) = manifests(tmp_path).job(asked)["spec"]["template"]["spec"]["containers"]
+    (asked.folder / "in").write_text("asked")
+
+    started = [
+        word.replace("$$", "$").replace("/run/atoll/call", str(asked.folder))
+        for word in (*container["command"], *container["args"])
+    ]
+    done = subprocess.run(started, capture_output=True, check=False, env={"LC_ALL": "C"})
+
+    assert (1, b"", b"") == (done.returncode, done.stdout, done.stderr)
+    assert (asked.folder / "out").read_text() == "asked"
+    assert (asked.folder / "log").read_text().splitlines() == [
+        "cat: 'no such; file': No such file or directory",
+        "cat: '$(SECRET) $HOME `x`': No such file or directory",
+    ]
 
 
 def test_only_what_lies_within_the_volume_is_shown(tmp_path: Path) -> None:

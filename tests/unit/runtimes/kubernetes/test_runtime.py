@@ -142,6 +142,17 @@ def test_a_call_without_a_machine_waits_for_one_and_says_so(tmp_path: Path) -> N
     assert "queued in Kubernetes as pod atoll-0123456789ab-x7k2p (reason: Unschedulable)" in told
 
 
+def test_a_call_that_waits_for_too_long_is_taken_back(tmp_path: Path) -> None:
+    def a_month_passes(text: str) -> None:
+        if "Unschedulable" in text:
+            loop = asyncio.get_running_loop()
+            now = loop.time
+            loop.time = lambda: now() + 30 * 86_400  # type: ignore[method-assign]  # it can't be waited for
+
+    with pytest.raises(LimitReached, match="queued in Kubernetes for 604800 seconds"):
+        call("queued-too-long", tmp_path, a_month_passes)
+
+
 def test_a_call_whose_pod_is_evicted_is_done_once_more(tmp_path: Path) -> None:
     assert call("evicted", tmp_path).output == b"whole"
 
