@@ -7,8 +7,11 @@ engine says of an error is for the log: it may name whatever lies on the machine
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
+import re
+import tarfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -31,12 +34,17 @@ _log = logging.getLogger(__name__)
 
 _DOCKER = ("/var/run/docker.sock", "/run/docker.sock")
 _PODMAN = ("/run/podman/podman.sock",)
-#: What Docker 20.10 and Podman 4 speak, and later ones do as well. Asking takes a second of Podman's.
-_API_VERSION = "v1.41"
+#: The newest version of Docker's API that Atoll speaks. Docker 29 speaks none that is older; what speaks none so
+#: new, such as Docker 20.10 (1.41) and Podman, is spoken to in its own.
+_API_VERSION = (1, 44)
 #: Seconds that an engine may take to say who it is.
 _SECONDS_MAX = 30.0
 #: Bytes of a file that is read out of an image. A specification, or a module.
 _FILE_BYTES_MAX = 4 * 1024 * 1024
+#: What stands around a file in the archive that it comes in.
+_AROUND_BYTES = 1024 * 1024
+#: How this program calls the containers that it makes.
+_OURS = re.compile(r"/?atoll-[0-9a-f]{12}")
 #: Connections to the engine at a time: one for each call that the engine itself runs, and some to ask.
 _CONNECTIONS_MAX = 1_000
 
@@ -109,6 +117,7 @@ class Engine:
             ):
                 answer.raise_for_status()
                 self.is_podman = "Libpod-API-Version" in answer.headers
+                version = spoken(answer.headers.get("Api-Version", ""))
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
             await connector.close()
             raise RuntimeUnavailable(
@@ -118,7 +127,7 @@ class Engine:
             await connector.close()
             raise
         self._connector = connector
-        return aiodocker.Docker(url="unix://localhost", connector=connector, api_version=_API_VERSION)
+        return aiodocker.Docker(url="unix://localhost", connector=connector, api_version=version)
 
     async def close(self) -> None:
         """Hang up."""
@@ -170,7 +179,9 @@ class Engine:
         """The containers that Atoll has made here and not removed, each with its owner."""
         client = await self.open()
         found = await client.containers.list(all=True, filters={"label": [OWNER]})
-        return [(container, str((container["Labels"] or {}).get(OWNER, ""))) for container in found]
+        # An image may have any label, and then its containers have it, whoever makes them. No image names them.
+        made = [one for one in found if any(map(_OURS.fullmatch, one["Names"] or ()))]
+        return [(container, str((container["Labels"] or {}).get(OWNER, ""))) for container in made]
 
     @asynccontextmanager
     async def files(self, image: str) -> AsyncIterator[ImageFiles]:
@@ -188,23 +199,59 @@ class Engine:
             await asyncio.shield(self.remove(container))
 
     async def _read(self, container: DockerContainer, path: str, /) -> bytes | None:
+        client = await self.open()
         try:
-            archive = await container.get_archive(path)
-        except DockerError as error:
-            if error.status == 404:
-                return None
-            raise self.refusal(f"can't read {path} of an image", error) from None
-        with archive:
-            for member in archive:
-                if member.isfile() and member.size <= _FILE_BYTES_MAX:
-                    file = archive.extractfile(member)
-                    return None if file is None else file.read()
-        return None
+            answer = await client.session.get(
+                f"{client.docker_host}/{_API_VERSION}/containers/{container.id}/archive",
+                params={"path": path},
+            )
+            async with answer:
+                if answer.status == 404:
+                    return None
+                content = await _some_of(answer)
+        except (aiohttp.ClientError, OSError) as error:
+            raise RuntimeUnavailable(
+                f"the container engine broke off while {path} of an image was read ({type(error).__name__})"
+            ) from None
+        if answer.status >= 400:
+            said = content.decode("utf-8", "replace")
+            raise self.refusal(f"can't read {path} of an image", DockerError(answer.status, said))
+        return await asyncio.to_thread(_file_in, content)
 
     def refusal(self, what: str, error: DockerError) -> AlgorithmFailed:
         """What a person is told of an engine's refusal."""
         _log.info("the engine at %s %s: %s", self.socket, what, error.message)
         return AlgorithmFailed(f"the container engine {what}: {str(error.message)[:300]}")
+
+
+async def _some_of(answer: aiohttp.ClientResponse) -> bytes:
+    """As much of an archive as a file has that is read. It may go on for ever: an image may have any file."""
+    content = bytearray()
+    async for piece in answer.content.iter_any():
+        content += piece
+        if len(content) > _FILE_BYTES_MAX + _AROUND_BYTES:
+            break
+    return bytes(content)
+
+
+def _file_in(archive: bytes) -> bytes | None:
+    """The file that an archive holds; None where there is none, or a larger one than is read."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+            for member in members:
+                if member.isfile() and member.size <= _FILE_BYTES_MAX and not member.issparse():
+                    file = members.extractfile(member)
+                    return None if file is None else file.read()
+    except tarfile.TarError:
+        pass
+    return None
+
+
+def spoken(told: str) -> str:
+    """The version of the API that an engine is spoken to in, which tells the newest that it knows."""
+    major, _, minor = told.partition(".")
+    known = (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else _API_VERSION
+    return "v{}.{}".format(*min(known, _API_VERSION))
 
 
 #: Labels of a container: who has made it, and for whom.
@@ -230,6 +277,7 @@ def facts_of(name: str, told: Mapping[str, Any]) -> ImageFacts:
         exposed_ports=tuple(
             sorted(int(port) for port, _, kind in ports if port.isdecimal() and kind in ("", "tcp"))
         ),
+        volumes=tuple(map(str, config.get("Volumes") or {})),
         user=str(config.get("User") or ""),
         architecture=str(told.get("Architecture") or ""),
     )
