@@ -202,7 +202,7 @@ class Engine:
         client = await self.open()
         try:
             answer = await client.session.get(
-                f"{client.docker_host}/{_API_VERSION}/containers/{container.id}/archive",
+                f"{client.docker_host}/{client.api_version}/containers/{container.id}/archive",
                 params={"path": path},
             )
             async with answer:
