@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from atoll.model.errors import SpecInvalid
 
 #: What stands before the path of a file that holds an image.
 _OF_FILE = "sif:"
+#: An image's own id, or the beginning of it, as an engine takes it for a name.
+_ID = re.compile(r"(sha256:)?[0-9a-f]{4,64}\Z")
 
 
 def arguments(given: Sequence[str], file: Path | None) -> dict[str, Any]:
@@ -189,11 +192,22 @@ def place(path: Path, image: str | None) -> tuple[Path, str | None]:
 
 
 def _image(word: str | None) -> str | None:
-    if word is None or not word.startswith(_OF_FILE):
-        return None if word is None else word.removeprefix("docker:")
+    if word is None:
+        return None
+    if not word.startswith(_OF_FILE):
+        return _of_engine(word.removeprefix("docker:"))
     file = Path(word.removeprefix(_OF_FILE))
     if not file.exists():
         raise SpecInvalid(
             f"{file} is not there: expected a file that holds an image, or a folder with one's files"
         )
     return f"{_OF_FILE}{file.absolute()}"
+
+
+def _of_engine(name: str) -> str:
+    # Imported here, so that --help answers at once.
+    from atoll.algorithms.images import parse
+
+    if not _ID.match(name):
+        parse(name)
+    return name

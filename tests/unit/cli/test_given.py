@@ -161,3 +161,23 @@ def test_what_stands_after_a_step_is_an_object(word: str, fault: str) -> None:
 def test_options_of_a_database_are_an_object() -> None:
     with pytest.raises(SpecInvalid, match="--database 'a': what stands after the colon is not JSON"):
         given.databases(['a:{"query" "SELECT 1"}'])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "registry.example/group/mean:1.0",
+        f"mean@sha256:{'a' * 64}",
+        f"sha256:{'a' * 64}",
+        "7deb120bf1d6",
+    ],
+)
+def test_an_image_is_named_in_each_way_that_an_engine_knows(name: str) -> None:
+    assert given.place(Path(f"docker:{name}"), None) == (Path(), name)
+
+
+@pytest.mark.parametrize("name", ["", "Upper/Case", "who:secret@registry.example/mean", "-v"])
+def test_what_no_image_can_be_called_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(SpecInvalid, match="no name of an image") as caught:
+        given.place(Path(f"docker:{name}"), None)
+    assert "secret" not in str(caught.value)
