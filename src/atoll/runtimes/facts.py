@@ -32,6 +32,8 @@ class ImageFacts:
     labels: Mapping[str, str] = field(default_factory=dict)
     #: Ports at which it says that it listens.
     exposed_ports: tuple[int, ...] = ()
+    #: Folders that it says are written to.
+    volumes: tuple[str, ...] = ()
     #: As whom; empty for root.
     user: str = ""
     #: Of the processor that it is for: ``amd64``; empty where it doesn't say.

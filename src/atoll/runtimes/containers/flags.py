@@ -51,6 +51,8 @@ class Flags:
     owned: Owned
     #: The engine's id of the image.
     image: str
+    #: Folders for which the engine would make room on its own disk, which nobody bounds.
+    volumes: tuple[str, ...] = ()
     #: Its first process.
     command: tuple[str, ...]
     #: The working directory of that.
@@ -96,7 +98,7 @@ def _host_config(launch: Launch, flags: Flags) -> dict[str, Any]:
         "ReadonlyRootfs": True,
         "GroupAdd": [str(group) for group in flags.owned.groups],
         "Mounts": [*_mounts(launch, flags)],
-        "Tmpfs": dict(_covers(launch)),
+        "Tmpfs": {**_rooms(launch, flags), **dict(_covers(launch))},
         # What runs as nobody may listen at any port of its own loopback.
         **({} if flags.network_of else {"Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"}}),
         "ShmSize": _SHARED_BYTES,
@@ -192,6 +194,15 @@ def _mounted_within(path: str) -> str | None:
             if point.startswith(path.rstrip("/") + "/"):
                 return point
     return None
+
+
+def _rooms(launch: Launch, flags: Flags) -> dict[str, str]:
+    """Folders of an image that are written to: each is memory, and counts as that of the container."""
+    shown = {_TEMPORARY, *(os.path.normpath(mount.target) for mount in launch.mounts)}
+    if launch.code is not None:
+        shown.add(code_at(launch))
+    folders = {os.path.normpath(volume) for volume in flags.volumes} - shown
+    return dict.fromkeys(sorted(folders), f"rw,nosuid,nodev,mode=1777,size={_SHARED_BYTES}")
 
 
 def _covers(launch: Launch) -> Iterator[tuple[str, str]]:

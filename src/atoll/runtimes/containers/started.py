@@ -22,6 +22,8 @@ from atoll.runtimes.planning import told_at_start
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
 #: Bytes of what a container printed that a person is shown.
 _SHOWN_BYTES = 600
+#: Bytes of what a control group tells of memory, and digits of a number in it, at most.
+_TOLD_BYTES, _DIGITS = 64 * 1024, 18
 #: What its end is called where nobody can tell.
 _UNKNOWN = 1
 
@@ -75,11 +77,12 @@ class Container:
             process = await self.container.exec(["cat", path], stdout=True, stderr=False)
             text = b""
             async with process.start(detach=False) as stream:
-                while (message := await stream.read_out()) is not None:
+                # What is started is the image's own: it may print anything, and for ever.
+                while len(text) < _TOLD_BYTES and (message := await stream.read_out()) is not None:
                     text += message.data
             words = text.split()
-            if b"oom_kill" in words[:-1]:
-                return int(words[words.index(b"oom_kill") + 1])
+            if b"oom_kill" in words[:-1] and (count := words[words.index(b"oom_kill") + 1]).isdigit():
+                return int(count[:_DIGITS])
         return 0
 
     async def remove(self) -> None:
@@ -167,6 +170,7 @@ class Maker:
         flags = Flags(
             owned=self._owned,
             image=self._facts.id,
+            volumes=self._facts.volumes,
             command=command,
             folder=folder,
             environment=told_at_start(launch),

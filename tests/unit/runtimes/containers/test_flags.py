@@ -104,6 +104,14 @@ def test_graphics_processors_are_those_that_the_site_names(
     assert request["Capabilities"] == [["gpu"]]
 
 
+def test_what_an_image_writes_to_takes_memory_and_no_disk(tmp_path: Path) -> None:
+    """An engine would make room for it on its own disk, and bound it by nothing."""
+    flags = replace(FLAGS, volumes=("/scratch/", "/tmp", "/data"))
+    shown = Mount(source=tmp_path, target="/data")
+    (options,) = host(tmp_path, flags, mounts=(shown,))["Tmpfs"].items()
+    assert options == ("/scratch", "rw,nosuid,nodev,mode=1777,size=268435456")
+
+
 def test_an_outlets_name_is_found_inside(tmp_path: Path) -> None:
     outlet = Outlet(host="127.0.0.2", port=5432, alias="omop", take=lambda _: None)
     assert host(tmp_path, outlets=(outlet,))["ExtraHosts"] == ["omop:127.0.0.2"]
