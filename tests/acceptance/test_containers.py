@@ -346,3 +346,41 @@ def test_what_a_dead_owner_left_is_removed(engine: Engine, images: Mapping[str, 
         assert [owner for _, owner in left if owner == f"atoll-test-ways-{engine.name}"] == []
 
     asyncio.run(work())
+
+
+def test_a_label_of_an_image_makes_no_container_an_owners(engine: Engine, images: Mapping[str, str]) -> None:
+    """Whoever starts an image by hand keeps its container, whatever the image calls itself."""
+    owner = f"atoll-test-label-{engine.name}"
+
+    async def work() -> None:
+        runtime = DockerRuntime(ContainerSettings(engine=engine.name, socket=engine.socket), owner)
+        client = await runtime.engine.open()
+        body: dict[str, Any] = {"Image": images["script"], "Labels": {"org.atoll.owner": owner}}
+        container = await client.containers.create(body, name=owner)
+        try:
+            await runtime.recover()
+            assert (await container.show())["Name"].strip("/") == owner
+        finally:
+            await container.delete(force=True)
+            await runtime.close()
+
+    asyncio.run(work())
+
+
+def test_a_file_that_goes_on_for_ever_is_not_read(engine: Engine) -> None:
+    """An image may hold a file of any size, of which little was ever sent."""
+
+    async def work(image: str) -> None:
+        runtime = DockerRuntime(ContainerSettings(engine=engine.name, socket=engine.socket), "nobody")
+        try:
+            facts = await runtime.facts(image)
+            assert facts is not None
+            async with runtime.files(facts) as read:
+                assert await read("/large") is None
+                assert await read("/nowhere") is None
+                assert await read("/small") == b"here"
+        finally:
+            await runtime.close()
+
+    with made(engine, "atoll-test-large", BUSYBOX, {"/small": "here"}, "RUN truncate -s 8M /large") as image:
+        asyncio.run(work(image))

@@ -168,7 +168,7 @@ class ServiceSession(Seated):
             message = _read(text)
             kind, data = message.get("type"), message.get("data")
             if kind == "stdout" and isinstance(data, str):
-                room -= len(data)
+                room -= max(1, len(data))
                 if room < 0:
                     raise too_large(self.place.limits.reply_bytes)
                 output.append(data)
@@ -183,7 +183,7 @@ class ServiceSession(Seated):
                 exit_code = code if isinstance(code, int) else 1
                 tail = self._log.tail()
                 self.check_memory(self._kills, exit_code, tail)
-                return Reply(output="".join(output).encode(), exit_code=exit_code, log_tail=tail)
+                return Reply(output=_encoded("".join(output)), exit_code=exit_code, log_tail=tail)
         raise AlgorithmFailed("the image's own service ended a call without saying how the command ended")
 
     async def _second(self, connection: ClientConnection, body: bytes) -> Reply:
@@ -209,3 +209,12 @@ def _read(text: str | bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise ReplyInvalid("the image's own service sent a message that is no JSON object")
     return message
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ReplyInvalid(
+            "the image's own service sent half a pair of surrogates: expected text in UTF-8"
+        ) from None
