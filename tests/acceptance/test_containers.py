@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.engines import BOOKWORM, BUSYBOX, Engine
 from tests.images import made
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.running import Image, ImageKind, Launch, Mount, Reply, Request, Session, Style
+from atoll.engine.running import Image, ImageKind, Launch, Mount, Outlet, Reply, Request, Session, Style
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
 from atoll.model.work import Seat
 from atoll.runtimes.containers.docker import DockerRuntime
@@ -229,6 +230,21 @@ def test_what_an_image_prepares_its_commands_with_is_kept(
         async with session(engine, images["prepared"], tmp_path, command) as started:
             reply = await started.call(body())
         assert bytes(reply.output) == b"with care\n"  # type: ignore[arg-type]  # small ones are bytes
+
+    asyncio.run(work())
+
+
+def test_names_of_outlets_are_known_in_a_container(
+    engine: Engine, images: Mapping[str, str], tmp_path: Path
+) -> None:
+    async def work() -> None:
+        text = "import socket; print(*map(socket.gethostbyname, ('localhost', 'omop')))"
+        outlets = (Outlet(host="127.0.0.2", port=5432, alias="omop", take=os.close),)
+        async with session(
+            engine, images["script"], tmp_path, ("python", "-c", text), outlets=outlets
+        ) as started:
+            reply = await started.call(body())
+        assert bytes(reply.output) == b"127.0.0.1 127.0.0.2\n"  # type: ignore[arg-type]  # small ones are bytes
 
     asyncio.run(work())
 

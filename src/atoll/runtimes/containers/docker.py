@@ -100,7 +100,9 @@ class DockerRuntime:
             check_readable([*shown, *([launch.code] if launch.code else [])], user)
         plan = plan_of(launch, facts, user)
         service = self._settings.service
-        if service is not Service.EXEC and self._pythons.get(facts.id, "") is not None:
+        # Functions can be spoken to in no other way.
+        by_engine = service is Service.EXEC and launch.style is not Style.TALK
+        if not by_engine and self._pythons.get(facts.id, "") is not None:
             place = BoxPlace(plan, self._maker(facts))
             try:
                 await place.open()
@@ -116,7 +118,8 @@ class DockerRuntime:
 
     def _seat(self, place: BoxPlace, launch: Launch, facts: ImageFacts) -> Session:
         """A session in a box whose first process is Atoll's."""
-        asked = self._settings.service is Service.WEBSOCKET and launch.style is not Style.TALK
+        coinstac = launch.style is not Style.TALK and not launch.speaks_http
+        asked = self._settings.service is Service.WEBSOCKET and coinstac
         # A computation of protocol 2 that imports `coinstac` gets Atoll's, which needs no port.
         alien = launch.style is Style.SERVE and not launch.command and "coinstac" not in place.found
         if asked or alien:
@@ -169,6 +172,7 @@ class DockerRuntime:
             groups=() if os.geteuid() == 0 else tuple(os.getgroups()),
             gpus=self._settings.gpus,
             is_podman=self.engine.is_podman,
+            is_rootless=self.engine.is_rootless,
         )
         return Maker(self.engine, facts, owned, self._pythons)
 

@@ -96,6 +96,11 @@ class Engine:
         self._opening = asyncio.Lock()
         self._connector: aiohttp.UnixConnector | None = None
 
+    @property
+    def is_rootless(self) -> bool:
+        """Whether it is this user's own, and runs without root: its socket is, too."""
+        return self.socket.stat().st_uid == os.geteuid() != 0
+
     async def open(self) -> aiodocker.Docker:
         """The client, once it is known that the engine answers.
 

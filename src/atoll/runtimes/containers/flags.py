@@ -42,6 +42,8 @@ class Owned:
     groups: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
     is_podman: bool = False
+    #: Whether the engine is its user's own, who has only a part of the machine's users.
+    is_rootless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class Flags:
     environment: Mapping[str, str]
     #: The folder through which the node is heard.
     line: Path | None = None
+    #: What it is told of names: Docker writes none into a container without a network.
+    hosts: Path | None = None
     #: The container whose network it is in, which has none but its own loopback either. None: one of its own.
     network_of: str | None = None
 
@@ -109,8 +113,9 @@ def _host_config(launch: Launch, flags: Flags) -> dict[str, Any]:
         "AutoRemove": False,
         "Init": False,
     }
-    if not flags.network_of:
-        config["ExtraHosts"] = [f"{outlet.alias}:{outlet.host}" for outlet in launch.outlets if outlet.alias]
+    if flags.owned.is_rootless and flags.owned.is_podman:
+        # Whoever runs the node is the same user inside; else its folders would be a stranger's.
+        config["UsernsMode"] = "keep-id"
     if limits.memory_bytes is not None:
         # The same for both: there is no swap beside it.
         config |= {"Memory": limits.memory_bytes, "MemorySwap": limits.memory_bytes}
@@ -150,6 +155,8 @@ def _mounts(launch: Launch, flags: Flags) -> Iterator[dict[str, Any]]:
         yield _shown(mount)
     for module in launch.modules:
         yield _bind(module, f"{MODULES}/{module.name}")
+    if flags.hosts is not None:
+        yield _bind(flags.hosts, "/etc/hosts")
     if flags.line is not None:
         yield _bind(flags.line, LINE, writable=True)
         yield _bind(_PROGRAMS, f"{GUEST}/guest")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from atoll.runtimes.containers.engine import Engine
 from atoll.runtimes.containers.flags import Flags, Owned, body_of
 from atoll.runtimes.facts import ImageFacts
 from atoll.runtimes.planning import told_at_start
+from atoll.runtimes.view import hosts
 
 #: How an engine says that an image has no such program.
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
@@ -89,12 +92,15 @@ class Container:
         """End it now with everything in it, and remove it. May be called twice."""
         if self._removing is None:
             self._removing = asyncio.create_task(self._remove())
+            # Whoever waits for it is told; where nobody does any more, nobody has to be.
+            self._removing.add_done_callback(lambda task: task.cancelled() or task.exception())
         # Whoever is cancelled meanwhile has it removed all the same.
         await asyncio.shield(self._removing)
 
     async def _remove(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
+            await asyncio.wait({self._waiting})
         await self._engine.remove(self.container)
         self._tell("it was removed")
 
@@ -167,17 +173,23 @@ class Maker:
             NotFound: the image has no such program.
             AlgorithmFailed: the engine refuses.
         """
-        flags = Flags(
-            owned=self._owned,
-            image=self._facts.id,
-            volumes=self._facts.volumes,
-            command=command,
-            folder=folder,
-            environment=told_at_start(launch),
-            line=line,
-            network_of=network_of,
-        )
-        body: dict[str, Any] = body_of(launch, flags)
-        container = Container(self._engine, await self._engine.create(body, new_name()), body["User"])
-        await container.start()
+        with tempfile.NamedTemporaryFile("w", prefix="atoll-hosts-") as file:
+            # It is there as long as the mount, also when it has no name any more.
+            os.fchmod(file.fileno(), 0o444)
+            file.write(hosts(launch.outlets))
+            file.flush()
+            flags = Flags(
+                owned=self._owned,
+                image=self._facts.id,
+                volumes=self._facts.volumes,
+                command=command,
+                folder=folder,
+                environment=told_at_start(launch),
+                line=line,
+                hosts=Path(file.name),
+                network_of=network_of,
+            )
+            body: dict[str, Any] = body_of(launch, flags)
+            container = Container(self._engine, await self._engine.create(body, new_name()), body["User"])
+            await container.start()
         return container

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from atoll.engine.limits import CallLimits
-from atoll.engine.running import Image, ImageKind, Launch, Mount, Outlet, Style
+from atoll.engine.running import Image, ImageKind, Launch, Mount, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
 from atoll.runtimes.containers.flags import Flags, Owned, body_of
@@ -112,9 +112,15 @@ def test_what_an_image_writes_to_takes_memory_and_no_disk(tmp_path: Path) -> Non
     assert options == ("/scratch", "rw,nosuid,nodev,mode=1777,size=268435456")
 
 
-def test_an_outlets_name_is_found_inside(tmp_path: Path) -> None:
-    outlet = Outlet(host="127.0.0.2", port=5432, alias="omop", take=lambda _: None)
-    assert host(tmp_path, outlets=(outlet,))["ExtraHosts"] == ["omop:127.0.0.2"]
+def test_names_that_are_found_inside_are_in_a_file_of_this_machine(tmp_path: Path) -> None:
+    mounts = host(tmp_path, replace(FLAGS, hosts=tmp_path / "hosts"))["Mounts"]
+    assert [mount["ReadOnly"] for mount in mounts if mount["Target"] == "/etc/hosts"] == [True]
+
+
+def test_a_rootless_podman_keeps_who_runs_the_node(tmp_path: Path) -> None:
+    owned = replace(FLAGS.owned, is_podman=True, is_rootless=True)
+    assert host(tmp_path, replace(FLAGS, owned=owned))["UsernsMode"] == "keep-id"
+    assert "UsernsMode" not in host(tmp_path)
 
 
 def test_a_container_beside_a_helper_has_its_network_and_none_of_its_own(tmp_path: Path) -> None:
