@@ -33,6 +33,7 @@ from atoll.engine.limits import START_SECONDS_MAX
 from atoll.engine.running import Launch
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import groups
+from atoll.runtimes.aside import leave
 from atoll.runtimes.children import Streams
 from atoll.runtimes.command import BOOT, Program
 from atoll.runtimes.doors import SandboxDoors
@@ -331,7 +332,8 @@ async def start_box(plan: Plan, driver: Driver, *, ahead: bool = True) -> tuple[
     folder = Path(tempfile.mkdtemp(prefix="atoll-box-"))
     box: Box | None = None
     try:
-        with _listener(folder, plan.user) as listener:
+        listener = _listener(folder, plan.user)
+        try:
             boot = BOOT.format(here=GUEST, program="box", arguments=repr(f"{LINE}/{_SOCKET}"))
             box = await driver.start(
                 Boot(
@@ -343,6 +345,8 @@ async def start_box(plan: Plan, driver: Driver, *, ahead: bool = True) -> tuple[
                 )
             )
             line = await _accept(listener, box)
+        finally:
+            leave(listener)  # another connection may wait there, with whatever was sent over it
         first = {"path": plan.inside.path, "here": GUEST, "scan": plan.scan if ahead else None}
         first |= {"look_for": plan.look_for, "refused": (refusing(namespaces=True) or b"").hex()}
         parent = await begin(line, first)

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from atoll.engine.running import Doorway, Launch, Outlet
+from atoll.runtimes.aside import leave
 from atoll.runtimes.outlets import Address, Delivery, Outlets, accept_some, end, listening
 
 #: Connections that wait to be accepted: more than one algorithm opens at a time.
@@ -190,7 +191,7 @@ class SandboxDoors(_Listening):
             assert self._delivery is not None
             self._delivery.drop()
             self._loop.remove_reader(self._line)
-            self._line.close()
+            leave(self._line)
             self._line = None
 
 

@@ -12,6 +12,7 @@ import os
 
 from atoll.model.errors import ReplyInvalid
 from atoll.model.work import Held
+from atoll.runtimes.aside import close_aside
 from atoll.runtimes.streams import too_large
 
 #: From this size on a body travels as a memory file: it is then copied once, not thrice.
@@ -66,7 +67,7 @@ class MemoryFile:
                 raise too_large(size_bytes_max)
             return cls(_open(descriptor), size_bytes)
         finally:
-            os.close(descriptor)
+            close_aside([descriptor])
 
     @property
     def size_bytes(self) -> int:

@@ -7,12 +7,12 @@ more memory is taken than has arrived, and a descriptor that isn't asked for is 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from array import array
 from collections.abc import Sequence
 
 from atoll.model.errors import JobFailed, LimitReached, ReplyInvalid
+from atoll.runtimes.aside import ROOM, close_aside, descriptors_of, leave
 from atoll.runtimes.held import MemoryFile
 from atoll.runtimes.streams import too_large
 
@@ -21,8 +21,6 @@ _READ_BYTES = 256 * 1024
 #: Reads of one frame before other work of the loop gets its turn.
 _READS_AT_A_TIME = 16
 _LENGTH_BYTES = 8
-#: Room for one descriptor beside a read. The system closes what else comes, and says so.
-_ROOM = socket.CMSG_LEN(array("i").itemsize)
 #: As numbers: each operation on an enum's member costs as much as a read.
 _FLAGS, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
 
@@ -121,7 +119,7 @@ class Line:
             self._open = False
             self._watch(on=False)
             self._loop.remove_writer(self._descriptor)
-            self._connection.close()
+            leave(self._connection)
             self._content = b""
             self._file = None
             self._wake_writer()
@@ -169,7 +167,7 @@ class Line:
         within = self._missing is not None
         wanted = min(self._missing or 0, _READ_BYTES) if within else _LENGTH_BYTES - len(self._length)
         try:
-            piece, extras, flags, _ = self._connection.recvmsg(wanted, _ROOM, _FLAGS)
+            piece, extras, flags, _ = self._connection.recvmsg(wanted, ROOM, _FLAGS)
         except BlockingIOError:
             return False
         except OSError:
@@ -205,13 +203,9 @@ class Line:
         self._content += piece
 
     def _take_file(self, extras: Sequence[tuple[int, int, bytes]], *, expected: bool) -> None:
-        files = array("i")
-        for level, kind, content in extras:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                files.frombytes(content[: len(content) - len(content) % files.itemsize])
+        files = descriptors_of(extras)
         if not self._files or not expected or len(files) != 1:
-            for file in files:
-                os.close(file)
+            close_aside(files)
             raise ReplyInvalid(
                 "the algorithm sent descriptors that nobody expects: a frame may bring one, with its first byte, "
                 "of a sealed memory file"

@@ -15,7 +15,6 @@ import asyncio
 import os
 import socket
 import struct
-from array import array
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 from atoll.engine.limits import OUTLETS_MAX, REACH_SECONDS_MAX
 from atoll.engine.running import Outlet
 from atoll.model.errors import RuntimeUnavailable
+from atoll.runtimes.aside import ROOM, close_aside, descriptors_of, leave
 
 #: Connections that are taken over before other work of the loop gets its turn.
 _AT_A_TIME = 32
@@ -31,8 +31,6 @@ _PAUSE_SECONDS = 1.0
 #: Bytes of the message that brings sockets, or the number of an error. What brings sockets is one byte.
 _MESSAGE_BYTES = 16
 _SOCKETS = b"+"
-#: Room for the descriptors of one message: as many as may travel with one.
-_ROOM = socket.CMSG_LEN(253 * array("i").itemsize)
 #: Larger than the number of any error.
 _ERRORS_MAX = 4096
 #: What is closed doesn't wait until the other side has read it.
@@ -166,7 +164,7 @@ async def accept(listener: socket.socket) -> socket.socket:
     """
     loop = asyncio.get_running_loop()
     while True:
-        await _ready(listener, loop.add_reader, loop.remove_reader)
+        await readable(listener)
         answer: asyncio.Future[tuple[Sequence[socket.socket], bool]] = loop.create_future()
 
         def take(
@@ -210,8 +208,7 @@ class Shared(socket.socket):
 
     def close(self) -> None:
         """Close it. It may have been told to wait until all is read: a thread of its own waits, if need be."""
-        if self.fileno() >= 0:
-            Thread(target=os.close, args=(self.detach(),), name="close", daemon=True).start()
+        leave(self)
 
 
 class Delivery:
@@ -249,21 +246,17 @@ class Delivery:
 
     def drop(self) -> None:
         """Close what has come."""
-        while self._came:
-            os.close(self._came.pop())
+        came, self._came = self._came, []
+        close_aside(came)
 
 
 def _receive(line: socket.socket) -> list[int]:
     """The descriptors of one message."""
-    text, extras, flags, _ = line.recvmsg(_MESSAGE_BYTES, _ROOM, socket.MSG_CMSG_CLOEXEC)
-    files = array("i")
-    for level, kind, content in extras:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            files.frombytes(content[: len(content) - len(content) % files.itemsize])
+    text, extras, flags, _ = line.recvmsg(_MESSAGE_BYTES, ROOM, socket.MSG_CMSG_CLOEXEC)
+    files = descriptors_of(extras)
     if text == _SOCKETS and files and not flags & socket.MSG_CTRUNC:
-        return list(files)
-    for file in files:
-        os.close(file)
+        return files
+    close_aside(files)
     if text.isdigit() and (number := int(text)) < _ERRORS_MAX:
         raise OSError(number, os.strerror(number))
     raise BrokenPipeError("the sandbox handed over no socket")
@@ -278,7 +271,7 @@ def listening(descriptor: int, address: Address) -> socket.socket | None:
     if listens and found.family is socket.AF_INET and found.getsockname() == address:
         found.setblocking(False)
         return found
-    found.close()
+    leave(found)
     return None
 
 
@@ -298,7 +291,7 @@ async def connected(descriptor: int, port: int) -> int:
     connection = _socket(descriptor)
     if connection is None or connection.family is not socket.AF_INET:
         if connection is not None:
-            connection.close()
+            leave(connection)
         raise RuntimeUnavailable(f"the sandbox handed over something else than a connection to port {port}")
     try:
         connection.setblocking(False)
@@ -307,12 +300,12 @@ async def connected(descriptor: int, port: int) -> int:
             await _ready(connection, loop.add_writer, loop.remove_writer)
         _raise_error_of(connection)
     except TimeoutError:
-        connection.close()
+        leave(connection)
         raise RuntimeUnavailable(
             f"the algorithm listens at port {port} and took no connection for {REACH_SECONDS_MAX:g} seconds"
         ) from None
     except BaseException:
-        connection.close()
+        leave(connection)
         raise
     return connection.detach()
 
@@ -322,6 +315,12 @@ def _raise_error_of(connection: socket.socket) -> None:
     if reason:
         raise OSError(reason, os.strerror(reason))
     connection.getpeername()  # what was never begun has none
+
+
+async def readable(waited: socket.socket) -> None:
+    """Wait until something is there to be read."""
+    loop = asyncio.get_running_loop()
+    await _ready(waited, loop.add_reader, loop.remove_reader)
 
 
 async def _ready(
@@ -341,7 +340,7 @@ def end(listener: socket.socket) -> None:
         listener.shutdown(socket.SHUT_RDWR)
     except OSError:
         pass  # it listens no more
-    listener.close()
+    leave(listener)
 
 
 def _socket(descriptor: int) -> socket.socket | None:
@@ -349,9 +348,9 @@ def _socket(descriptor: int) -> socket.socket | None:
     try:
         found = socket.socket(fileno=descriptor)
     except OSError:
-        os.close(descriptor)
+        close_aside([descriptor])
         return None
     if found.type is socket.SOCK_STREAM:
         return found
-    found.close()
+    leave(found)
     return None

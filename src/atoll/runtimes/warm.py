@@ -25,9 +25,10 @@ from typing import Any
 
 from atoll.engine.limits import START_SECONDS_MAX
 from atoll.model.errors import AlgorithmFailed
+from atoll.runtimes.aside import leave, receive
 from atoll.runtimes.children import Child, Streams, kill_tree
 from atoll.runtimes.command import BOOT
-from atoll.runtimes.outlets import Address, Delivery
+from atoll.runtimes.outlets import Address, Delivery, readable
 
 _log = logging.getLogger(__name__)
 
@@ -203,20 +204,20 @@ class Parent:
         ours, theirs = socket.socketpair()
         ready = asyncio.Event()
         delivery = Delivery(ours, count)
-        with ours:
+        ours.setblocking(False)
+        self._loop.add_reader(ours, ready.set)
+        try:
             with theirs:
                 self._send(message, [theirs.fileno()])
-            ours.setblocking(False)
-            self._loop.add_reader(ours, ready.set)
-            try:
-                while (found := delivery.receive()) is None:
-                    ready.clear()
-                    await ready.wait()
-            except BrokenPipeError:
-                raise ParentLost from None
-            finally:
-                delivery.drop()
-                self._loop.remove_reader(ours)
+            while (found := delivery.receive()) is None:
+                ready.clear()
+                await ready.wait()
+        except BrokenPipeError:
+            raise ParentLost from None
+        finally:
+            delivery.drop()
+            self._loop.remove_reader(ours)
+            leave(ours)
         return found
 
     def drop_cell(self, number: int) -> None:
@@ -281,7 +282,7 @@ class Parent:
     def _hear(self) -> None:
         while self.alive:
             try:
-                text = self._line.recv(_MESSAGE_BYTES_MAX)
+                text = receive(self._line, _MESSAGE_BYTES_MAX)
             except BlockingIOError:
                 return
             except OSError:
@@ -334,7 +335,7 @@ class Parent:
         self.alive = False
         self._loop.remove_reader(self._line)
         self._loop.remove_writer(self._line)
-        self._line.close()
+        leave(self._line)
         for _, files in self._waiting:
             for file in files:
                 os.close(file)
@@ -424,14 +425,14 @@ async def begin(line: socket.socket, first: Mapping[str, Any]) -> Parent:
         line.send(json.dumps(first).encode())
         told = await _first_message(line)
     except BaseException as error:
-        line.close()
+        leave(line)
         if isinstance(error, OSError):
             raise AlgorithmFailed(
                 f"the first process of the algorithm's box ended: {error.strerror}"
             ) from None
         raise
     if "cold" in told:
-        line.close()
+        leave(line)
         raise MustStartCold(str(told["cold"]))
     return Parent(None, line, isolated=True, found=told.get("found"))
 
@@ -461,7 +462,8 @@ async def _first_message(line: socket.socket) -> Mapping[str, Any]:
     """What a parent tells when it has imported its libraries: ``cold`` says why it can't be one."""
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
-            text = await asyncio.get_running_loop().sock_recv(line, _MESSAGE_BYTES_MAX)
+            await readable(line)
+            text = receive(line, _MESSAGE_BYTES_MAX)
     except TimeoutError:
         return {"cold": f"its imports took longer than {START_SECONDS_MAX:g} seconds"}
     except OSError as error:

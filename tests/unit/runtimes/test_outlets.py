@@ -10,6 +10,7 @@ import struct
 import threading
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes import outlets
 from atoll.runtimes.guest import ports
 from atoll.runtimes.outlets import Delivery, Outlets, Shared, accept, connected, listening
+from atoll.runtimes.warm import Parent
 
 
 def hand_over(*files: int, text: bytes = b"+") -> socket.socket:
@@ -245,3 +247,37 @@ def test_a_shared_connection_never_waits() -> None:
         with pytest.raises(BlockingIOError):
             all(connection.sendmsg([bytes(65_536)]) for _ in range(1_000))
     connection.close()
+
+
+def lingering() -> tuple[int, Callable[[], None]]:
+    """A socket whose closing waits for ever, and what ends that."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sent = socket.create_connection(listener.getsockname())
+        kept, _ = listener.accept()
+    sent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 100_000))
+    sent.setblocking(False)
+    with suppress(BlockingIOError):
+        all(sent.send(bytes(65_536)) for _ in range(10_000))
+    return sent.detach(), kept.close
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_socket_that_nobody_asked_for_holds_nobody_up(heard: bool) -> None:
+    """Where a box sends one that waits for its reader, whoever closes it last waits."""
+
+    async def go() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        parent = Parent(None, ours, isolated=True)
+        descriptor, end_it = lingering()
+        with theirs:
+            theirs.sendmsg([b"{}"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))])
+            os.close(descriptor)
+            if heard:
+                theirs.send(b"?")  # which ends it, behind what came before
+                while parent.alive:
+                    await asyncio.sleep(0)
+            parent.lose()
+        end_it()
+
+    asyncio.run(go())
