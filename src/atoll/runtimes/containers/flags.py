@@ -209,7 +209,10 @@ def _rooms(launch: Launch, flags: Flags) -> dict[str, str]:
     if launch.code is not None:
         shown.add(code_at(launch))
     folders = {os.path.normpath(volume) for volume in flags.volumes} - shown
-    return dict.fromkeys(sorted(folders), f"rw,nosuid,nodev,mode=1777,size={_SHARED_BYTES}")
+    user, group = flags.owned.user
+    # Docker keeps the mode that the folder has in the image, and Podman knows no owner of it.
+    own = "" if flags.owned.is_podman else f",uid={user},gid={group}"
+    return dict.fromkeys(sorted(folders), f"rw,nosuid,nodev,mode=1777,size={_SHARED_BYTES}{own}")
 
 
 def _covers(launch: Launch) -> Iterator[tuple[str, str]]:

@@ -109,7 +109,10 @@ def test_what_an_image_writes_to_takes_memory_and_no_disk(tmp_path: Path) -> Non
     flags = replace(FLAGS, volumes=("/scratch/", "/tmp", "/data"))
     shown = Mount(source=tmp_path, target="/data")
     (options,) = host(tmp_path, flags, mounts=(shown,))["Tmpfs"].items()
-    assert options == ("/scratch", "rw,nosuid,nodev,mode=1777,size=268435456")
+    folder, words = options
+    assert folder == "/scratch"
+    user, group = flags.owned.user
+    assert words == f"rw,nosuid,nodev,mode=1777,size=268435456,uid={user},gid={group}"
 
 
 def test_names_that_are_found_inside_are_in_a_file_of_this_machine(tmp_path: Path) -> None:
