@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from atoll.algorithms.images import describe, named_in, pinned
 from atoll.algorithms.manifest import ImageNamed
-from atoll.model.errors import RuntimeUnavailable
+from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes.facts import ImageFacts
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.coinstac import compspecs, read_compspec
@@ -22,6 +22,14 @@ async def look(asked: Arguments, runtime: ImageRuntime) -> Packed:
         RuntimeUnavailable: one isn't on this machine, or nothing names one.
         SpecInvalid: one doesn't say what it holds.
     """
+    try:
+        return await _look(asked, runtime)
+    except AlgorithmFailed as error:
+        # No algorithm has begun: it is the engine that refuses.
+        raise RuntimeUnavailable(str(error)) from None
+
+
+async def _look(asked: Arguments, runtime: ImageRuntime) -> Packed:
     if asked.packed:
         assert asked.image is not None
         facts = await _facts(runtime, asked.image)
