@@ -427,6 +427,8 @@ def test_there_are_only_so_many_connections() -> None:
     async def scenario() -> None:
         async with serving(connections=2) as served:
             lines = [await served.line() for _ in range(3)]
+            while len(served.server._serving) < 2:
+                await asyncio.sleep(0)
             for line in lines:
                 line.ask("GET /")
             # Where there are many, none is kept for another request.
