@@ -243,6 +243,8 @@ def podman_serving() -> Iterator[Path]:
             service = subprocess.Popen(
                 ["podman", "system", "service", "--time=0", f"unix://{path}"],
                 env={**settings, **os.environ},
+                # What watches its containers leaves a file where it works, if one has too little memory.
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

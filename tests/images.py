@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,11 +20,13 @@ def made(engine: Engine, name: str, base: str, files: Mapping[str, str], *lines:
 
     Args:
         engine: where it is made.
-        name: what it is called.
+        name: what its own name, which is given, begins with.
         base: what it is made of.
         files: its further files, by their absolute paths.
         lines: further lines of its Dockerfile.
     """
+    # Another process of tests may make, and remove, the same at this moment.
+    name = f"{name}-{os.getpid()}"
     asyncio.run(_make(engine, name, base, files, lines))
     try:
         yield name

@@ -212,7 +212,8 @@ def test_nothing_gets_out_of_a_container(
 ) -> None:
     async def work() -> dict[str, Any]:
         runtime = DockerRuntime(
-            ContainerSettings(engine=engine.name, socket=engine.socket), f"atoll-test-escapes-{engine.name}"
+            ContainerSettings(engine=engine.name, socket=engine.socket),
+            f"atoll-test-escapes-{engine.name}-{os.getpid()}",
         )
         facts = await runtime.facts(image)
         assert facts is not None

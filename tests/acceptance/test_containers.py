@@ -126,7 +126,7 @@ async def session(
         helper_image=BOOKWORM,
         service=changes.pop("service", Service.AUTO),
     )
-    runtime = DockerRuntime(settings, f"atoll-test-ways-{engine.name}")
+    runtime = DockerRuntime(settings, f"atoll-test-ways-{engine.name}-{os.getpid()}")
     facts = await runtime.facts(image)
     assert facts is not None
     for name in ("temporary", "output"):
@@ -354,19 +354,20 @@ def test_what_a_dead_owner_left_is_removed(engine: Engine, images: Mapping[str, 
     async def work() -> None:
         async with session(engine, images["script"], tmp_path, ("python", "/computation/local.py")):
             heir = DockerRuntime(
-                ContainerSettings(engine=engine.name, socket=engine.socket), f"atoll-test-ways-{engine.name}"
+                ContainerSettings(engine=engine.name, socket=engine.socket),
+                f"atoll-test-ways-{engine.name}-{os.getpid()}",
             )
             await heir.recover()
             left = await heir.engine.ours()
             await heir.close()
-        assert [owner for _, owner in left if owner == f"atoll-test-ways-{engine.name}"] == []
+        assert [owner for _, owner in left if owner == f"atoll-test-ways-{engine.name}-{os.getpid()}"] == []
 
     asyncio.run(work())
 
 
 def test_a_label_of_an_image_makes_no_container_an_owners(engine: Engine, images: Mapping[str, str]) -> None:
     """Whoever starts an image by hand keeps its container, whatever the image calls itself."""
-    owner = f"atoll-test-label-{engine.name}"
+    owner = f"atoll-test-label-{engine.name}-{os.getpid()}"
 
     async def work() -> None:
         runtime = DockerRuntime(ContainerSettings(engine=engine.name, socket=engine.socket), owner)

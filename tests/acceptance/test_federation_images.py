@@ -52,11 +52,12 @@ def contained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def left_by(engine: Engine, folder: Path) -> list[str]:
     """The containers of nodes whose workspaces lie in a folder."""
+    owners = {path.read_text() for path in folder.rglob("containers-owner")}
     _, listed = engine.ask("/containers/json?all=true")
     return [
         str(one["Id"])
         for one in json.loads(listed)
-        if str((one.get("Labels") or {}).get("org.atoll.owner", "")).startswith(str(folder))
+        if (one.get("Labels") or {}).get("org.atoll.owner") in owners
     ]
 
 
@@ -65,7 +66,7 @@ def image_of(engine: Engine, name: str, base: str, files: Mapping[str, str], *li
     """An image that is gone at the end, though nodes may still be removing containers of it."""
     with made(engine, name, base, files, *lines) as image:
         yield image
-    until(lambda: engine.ask(f"/images/{name}?force=true", "DELETE")[0] == 404, f"{name} is removed")
+    until(lambda: engine.ask(f"/images/{image}?force=true", "DELETE")[0] == 404, f"{name} is removed")
 
 
 def submitted(there: Federation, image: str, **more: object) -> Run:

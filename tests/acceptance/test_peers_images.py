@@ -37,7 +37,7 @@ def test_containers_of_a_federation_talk_through_its_hub(
     settings = {
         "runtime": engine.name,
         "containers": {"socket": str(engine.socket), "pull": "never"},
-        "policies": {"algorithms": [NAME], "peers": "listed", "peers_for": [NAME]},
+        "policies": {"algorithms": [f"{NAME}-*"], "peers": "listed", "peers_for": [f"{NAME}-*"]},
         "limits": {"disk_free": 1, "memory": "1GiB"},
         "slots": 2,
     }
@@ -50,7 +50,7 @@ def test_containers_of_a_federation_talk_through_its_hub(
             result = run.wait(90.0).result
             for node in there.nodes.values():
                 node.end()
-        until(lambda: engine.ask(f"/images/{NAME}?force=true", "DELETE")[0] == 404, "the image is removed")
+        until(lambda: engine.ask(f"/images/{image}?force=true", "DELETE")[0] == 404, "the image is removed")
 
     assert [each["received"] for each in result] == OTHERS
     assert {"exchange"} == {found["label"] for each in result for found in each["found"]}

@@ -165,11 +165,12 @@ class Runtimes:
             if reason is not None:
                 raise RuntimeUnavailable(reason)
             from atoll.node.fetching import FetchingRuntime  # Late, as said above.
+            from atoll.runtimes.containers.owners import owner_of  # Late, as said above.
 
             workspace = self._settings.workspace.absolute()
             self._contained = FetchingRuntime(
                 containers,
-                str(workspace),
+                owner_of(workspace),
                 signers=self._settings.policies.signers,
                 folder=workspace / "images",
                 proxy=self._settings.proxy,

@@ -10,6 +10,7 @@ What a parent forks is told in files that only the fork reads; see ``guest/warm.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -38,6 +39,8 @@ HERE = Path(__file__).parent
 SERVED = HERE / "guest"
 #: Bytes of one message of a parent.
 _MESSAGE_BYTES_MAX = 65536
+#: Seconds that a parent gets to open a port, or to begin a connection.
+_PORTS_SECONDS = 30.0
 #: Seconds that a parent gets to end by itself once its line is closed.
 _END_SECONDS = 5.0
 
@@ -209,11 +212,15 @@ class Parent:
         try:
             with theirs:
                 self._send(message, [theirs.fileno()])
-            while (found := delivery.receive()) is None:
-                ready.clear()
-                await ready.wait()
+            async with asyncio.timeout(_PORTS_SECONDS):
+                while (found := delivery.receive()) is None:
+                    ready.clear()
+                    await ready.wait()
         except BrokenPipeError:
             raise ParentLost from None
+        except TimeoutError:
+            # It is deaf, or stopped: what becomes of its calls is their own limits' business.
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
         finally:
             delivery.drop()
             self._loop.remove_reader(ours)

@@ -133,7 +133,8 @@ def _image_runtime(name: str, asked: Arguments) -> ImageRuntime:
     if name in ("docker", "podman"):
         try:
             # Imported here: who runs no image needs none of it, and may not have it.
-            from atoll.runtimes.containers.docker import DockerRuntime, simulation_owner
+            from atoll.runtimes.containers.docker import DockerRuntime
+            from atoll.runtimes.containers.owners import passing_owner
             from atoll.runtimes.containers.settings import ContainerSettings
         except ModuleNotFoundError as error:
             raise RuntimeUnavailable(
@@ -141,7 +142,7 @@ def _image_runtime(name: str, asked: Arguments) -> ImageRuntime:
             ) from None
         # Whoever says docker means an image of an engine's, whichever engine that is.
         engine = "auto" if name == "docker" else name
-        return DockerRuntime(ContainerSettings(engine=engine), simulation_owner())
+        return DockerRuntime(ContainerSettings(engine=engine), passing_owner())
     # Late, as above.
     from atoll.runtimes.apptainer import ApptainerRuntime
     from atoll.runtimes.rootfs import RootfsRuntime

@@ -18,15 +18,13 @@ from atoll.runtimes.boxes import BoxPlace, NoPython, Plan, check_readable, hand_
 from atoll.runtimes.containers.cold import ColdPlace, Helper, ServicePlace
 from atoll.runtimes.containers.engine import Engine, find_socket
 from atoll.runtimes.containers.flags import Owned
+from atoll.runtimes.containers.owners import is_of_the_dead
 from atoll.runtimes.containers.service import PORT, ServiceSession
 from atoll.runtimes.containers.settings import NOBODY, ContainerSettings, Service
 from atoll.runtimes.containers.started import Maker, NotFound
 from atoll.runtimes.facts import ImageFacts, ImageFiles
 from atoll.runtimes.planning import plan_of, served_plan
 from atoll.runtimes.served import seat
-
-#: What the owner of a simulation's containers begins with.
-_SIMULATION = "simulation"
 
 
 class DockerRuntime:
@@ -77,7 +75,7 @@ class DockerRuntime:
         """
         await self.engine.open()
         for container, owner in await self.engine.ours():
-            if owner == self._owner or _is_of_the_dead(owner):
+            if owner == self._owner or is_of_the_dead(owner):
                 await self.engine.remove(container)
 
     async def warm_up(self, launch: Launch) -> None:
@@ -213,23 +211,3 @@ def _has_service(facts: ImageFacts) -> bool:
 
 def _is(facts: ImageFacts, image: Image) -> bool:
     return image.digest == facts.id or any(digest.endswith(f"@{image.digest}") for digest in facts.digests)
-
-
-def simulation_owner() -> str:
-    """Who owns the containers of a simulation: this process, and no later one of its number."""
-    return f"{_SIMULATION}.{os.getpid()}.{_started(os.getpid())}"
-
-
-def _is_of_the_dead(owner: str) -> bool:
-    kind, _, process = owner.partition(".")
-    pid, _, started = process.partition(".")
-    return kind == _SIMULATION and pid.isdecimal() and _started(int(pid)) != started
-
-
-def _started(pid: int) -> str:
-    """When a process of this machine has started, in its own count since its boot; empty where there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode()
-    except OSError:
-        return ""

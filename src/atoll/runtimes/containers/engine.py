@@ -27,6 +27,7 @@ from atoll.engine.running import ImageKind
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes import environment
 from atoll.runtimes.boxes import new_name
+from atoll.runtimes.containers.owners import passing_owner
 from atoll.runtimes.containers.settings import ContainerSettings
 from atoll.runtimes.facts import ImageFacts, ImageFiles
 
@@ -54,9 +55,10 @@ def sockets(settings: ContainerSettings) -> list[Path]:
     if settings.socket is not None:
         return [settings.socket]
     named, own = environment.named_engine()
-    first = [] if named is None else [named]
-    docker = [*first, *map(Path, _DOCKER), own / "docker.sock"]
-    podman = [*first, *map(Path, _PODMAN), own / "podman" / "podman.sock"]
+    if named is not None:
+        return [named]  # whoever names one means no other
+    docker = [*map(Path, _DOCKER), own / "docker.sock"]
+    podman = [*map(Path, _PODMAN), own / "podman" / "podman.sock"]
     return {"docker": docker, "podman": podman}.get(settings.engine, [*docker, *podman])
 
 
@@ -78,7 +80,7 @@ def find_socket(settings: ContainerSettings) -> Path:
         )
     raise RuntimeUnavailable(
         f"no container engine answers on this machine: there is no socket at {', '.join(map(str, looked))}. Start "
-        "Docker, or Podman's (systemctl --user start podman.socket), or name the socket"
+        "Docker, or Podman's (systemctl --user start podman.socket), or name its socket (DOCKER_HOST=unix:///PATH)"
     )
 
 
@@ -195,7 +197,7 @@ class Engine:
             "Image": image,
             "Entrypoint": ["/nothing"],
             "NetworkDisabled": True,
-            "Labels": {OWNER: "reading"},
+            "Labels": {OWNER: passing_owner()},
         }
         container = await self.create(body, new_name())
         try:

@@ -26,9 +26,9 @@ def test_an_engine_is_spoken_to_in_a_version_that_both_know(told: str, version: 
     assert spoken(told) == version
 
 
-def test_the_socket_that_the_environment_names_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_socket_that_the_environment_names_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///there/docker.sock")
-    assert sockets(ContainerSettings())[0] == Path("/there/docker.sock")
+    assert sockets(ContainerSettings()) == [Path("/there/docker.sock")]
     monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere:2375")
     assert sockets(ContainerSettings())[0] == Path("/var/run/docker.sock")
 
