@@ -95,7 +95,7 @@ def test_the_current_folder_is_the_default_and_runs_are_kept(sum_folder: Path) -
         ([".", "-c", "0"], "Usage", "0 is not in the range x>=1"),
         ([".", "--output", "full"], "OutputTaken", "full holds files already"),
         ([".", "--runtime", "inline"], "RuntimeUnavailable", "--runtime inline calls functions"),
-        ([".", "--runtime", "docker"], "Usage", "'docker' is not one of"),
+        ([".", "--runtime", "klingon"], "RuntimeUnavailable", "klingon"),
         ([".", "-d", "nowhere"], "SpecInvalid", "--directory nowhere is not a folder"),
         ([".", "--python", "/nowhere/python"], "RuntimeUnavailable", "/nowhere/python"),
         (["--resume", "full"], "SpecInvalid", "--resume FOLDER and --from ITERATION go together"),

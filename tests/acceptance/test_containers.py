@@ -142,11 +142,13 @@ async def session(
         log=folder / "log",
         **changes,
     )
-    started = await runtime.start(launch)
     try:
-        yield started
+        started = await runtime.start(launch)
+        try:
+            yield started
+        finally:
+            await started.close()
     finally:
-        await started.close()
         await runtime.close()
 
 
