@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from atoll.algorithms.manifest import ImageNamed, Manifest
+from atoll.algorithms.manifest import DIALECTS, ImageNamed, Manifest
 from atoll.engine.limits import FILES_PER_CALL_MAX
 from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
@@ -131,9 +131,15 @@ def means(pattern: str, algorithm: Algorithm, manifest: Manifest | None, role: R
         role: what it is to be here. Another image of it, which runs in another role, is not meant.
     """
     if manifest is None or manifest.kind != "image":
-        return fits(pattern, algorithm)
+        # Whoever uploads code calls it what he likes: an image's name, too.
+        return not _is_of_image(pattern) and fits(pattern, algorithm)
     image = (manifest.aggregator_image if role is Role.AGGREGATOR else None) or manifest.image
     return algorithm.digest == pattern or (image is not None and fits_image(pattern, image))
+
+
+def _is_of_image(pattern: str) -> bool:
+    """Whether a pattern is written as the name of an image in a registry, and not as that of a dialect's algorithm."""
+    return "/" in pattern and not pattern.startswith(tuple(f"{dialect}:" for dialect in DIALECTS))
 
 
 def mute(policies: Policies, algorithm: Algorithm, image: Image | None) -> str | None:

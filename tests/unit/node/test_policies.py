@@ -12,7 +12,7 @@ from tests.federation import make_ticket
 from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import JobRefused, SpecInvalid
-from atoll.model.work import Algorithm, Behalf, Ticket
+from atoll.model.work import Algorithm, Behalf, Role, Ticket
 from atoll.node import policies
 from atoll.node.rules import Outgoing
 from atoll.node.settings import Limits, Policies
@@ -225,3 +225,19 @@ def test_an_image_that_is_listed_may_talk_to_other_sites(pattern: str) -> None:
 def test_what_is_not_listed_may_not_talk_to_other_sites(pattern: str, *, image: bool) -> None:
     """What an image calls itself doesn't count."""
     assert "not among the 1 that 'policies.peers_for'" in (why_mute(pattern, image=image) or "")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("registry.example/trusted/*", False),
+        ("*/trusted/mean", False),
+        ("functions:registry.example/trusted/mean", True),
+        ("*mean", True),
+    ],
+)
+def test_code_that_is_called_as_an_image_is_none(pattern: str, meant: bool) -> None:
+    algorithm = Algorithm(
+        dialect="functions", digest="sha256:" + "0" * 64, name="registry.example/trusted/mean"
+    )
+    assert policies.means(pattern, algorithm, None, Role.SITE) is meant
