@@ -199,12 +199,13 @@ def test_a_listener_that_is_made_to_wait_holds_nobody_up() -> None:
             copy.setblocking(True)
             with socket.create_connection((host, port)):
                 # One of the two gets it, and the other goes on waiting for another, in a thread.
-                done, _ = await asyncio.wait(
-                    {waiting, asyncio.create_task(taken.get())}, return_when=asyncio.FIRST_COMPLETED
-                )
-                for each in done:
-                    found = await each
-                    os.close(found if isinstance(found, int) else found.detach())
+                handed = asyncio.create_task(taken.get())
+                either: set[asyncio.Task[Any]] = {waiting, handed}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if handed.done():
+                    os.close(handed.result())
+                if waiting.done():
+                    waiting.result().close()
             opened.close()
             waiting.cancel()
 

@@ -294,7 +294,12 @@ class SlurmSession:
         """Hear the job. Nothing is sent from here: two that only send would wait for each other."""
         try:
             while True:
-                self._hear(*await self._frames.receive())
+                heard = await self._frames.receive()
+                try:
+                    self._hear(*heard)
+                except (LookupError, TypeError, ValueError, AttributeError):
+                    # What runs where nothing keeps it in may speak for the job.
+                    raise LineBrokenError("the job said what none says") from None
         except LineBrokenError as error:
             self._heard.put_nowait(error)
             for future in [*self._offered.values(), *self._reached.values()]:
