@@ -118,12 +118,12 @@ def _further(recipe: Recipe) -> list[str]:
     """What a simulation of the image has to be told besides."""
     if recipe.manifest.dialect == "coinstac":
         return ["--inputspec", "inputspec.json"]
-    functions = sorted(recipe.manifest.functions, key=lambda function: not function.central)
-    return [
-        "--federation",
-        "federation.yaml",
-        *(word for one in functions[:1] for word in ("--function", one.name)),
-    ]
+    words = ["--federation", "federation.yaml"]
+    for function in sorted(recipe.manifest.functions, key=lambda function: not function.central)[:1]:
+        words += ["--function", function.name]
+        needed = [argument for argument in function.arguments if not argument.optional]
+        words += [word for argument in needed for word in ("--arg", f"{argument.name}=VALUE")]
+    return words
 
 
 def _recipe(wish: Wish) -> Recipe:
