@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.contract.runtime_bench import Bench, lingering, run, thread_of_life
+from tests.descriptors import descriptors
 
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
 from atoll.engine.running import Reply, Request, Style, whole
@@ -451,11 +452,11 @@ def test_nothing_stays_open(bench: Bench) -> None:
     """After a runtime was closed, this process has as many descriptors and children as before."""
     launch = bench.launch("print(1)", limits=CallLimits(memory_bytes=2_000_000_000))
     bench.call(launch)
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = descriptors()
 
     bench.calls(launch, b"", b"")
 
-    assert before == sorted(os.listdir("/proc/self/fd"))
+    assert before == descriptors()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.contract.runtime_bench import KINDS, Bench, make_bench, run
+from tests.descriptors import descriptors
 
 import atoll_algorithm
 from atoll.engine.limits import CallLimits
@@ -254,9 +254,9 @@ def test_large_bodies_come_and_go(bench: Bench) -> None:
         replies = [await session.call(each, doorway=Host()) for each in (request, held)]
         return [len(value_of(reply.output)) for reply in replies]
 
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = descriptors()
     assert [3 * len(text)] * 2 == play(bench, scene)
-    assert before == sorted(os.listdir("/proc/self/fd"))
+    assert before == descriptors()
 
 
 def test_answers_to_questions_may_be_held(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.contract.runtime_bench import Bench, run
 from tests.contract.test_runtimes_talking import asking, talking
+from tests.descriptors import descriptors
 
 from atoll.engine.running import Head, Launch, Request, Session, whole
 from atoll.model.work import Content
@@ -109,9 +110,9 @@ def test_calls_reach_their_doorway(bench: Bench) -> None:
                 await call(session, Porch(name), body=name[:1].encode()) for name in ("one", "two", "three")
             ]
 
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = descriptors()
     assert [b"one heard o\n", b"two heard t\n", b"three heard t\n"] == run(go())
-    assert before == sorted(os.listdir("/proc/self/fd"))
+    assert before == descriptors()
 
 
 def test_there_is_no_address_where_nobody_speaks(bench: Bench) -> None:
@@ -321,9 +322,9 @@ def test_served_process_has_a_door_for_each_call(bench: Bench) -> None:
                     await porch.close()
             return said
 
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = descriptors()
     assert [b"one heard x", b"two heard x"] == run(go())
-    assert before == sorted(os.listdir("/proc/self/fd"))
+    assert before == descriptors()
 
 
 def test_cancelled_call_leaves_no_door(bench: Bench) -> None:
@@ -343,7 +344,7 @@ def test_cancelled_call_leaves_no_door(bench: Bench) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await calling
 
-    before, there = sorted(os.listdir("/proc/self/fd")), listeners()
+    before, there = descriptors(), listeners()
     run(go())
-    assert before == sorted(os.listdir("/proc/self/fd"))
+    assert before == descriptors()
     assert there == listeners()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.contract.runtime_bench import Bench, make_bench, run
 from tests.contract.test_runtimes_http import Porch
+from tests.descriptors import descriptors
 
 from atoll.engine.limits import OUTLETS_MAX
 from atoll.engine.running import Launch, Outlet, Request, Session, whole
@@ -74,11 +75,11 @@ async def asked(session: Session, text: str) -> bytes:
 
 @asynccontextmanager
 async def talking(bench: Bench, launch: Launch) -> AsyncIterator[Session]:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
     async with bench.session(launch) as session:
         yield session
     # What was handed over ends with the session; a selector of the loop may still be there.
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(descriptors()) <= before
 
 
 def test_outlets_are_reached_by_address_and_by_name(sandbox: Bench) -> None:

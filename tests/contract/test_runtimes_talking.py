@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from tests.contract.runtime_bench import Bench, run
+from tests.descriptors import descriptors
 
 from atoll.engine.limits import CallLimits
 from atoll.engine.running import Head, Launch, Reply, Request, Session, Style, whole
@@ -116,11 +116,11 @@ def play(bench: Bench, launch: Launch, scene: Scene) -> Any:
         async with bench.session(launch) as session:
             results.append(await scene(session))
 
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = descriptors()
     try:
         run(go())
     finally:
-        assert before == sorted(os.listdir("/proc/self/fd"))
+        assert before == descriptors()
     return results.pop()
 
 

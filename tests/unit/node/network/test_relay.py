@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from tests.descriptors import descriptors
 
 from atoll.engine.limits import RELAYED_MAX
 from atoll.node.network import relay as module
@@ -131,6 +131,6 @@ def test_there_are_no_more_connections_than_there_may_be() -> None:
             assert await reader.read() == b"all: "
             writer.close()
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
     asyncio.run(go())
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(descriptors()) == before
