@@ -38,8 +38,13 @@ def call_body(function: str, args: Mapping[str, Any], databases: Sequence[str] |
         databases: the labels that were asked for, in their order; None: whatever a site offers.
 
     Raises:
-        SpecInvalid: an argument is something else.
+        SpecInvalid: an argument is something else, or has a name that no parameter can have.
     """
+    named = next((name for name in args if name.startswith("$")), None)
+    if named is not None:  # The body's own words begin so.
+        raise SpecInvalid(
+            f"{function} can't be given an argument {named[:40]!r}: expected a name without '$'"
+        )
     tagged = {name: _tagged(value, f"the argument {name}") for name, value in args.items()}
     labels = None if databases is None else list(databases)
     try:

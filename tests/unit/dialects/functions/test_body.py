@@ -47,7 +47,7 @@ TYPED = st.recursive(
 
 
 @given(
-    args=st.dictionaries(st.text(max_size=5), TYPED, max_size=3),
+    args=st.dictionaries(st.text(max_size=5).filter(lambda name: name[:1] != "$"), TYPED, max_size=3),
     labels=st.none() | st.lists(st.text(), max_size=3),
 )
 def test_what_is_typed_arrives_as_it_is(args: dict[str, Any], labels: list[str] | None) -> None:
@@ -59,6 +59,12 @@ def test_what_is_typed_arrives_as_it_is(args: dict[str, Any], labels: list[str] 
     call = read_call(body)
     assert ("mean", None if labels is None else tuple(labels)) == (call.function, call.databases)
     assert repr(_without_nan(args)) == repr(call.args)
+
+
+@pytest.mark.parametrize("name", ["$", "$map", "$x"])
+def test_an_argument_is_not_called_as_the_bodys_own_words_are(name: str) -> None:
+    with pytest.raises(SpecInvalid, match="expected a name without"):
+        call_body("mean", {name: 1})
 
 
 def _without_nan(value: Any) -> Any:
