@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import pytest
 
@@ -261,10 +261,15 @@ def podman_serving() -> Iterator[Path]:
 def require(name: str) -> None:
     """Go on where an engine or its images are there. Else skip, or fail where real engines are a must."""
     reason = why_missing(name)
-    if reason and os.environ.get("ATOLL_REQUIRE_REAL"):
-        pytest.fail(reason, pytrace=False)
     if reason:
-        pytest.skip(reason)
+        missing(reason)
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip a test that needs what isn't here, or fail it where real engines are a must."""
+    if os.environ.get("ATOLL_REQUIRE_REAL"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engines import BOOKWORM, Engine
+from tests.engines import BOOKWORM, Engine, missing
 from tests.images import made
 
 from atoll.engine.running import Image, ImageKind, Launch, Mount, Request, Style
@@ -139,7 +139,7 @@ def _tell(listener: socket.socket) -> None:
 def outside(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Outside]:
     """Everything that must be out of reach."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("stand-ins for other machines need root, and ip of iproute2")
+        missing("stand-ins for other machines need root, and ip of iproute2")
     folder = tmp_path_factory.mktemp("outside")
     secret, data = folder / "secret", folder / "data"
     secret.write_text("another run's")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests import sif
-from tests.engines import BOOKWORM, VANTAGE6_4, VANTAGE6_5, Engine
+from tests.engines import BOOKWORM, VANTAGE6_4, VANTAGE6_5, Engine, missing
 from tests.images import made
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
@@ -153,7 +153,7 @@ def test_functions_run_in_an_image_that_has_what_they_need(engine: Engine, tmp_p
 def test_a_computation_in_a_file_runs_without_any_engine(tmp_path: Path) -> None:
     reason = sif.why_missing()
     if reason:
-        pytest.skip(reason)
+        missing(reason)
     image = sif.make_image(tmp_path / "sum.sif", files_of(SUM, "/computation"))
     told = simulate(f"sif:{image}", "-c", "2", "-i", SUM / "test" / "inputspec.json", folder=tmp_path)
     assert told["result"] == {"sum": 5}
