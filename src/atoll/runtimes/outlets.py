@@ -180,7 +180,15 @@ async def accept(listener: socket.socket) -> socket.socket:
                 connection.close()
 
         accept_some(listener, 1, take)
-        connections, failed = await answer
+        try:
+            connections, failed = await answer
+        except asyncio.CancelledError:
+            if (
+                answer.done() and not answer.cancelled()
+            ):  # it came, and whoever waited left in the same moment
+                for connection in answer.result()[0]:
+                    connection.close()
+            raise
         if failed:
             raise OSError("the listener has no connection to give")
         if connections:

@@ -212,6 +212,28 @@ def test_a_listener_that_is_made_to_wait_holds_nobody_up() -> None:
     asyncio.run(go())
 
 
+def test_a_connection_that_comes_when_nobody_waits_any_more_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> bytes:
+        def come(own: socket.socket, then: Callable[..., None]) -> None:
+            then([own.accept()[0]], failed=False)
+            waiting.cancel()
+
+        def accept_one(own: socket.socket, _: int, then: Callable[..., None]) -> None:
+            asyncio.get_running_loop().call_soon(come, own, then)
+
+        monkeypatch.setattr(outlets, "accept_some", accept_one)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            waiting = asyncio.create_task(accept(listener))
+            with socket.create_connection(listener.getsockname(), timeout=10) as caller:
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+                return caller.recv(1)
+
+    assert asyncio.run(scenario()) == b""
+
+
 def test_a_connection_that_is_to_linger_does_not() -> None:
     """A connection is accepted with what its listener was told: closing it would wait until all is read."""
 

@@ -31,7 +31,7 @@ import h11
 
 from atoll.engine.limits import CHUNK_BYTES, HTTP_BODY_BYTES_MAX
 from atoll.engine.running import HttpRequest, HttpResponse
-from atoll.runtimes.outlets import accept
+from atoll.runtimes.outlets import accept, end
 
 #: What the one who answers is asked. Everything else is refused here.
 _METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))
@@ -93,7 +93,7 @@ class HttpServer:
         """End every connection, and listen no more. May be called twice."""
         await _end(*self._accepting, *self._serving)
         for listening in self._sockets:
-            listening.close()
+            end(listening)
 
     @property
     def crowded(self) -> bool:

@@ -15,11 +15,11 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiodocker.exceptions import DockerError
 from aiodocker.stream import Stream
@@ -29,6 +29,7 @@ from atoll.engine.running import Launch, Outlet, Style
 from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes.boxes import LINE, BoxPlace, Plan
 from atoll.runtimes.children import Streams
+from atoll.runtimes.containers.engine import talking
 from atoll.runtimes.containers.started import Container, Maker
 from atoll.runtimes.doors import HeldDoors
 from atoll.runtimes.outlets import Outlets
@@ -257,8 +258,10 @@ class ContainerRun(_Work):
     async def _follow(self, log: int) -> None:
         try:
             with suppress(DockerError, OSError):
-                async for line in self._container.container.log(stdout=True, stderr=True, follow=True):
-                    os.write(log, line.encode("utf-8", "backslashreplace"))
+                told = self._container.container.log(stdout=True, stderr=True, follow=True)
+                async with aclosing(cast("AsyncGenerator[str]", told)) as lines:
+                    async for line in lines:
+                        os.write(log, line.encode("utf-8", "backslashreplace"))
         finally:
             os.close(log)
         await asyncio.wait({self._container.ended})
@@ -309,7 +312,7 @@ class EngineCall(_Work):
                 workdir=folder,
                 user=self._container.user,
             )
-            async with process.start(detach=False) as stream:
+            async with talking(process) as stream:
                 feeding = asyncio.ensure_future(_feed(stream, stdin))
                 try:
                     await _collect(stream, stdout, stderr)

@@ -22,6 +22,8 @@ import aiodocker
 import aiohttp
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
+from aiodocker.execs import Exec
+from aiodocker.stream import Stream
 
 from atoll.engine.running import ImageKind
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
@@ -84,6 +86,35 @@ def find_socket(settings: ContainerSettings) -> Path:
     )
 
 
+class _Client(aiodocker.Docker):
+    """The library's client, whose own leaves the connection open where an answer is not read to its end."""
+
+    @asynccontextmanager
+    async def _query(self, *args: Any, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        answer = await self._do_query(*args, **options)
+        try:
+            yield answer
+        finally:
+            answer.close()  # what was read to its end is kept for the next question
+
+
+@asynccontextmanager
+async def talking(process: Exec) -> AsyncIterator[Stream]:
+    """Start what an engine was told to run, and talk with it; the line is closed whatever happens.
+
+    The library leaves it open where it is broken off while it begins.
+    """
+    stream = process.start(detach=False)
+    try:
+        async with stream:
+            yield stream
+    finally:
+        answer = stream._resp  # noqa: SLF001 -- as said
+        if answer is not None and not stream._closed:  # noqa: SLF001 -- as said
+            stream._closed = True  # noqa: SLF001 -- as said
+            answer.close()
+
+
 class Engine:
     """An engine that answers.
 
@@ -134,7 +165,7 @@ class Engine:
             await connector.close()
             raise
         self._connector = connector
-        return aiodocker.Docker(url="unix://localhost", connector=connector, api_version=version)
+        return _Client(url="unix://localhost", connector=connector, api_version=version)
 
     async def close(self) -> None:
         """Hang up."""

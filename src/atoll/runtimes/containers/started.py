@@ -15,7 +15,7 @@ from aiodocker.exceptions import DockerError
 from atoll.engine.running import Launch
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes.boxes import Boot, NoPython, new_name
-from atoll.runtimes.containers.engine import Engine
+from atoll.runtimes.containers.engine import Engine, talking
 from atoll.runtimes.containers.flags import Flags, Owned, body_of
 from atoll.runtimes.facts import ImageFacts
 from atoll.runtimes.planning import told_at_start
@@ -79,7 +79,7 @@ class Container:
         for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
             process = await self.container.exec(["cat", path], stdout=True, stderr=False)
             text = b""
-            async with process.start(detach=False) as stream:
+            async with talking(process) as stream:
                 # What is started is the image's own: it may print anything, and for ever.
                 while len(text) < _TOLD_BYTES and (message := await stream.read_out()) is not None:
                     text += message.data

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from pathlib import Path
+from typing import Any
 
+import aiodocker
 import pytest
 
 from atoll.model.errors import RuntimeUnavailable
-from atoll.runtimes.containers.engine import find_socket, sockets, spoken
+from atoll.runtimes.containers.engine import Engine, find_socket, sockets, spoken, talking
 from atoll.runtimes.containers.settings import ContainerSettings
 
 
@@ -36,3 +40,72 @@ def test_the_socket_that_the_environment_names_is_the_only_one(monkeypatch: pyte
 def test_where_no_engine_is_all_places_are_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeUnavailable, match=rf"there is no socket at {tmp_path}/docker\.sock"):
         find_socket(ContainerSettings(socket=tmp_path / "docker.sock"))
+
+
+#: The beginning of an answer whose end doesn't come; of one that becomes a line of its own.
+_WAIT = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+_EXEC = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+
+
+@pytest.mark.parametrize("what", ["wait", "exec"])
+def test_the_line_of_an_answer_that_nobody_waits_for_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    begun = asyncio.Event()
+    query = aiodocker.Docker._do_query
+
+    async def queried(client: aiodocker.Docker, path: Any, *args: Any, **options: Any) -> Any:
+        answer = await query(client, path, *args, **options)
+        if str(path).endswith(("/wait", "/start")):
+            begun.set()
+        return answer
+
+    monkeypatch.setattr(aiodocker.Docker, "_do_query", queried)
+
+    async def ask(engine: Engine) -> None:
+        client = await engine.open()
+        container = client.containers.container("0" * 64)
+        if what == "wait":
+            await container.wait(timeout=None)
+        else:
+            async with talking(await container.exec(["true"])):
+                pass
+
+    async def scenario() -> None:
+        left = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while request := await reader.readuntil(b"\r\n\r\n"):
+                length = re.search(rb"Content-Length: (\d+)", request)
+                await reader.readexactly(int(length[1]) if length else 0)
+                if b"/_ping" in request:
+                    writer.write(b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK")
+                elif b"/containers/" in request and b"/exec " in request:
+                    made = b'{"Id": "1"}'
+                    writer.write(
+                        b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                        % (len(made), made)
+                    )
+                else:
+                    writer.write(_WAIT if b"/wait" in request else _EXEC)
+                    if not await reader.read(1):
+                        break
+            left.set()
+            writer.close()
+
+        socket = tmp_path / "engine.sock"
+        server = await asyncio.start_unix_server(serve, socket)
+        engine = Engine(socket)
+        asking = asyncio.create_task(ask(engine))
+        await begun.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+        await left.wait()
+
+        await engine.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(scenario())
