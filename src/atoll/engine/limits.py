@@ -195,6 +195,21 @@ ROOT_FILES_MAX = 5_000_000
 #: read a million times: a small file could else fill a disk.
 ROOT_BYTES_MAX = 256 * 1024**3
 
+#: Bytes of the list of an image's files, which is read while it is made. Two hundred for each of
+#: the files that it may have, and as much again.
+ROOT_LIST_BYTES_MAX = 2 * 1024**3
+
+#: Bytes of one line of that list. A path has 4096 at most, and a link says as much once more.
+ROOT_LINE_BYTES_MAX = 64 * 1024
+
+#: Bytes of the links in an image, which are in memory while single files of it are looked at. Those
+#: of a million packages.
+ROOT_LINKS_BYTES_MAX = 128 * 1024**2
+
+#: Bytes of memory that the program which unpacks images may have, beside which nothing keeps it from
+#: taking all: tables for all files, two queues, and a stack for each processor.
+UNPACK_MEMORY_BYTES_MAX = 4 * 1024**3
+
 #: Seconds that the unpacking of an image may take. A large one needs minutes on a slow disk.
 UNPACK_SECONDS_MAX = 3_600.0
 

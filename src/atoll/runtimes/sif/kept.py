@@ -19,7 +19,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -156,7 +155,7 @@ class Roots:
                 before = _print_of(os.fstat(file.fileno()))
                 layout = read_layout(file, str(path))
                 measure = await unsquashing.measure(file.fileno(), layout, str(path), folder)
-                _check_space(folder, measure.size_bytes, path)
+                unsquashing.check_space(folder, measure.size_bytes, str(path))
                 (folder / "out").mkdir()
                 root = await unsquashing.extract(file.fileno(), layout, str(path), folder / "out")
                 if _print_of(os.fstat(file.fileno())) != before:
@@ -226,15 +225,6 @@ def _check_root(folder: Path) -> None:
     if not any(os.path.lexists(folder / name) for name in _SYSTEM):
         raise RuntimeUnavailable(
             f"{folder} is not a root file system that an algorithm could run in: it has none of {', '.join(_SYSTEM)}"
-        )
-
-
-def _check_space(folder: Path, size: int, path: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise RuntimeUnavailable(
-            f"the image {path} becomes {size} bytes when it is unpacked, and the disk with {folder.parent} has {free} "
-            "left. Make room there"
         )
 
 

@@ -2,29 +2,33 @@
 
 So it runs in a sandbox, where there is one: without network, without privileges, and with one
 folder to write to. It is nobody's root there, and so it makes no devices, gives files to no other
-user, and keeps no setuid bit.
+user, and keeps no setuid bit. Where there is no sandbox, nothing hides the machine's files from it;
+it is still bounded, and never root.
+
+What it says is read as it says it, and no further than anybody needs: a small image can list more
+than any disk holds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import IO
 
-from atoll.engine.limits import ROOT_BYTES_MAX, ROOT_FILES_MAX, UNPACK_SECONDS_MAX
+from atoll.engine.limits import ROOT_BYTES_MAX, UNPACK_MEMORY_BYTES_MAX, UNPACK_SECONDS_MAX
 from atoll.model.errors import LimitReached, RuntimeUnavailable
-from atoll.runtimes import bwrap, environment, view
+from atoll.runtimes import bwrap, view
 from atoll.runtimes.children import Child, Streams, spawn
 from atoll.runtimes.sif.layout import Layout
+from atoll.runtimes.sif.listing import Listing
 from atoll.runtimes.sif.paths import follow
 
-#: Where the one folder appears that can be written to.
+#: Where the one folder appears that can be written to, and in which the program starts.
 _OUT = "/out"
 #: What the program is told of memory, in MB for each of its two queues.
 _QUEUES = ("-da", "64", "-fr", "64")
@@ -34,18 +38,12 @@ _USER = 65532
 _NON_FATAL = 2
 #: Bytes of what it says that an error quotes.
 _SAID_BYTES = 500
-#: A line of its list: the kind, the mode, whose it is, and the size; and what a link's says behind that.
-_LISTED = re.compile(rb"([-dlcbps])[-rwxsStTlL]{9} \d+/\d+ +(\d+)[, ]")
-_LISTED_LINK = re.compile(rb"l\S+ \d+/\d+ +\d+ \S+ \S+ squashfs-root(/.+) -> (.+)")
+#: Bytes that are read at once of what it says.
+_PIECE_BYTES = 65_536
+#: Files that it may have open. It writes to a few at a time.
+_OPEN_FILES = 1_024
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 _SETUID = stat.S_ISUID | stat.S_ISGID
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """What a squashfs becomes when it is unpacked."""
-
-    files: int
-    size_bytes: int
 
 
 def why_not() -> str | None:
@@ -58,7 +56,7 @@ def why_not() -> str | None:
     return None
 
 
-async def measure(image: int, layout: Layout, name: str, scratch: Path) -> Measure:
+async def measure(image: int, layout: Layout, name: str, scratch: Path) -> Listing:
     """How many files a squashfs has and how large they are, all together.
 
     Args:
@@ -71,14 +69,7 @@ async def measure(image: int, layout: Layout, name: str, scratch: Path) -> Measu
         RuntimeUnavailable: it can't be read.
         LimitReached: it has more files, or larger ones, than an image may have.
     """
-    listing = await _list(image, layout, name, scratch)
-    files, size = await asyncio.to_thread(_count, listing)
-    for number, most, unit in ((files, ROOT_FILES_MAX, "files"), (size, ROOT_BYTES_MAX, "bytes")):
-        if number > most:
-            raise LimitReached(
-                f"the image {name} would become {number} {unit}, and {most} is the most that is unpacked from one"
-            )
-    return Measure(files=files, size_bytes=size)
+    return await _list(image, layout, name, scratch)
 
 
 async def extract(image: int, layout: Layout, name: str, into: Path) -> Path:
@@ -92,8 +83,9 @@ async def extract(image: int, layout: Layout, name: str, into: Path) -> Path:
 
     Raises:
         RuntimeUnavailable: it can't be read.
+        LimitReached: a file of it is larger than an image may be.
     """
-    return await _extract(image, layout, name, into, [])
+    return await _extract(image, layout, name, into, ROOT_BYTES_MAX, [])
 
 
 async def extract_some(
@@ -110,23 +102,55 @@ async def extract_some(
         depth: how deep folders are followed, from the image's root; None: all the way.
 
     Raises:
-        RuntimeUnavailable: it can't be read.
+        RuntimeUnavailable: it can't be read, or there is no room for what is at these paths.
+        LimitReached: it has more files, or larger ones, than an image may have.
     """
-    links = await asyncio.to_thread(_links, await _list(image, layout, name, into))
+    listing = await _list(image, layout, name, into, keep_links=True)
     wanted: list[str] = []
     for path in paths:
         with suppress(OSError):  # a circle leads nowhere
-            end, passed = follow(path, links.get)
+            end, passed = follow(path, listing.links.get)
             wanted += [*passed, end]
+    if not wanted:  # without a name, all would be meant
+        return await asyncio.to_thread(_nothing, into)
     options = [] if depth is None else ["-max-depth", str(depth)]
-    return await _extract(image, layout, name, into, options, [path.lstrip("/") for path in wanted])
+    names = [path.lstrip("/") for path in wanted]
+    size = (await _list(image, layout, name, into, options, names)).size_bytes
+    check_space(into, size, name)
+    return await _extract(image, layout, name, into, size, options, names)
+
+
+def check_space(folder: Path, size: int, name: str) -> None:
+    """See that a disk has room for what is unpacked.
+
+    Raises:
+        RuntimeUnavailable: it hasn't.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise RuntimeUnavailable(
+            f"the image {name} becomes {size} bytes when it is unpacked, and the disk with {folder.parent} has {free} "
+            "left. Make room there"
+        )
+
+
+def _nothing(into: Path) -> Path:
+    root = into / "root"
+    root.mkdir()
+    return root
 
 
 async def _extract(
-    image: int, layout: Layout, name: str, into: Path, options: Sequence[str], names: Sequence[str] = ()
+    image: int,
+    layout: Layout,
+    name: str,
+    into: Path,
+    file_bytes: int,
+    options: Sequence[str],
+    names: Sequence[str] = (),
 ) -> Path:
-    words = ["-no-xattrs", "-no-progress", "-quiet", "-no-wildcards", *_QUEUES, "-dest", f"{_out(into)}/root"]
-    await _run(image, layout, name, into, [*words, *options], None, names)
+    words = ["-no-xattrs", "-no-progress", "-quiet", "-no-wildcards", *_QUEUES, "-dest", "root"]
+    await _run(image, layout, name, into, [*words, *options], names, file_bytes=file_bytes)
     root = into / "root"
     if not os.path.lexists(root):  # nothing of these names was there
         root.mkdir()
@@ -136,9 +160,19 @@ async def _extract(
     return root
 
 
-async def _list(image: int, layout: Layout, name: str, scratch: Path) -> Path:
-    listing = scratch / "listing"
-    await _run(image, layout, name, scratch, ["-lln"], listing)
+async def _list(
+    image: int,
+    layout: Layout,
+    name: str,
+    scratch: Path,
+    options: Sequence[str] = (),
+    names: Sequence[str] = (),
+    *,
+    keep_links: bool = False,
+) -> Listing:
+    listing = Listing(name, keep_links=keep_links)
+    words = ["-lln", "-no-wildcards", *options]
+    await _run(image, layout, name, scratch, words, names, file_bytes=0, listed=listing.take)
     return listing
 
 
@@ -183,82 +217,137 @@ async def _run(
     name: str,
     folder: Path,
     options: Sequence[str],
-    output: Path | None,
-    names: Sequence[str] = (),
+    names: Sequence[str],
+    *,
+    file_bytes: int,
+    listed: Callable[[bytes], None] | None = None,
 ) -> None:
     reason = why_not()
     if reason is not None:
         raise RuntimeUnavailable(f"{name} can't be unpacked: {reason}")
+    said = bytearray()
+
+    def quote(piece: bytes) -> None:
+        said.extend(piece[: _SAID_BYTES - len(said)])
+
+    words = [*options, "-offset", str(layout.offset), f"/proc/self/fd/{image}", *names]
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    # Not in memory: there may be a line for each of five million files.
-    errors = os.open(folder / "said", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    out = (
-        nothing
-        if output is None
-        else os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    )
+    ours, theirs = [], [nothing]
     try:
-        words = [*options, "-offset", str(layout.offset), f"/proc/self/fd/{image}", *names]
-        streams = Streams(stdin=nothing, stdout=out, stderr=errors)
-        status = await _wait(_start(words, streams, image, folder), name)
-        if status not in (0, _NON_FATAL):
-            said = " ".join(os.pread(errors, _SAID_BYTES, 0).decode("utf-8", "replace").split())
-            raise RuntimeUnavailable(
-                f"the image {name} can't be unpacked: unsquashfs ended with status {status} and said: {said}. Is it "
-                "damaged, or compressed in a way that this unsquashfs doesn't know?"
-            )
+        for _ in range(2):
+            end, other = os.pipe()
+            ours.append(end)
+            theirs.append(other)
+        streams = Streams(stdin=nothing, stdout=theirs[1], stderr=theirs[2])
+        child = _start(words, streams, image, folder, name, file_bytes)
+    except BaseException:
+        for each in ours:
+            os.close(each)
+        raise
     finally:
-        for descriptor in {nothing, errors, out}:
-            os.close(descriptor)
+        for each in theirs:
+            os.close(each)
+    status = await _wait(child, name, {ours[0]: listed or _drop, ours[1]: quote})
+    if status not in (0, _NON_FATAL):
+        raise RuntimeUnavailable(
+            f"the image {name} can't be unpacked: unsquashfs ended with status {status} and said: "
+            f"{' '.join(said.decode('utf-8', 'replace').split())}. Is it damaged, or compressed in a way that this "
+            "unsquashfs doesn't know?"
+        )
 
 
-def _out(folder: Path) -> str:
-    """Where the program finds the folder that it writes to."""
-    return _OUT if bwrap.probe() is None else str(folder)
+def _drop(_piece: bytes) -> None:
+    """What nobody needs."""
 
 
-def _start(words: Sequence[str], streams: Streams, image: int, folder: Path) -> Child:
-    command = [shutil.which("unsquashfs") or "unsquashfs", *words]
+def _start(
+    words: Sequence[str], streams: Streams, image: int, folder: Path, name: str, file_bytes: int
+) -> Child:
+    # Only now: what makes a sandbox writes files, too.
+    bounds = (f"-n {_OPEN_FILES}", f"-d {UNPACK_MEMORY_BYTES_MAX // 1024}", f"-f {-(-file_bytes // 512)}")
+    lines = [*(f"ulimit {each}" for each in bounds), 'exec "$@"']
+    command = [
+        *("/bin/sh", "-c", " && ".join(lines), "sh"),
+        *(shutil.which("unsquashfs") or "unsquashfs", *words),
+    ]
     if bwrap.probe() is not None:
         # A machine that has only Apptainer. Nothing is unpacked there but what is looked at.
-        return spawn(command, environment.bare(), streams, passed=[image])
-    lines = [*view.base(), ("memory", "mode=1777", view.TEMPORARY), ("write", str(folder), _OUT)]
+        return spawn(
+            [*_lowered(image, folder, name), *command],
+            _ENVIRONMENT,
+            streams,
+            cwd=folder,
+            passed=[image],
+        )
+    shown = [*view.base(), ("memory", "mode=1777", view.TEMPORARY), ("write", str(folder), _OUT)]
+    named = ["--uid", str(_USER), "--gid", str(_USER), "--chdir", _OUT]
     return bwrap.spawn_in(
-        lines,
+        shown,
         command,
-        {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        _ENVIRONMENT,
         streams,
-        options=["--cap-drop", "ALL", "--uid", str(_USER), "--gid", str(_USER), "--disable-userns"],
+        options=["--cap-drop", "ALL", "--disable-userns", *named],
         passed=[image],
     )
 
 
-async def _wait(child: Child, name: str) -> int:
-    try:
-        async with asyncio.timeout(UNPACK_SECONDS_MAX):
-            return await asyncio.shield(child.ended)
-    except TimeoutError:
-        raise LimitReached(
-            f"the image {name} was not unpacked within {UNPACK_SECONDS_MAX:g} seconds: is the disk very slow?"
-        ) from None
-    finally:
-        if not child.ended.done():
-            child.kill()
+def _lowered(image: int, folder: Path, name: str) -> list[str]:
+    """The words that take a process's privileges, without a sandbox; the folder becomes its own."""
+    program = shutil.which("setpriv")
+    if os.geteuid() != 0:
+        return [] if program is None else [program, "--no-new-privs", "--"]
+    if program is None:
+        raise RuntimeUnavailable(
+            f"the image {name} can't be unpacked: neither bubblewrap nor setpriv is there, and nothing that strangers "
+            "have written is unpacked as root. Install one of them (apt install bubblewrap util-linux)"
+        )
+    if not os.fstat(image).st_mode & stat.S_IROTH:
+        raise RuntimeUnavailable(
+            f"the image {name} can't be unpacked: without bubblewrap that is done by a user without any rights, who "
+            "may not read it. Let everybody read the file (chmod o+r), or install bubblewrap"
+        )
+    os.chown(folder, _USER, _USER)
+    words = [
+        f"--reuid={_USER}",
+        f"--regid={_USER}",
+        "--clear-groups",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+    ]
+    return [program, *words, "--no-new-privs", "--"]
+
+
+async def _wait(child: Child, name: str, pipes: dict[int, Callable[[bytes], None]]) -> int:
+    """Read what a process says until it has ended; its exit status. The pipes are closed then."""
+    with ExitStack() as files:
+        hearing = [
+            asyncio.create_task(_hear(files.enter_context(open(end, "rb", buffering=0)), take))
+            for end, take in pipes.items()
+        ]
+        try:
+            async with asyncio.timeout(UNPACK_SECONDS_MAX):
+                await asyncio.gather(*hearing)
+                return await asyncio.shield(child.ended)
+        except TimeoutError:
+            raise LimitReached(
+                f"the image {name} was not unpacked within {UNPACK_SECONDS_MAX:g} seconds: is the disk very slow?"
+            ) from None
+        finally:
+            if not child.ended.done():
+                child.kill()
+            for each in hearing:
+                each.cancel()
             await asyncio.shield(child.ended)
+            await asyncio.gather(*hearing, return_exceptions=True)
 
 
-def _count(listing: Path) -> tuple[int, int]:
-    """The entries of a list, and the bytes of the files in it. A name that looks like a line only adds to them."""
-    files = size = 0
-    with listing.open("rb") as lines:
-        for found in filter(None, map(_LISTED.match, lines)):
-            files += 1
-            size += int(found[2]) if found[1] == b"-" else 0
-    return files, size
-
-
-def _links(listing: Path) -> dict[str, str]:
-    """The links in a list, by their absolute paths."""
-    with listing.open("rb") as lines:
-        found = [match for line in lines if line.startswith(b"l") and (match := _LISTED_LINK.match(line))]
-    return {os.fsdecode(match[1]): os.fsdecode(match[2]) for match in found}
+async def _hear(file: IO[bytes], take: Callable[[bytes], None]) -> None:
+    reader = asyncio.StreamReader(limit=_PIECE_BYTES)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), file
+    )
+    try:
+        while piece := await reader.read(_PIECE_BYTES):
+            take(piece)
+    finally:
+        transport.close()

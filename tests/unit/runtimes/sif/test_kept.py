@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 import struct
 import subprocess
@@ -17,7 +18,7 @@ from tests.sif import Part, squash, write_sif, write_tree
 
 from atoll.engine.running import ImageKind
 from atoll.model.errors import LimitReached, RuntimeUnavailable
-from atoll.runtimes.sif import looking, unsquashing
+from atoll.runtimes.sif import listing, looking, unsquashing
 from atoll.runtimes.sif.kept import Root, Roots
 
 pytestmark = [pytest.mark.needs("mksquashfs"), pytest.mark.needs("bubblewrap")]
@@ -201,7 +202,7 @@ def test_an_image_that_is_too_large_is_refused_before_it_is_unpacked(
 ) -> None:
     """A million zeros need no room in a squashfs."""
     image = make(tmp_path, {"/zeros": bytes(1_000_000)})
-    monkeypatch.setattr(unsquashing, bound, most)
+    monkeypatch.setattr(listing, bound, most)
     monkeypatch.setattr(unsquashing, "extract", None)
 
     with pytest.raises(LimitReached, match=words):
@@ -317,22 +318,21 @@ def test_a_machine_without_sandboxes_can_still_look(tmp_path: Path, monkeypatch:
     assert asyncio.run(looking.read_file(image, "/usr/share/text")) == b"words"
 
 
-def test_the_program_sees_nothing_but_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of it runs a script that looks around: a flaw in it would give away no more."""
-    image, secret = make(tmp_path), tmp_path / "secret"
-    secret.write_text("x")
-    script = tmp_path / "unsquashfs"
-    script.write_text(f"#!/bin/sh\nid -u >&2; ls {secret} >&2; ls /sys/class/net >&2; ls / >&2; exit 9\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(
-        "shutil.which", lambda name: "/bin/sh" if name == "unsquashfs" else f"/usr/bin/{name}"
-    )
-    run = unsquashing._run
+def run_instead(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """In place of the program that unpacks runs a script: a flaw in it would do no more."""
+    which, run = shutil.which, unsquashing._run
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/sh" if name == "unsquashfs" else which(name))
 
-    async def as_script(image: int, layout: Any, name: str, folder: Path, *_: Any) -> None:
-        await run(image, layout, name, folder, ["-c", script.read_text().replace("#!/bin/sh\n", "")], None)
+    async def as_script(image: int, layout: Any, name: str, folder: Path, *_: Any, **options: Any) -> None:
+        await run(image, layout, name, folder, ["-c", script], (), **options)
 
     monkeypatch.setattr(unsquashing, "_run", as_script)
+
+
+def test_the_program_sees_nothing_but_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, secret = make(tmp_path), tmp_path / "secret"
+    secret.write_text("x")
+    run_instead(monkeypatch, f"id -u >&2; ls {secret} >&2; ls /sys/class/net >&2; ls / >&2; exit 9\n")
 
     with pytest.raises(RuntimeUnavailable, match="status 9") as refused:
         unpack(image, tmp_path / "cache")
@@ -342,6 +342,91 @@ def test_the_program_sees_nothing_but_the_image(tmp_path: Path, monkeypatch: pyt
     assert "secret': No such file" in said
     assert "home" not in said
     assert "work" not in said
+
+
+ENTRY = "-rw-r--r-- 0/0 1 2026-01-01 00:00 squashfs-root/a"
+
+
+@pytest.mark.parametrize("words", [ENTRY, "a" * 1_000])
+def test_a_list_without_an_end_is_given_up_and_kept_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    image = make(tmp_path)
+    run_instead(monkeypatch, f"while :; do echo '{words}' || exit; done")
+    monkeypatch.setattr(listing, "ROOT_FILES_MAX", 1_000)
+    monkeypatch.setattr(listing, "ROOT_LIST_BYTES_MAX", 100_000)
+
+    with pytest.raises(
+        LimitReached, match=r"would become \d+ (files, and 1000|bytes of names, and 100000) is"
+    ):
+        unpack(image, tmp_path / "cache")
+
+    assert list((tmp_path / "cache/making").iterdir()) == []
+
+
+def test_complaints_without_an_end_are_kept_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = make(tmp_path)
+    run_instead(
+        monkeypatch,
+        "i=0; while [ $i -lt 9999 ]; do echo damaged >&2; i=$((i+1)); done; find /out >&2; exit 9",
+    )
+
+    with pytest.raises(RuntimeUnavailable, match="status 9") as refused:
+        unpack(image, tmp_path / "cache")
+
+    assert len(str(refused.value)) < 1_000
+
+
+@pytest.mark.parametrize("sandboxed", [True, False])
+def test_the_program_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandboxed: bool) -> None:
+    """While it lists it writes no file at all."""
+    image = make(tmp_path)
+    if not sandboxed:
+        monkeypatch.setattr("atoll.runtimes.bwrap.probe", lambda: "there is no bwrap")
+    run_instead(monkeypatch, "ulimit -d >&2; ulimit -n >&2; ulimit -f >&2; env >&2; exit 9")
+
+    with pytest.raises(RuntimeUnavailable) as refused:
+        unpack(image, tmp_path / "cache")
+
+    said = str(refused.value).partition("said: ")[2].partition(". Is it damaged")[0].split()
+    assert said[:3] == ["4194304", "1024", "0"]
+    assert {word.partition("=")[0] for word in said[3:]} <= {"PATH", "LANG", "PWD", "SHLVL", "OLDPWD", "_"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody without a sandbox")
+def test_without_a_sandbox_the_program_is_not_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = make(tmp_path)
+    monkeypatch.setattr("atoll.runtimes.bwrap.probe", lambda: "there is no bwrap")
+    run_instead(
+        monkeypatch, "id -u >&2; id -G >&2; grep -E 'CapBnd|NoNewPrivs' /proc/self/status >&2; exit 9"
+    )
+
+    with pytest.raises(RuntimeUnavailable, match=r"said: 65532 65532 CapBnd: 0+ NoNewPrivs: 1"):
+        unpack(image, tmp_path / "cache")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody without a sandbox")
+@pytest.mark.parametrize(("missing", "words"), [("setpriv", "apt install bubblewrap"), ("", "chmod o\\+r")])
+def test_as_root_nothing_is_unpacked_without_a_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, words: str
+) -> None:
+    image = make(tmp_path)
+    image.chmod(0o600)
+    which = shutil.which
+    monkeypatch.setattr("atoll.runtimes.bwrap.probe", lambda: "there is no bwrap")
+    monkeypatch.setattr("shutil.which", lambda name: None if name == missing else which(name))
+
+    with pytest.raises(RuntimeUnavailable, match=words):
+        asyncio.run(looking.read_file(image, "/usr/share/text"))
+
+
+def test_a_disk_is_not_filled_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = make(tmp_path, {"/usr/share/zeros": bytes(1_000_000)})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 500_000}))
+
+    assert asyncio.run(looking.read_file(image, "/usr/share/text")) == b"words"
+    with pytest.raises(RuntimeUnavailable, match="becomes 1000000 bytes when it is unpacked"):
+        asyncio.run(looking.read_file(image, "/usr/share/zeros"))
 
 
 def test_what_is_squashed_in_another_way_is_unpacked(tmp_path: Path) -> None:
