@@ -370,9 +370,7 @@ class Pool:
     async def parent(self, kind: Kind) -> Parent | None:
         """The parent of a kind, started if there is none; None where this kind must start cold."""
         task = self._parents.get(kind)
-        if task is not None and task.done() and (task.cancelled() or _has_ended(task.result())):
-            task = None
-        if task is None:
+        if task is None or _is_over(task):
             task = self._parents[kind] = asyncio.create_task(self._start(kind))
         return await asyncio.shield(task)
 
@@ -455,7 +453,13 @@ async def _end(child: Child, line: socket.socket) -> None:
     await child.ended
 
 
-def _has_ended(parent: Parent | None) -> bool:
+def _is_over(start: asyncio.Task[Parent | None]) -> bool:
+    """Whether it has led to no parent, or to one that has ended. That a kind must start cold stays so."""
+    if not start.done():
+        return False
+    if start.cancelled() or start.exception() is not None:
+        return True
+    parent = start.result()
     return parent is not None and not parent.alive
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ import pytest
 from atoll.engine.running import Launch, Mount, Reply, Request, Session, Style, whole
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
+from atoll.runtimes import process
+from atoll.runtimes.children import Child
 from atoll.runtimes.process import ProcessRuntime
-from atoll.runtimes.warm import SERVED
+from atoll.runtimes.warm import HERE, SERVED, Kind, Pool
 
 #: Ends the parent that forked it, as often as there are files to remove.
 PARRICIDE = """
@@ -81,6 +84,30 @@ def test_served_process_is_lost_with_its_parent(tmp_path: Path) -> None:
     """What a served process kept in memory can't be had again: its call fails."""
     with pytest.raises(AlgorithmFailed, match="was lost, and with it what it kept in memory"):
         run(tmp_path, Style.SERVE, 1)
+
+
+def test_a_parent_that_could_not_be_started_is_started_when_it_is_asked_for_again() -> None:
+    """What a machine had no room for once may have room a moment later."""
+    tries: list[Kind] = []
+
+    def start(kind: Kind, command: Sequence[str], line: int, errors: int) -> Child:
+        tries.append(kind)
+        if len(tries) == 1:
+            raise AlgorithmFailed("'python3' can't be started: Resource temporarily unavailable")
+        return process._start_parent(kind, command, line, errors)
+
+    async def go() -> bool:
+        pool = Pool(start, here=str(HERE), isolated=False)
+        kind = Kind(executable=Path(sys.executable), libraries=())
+        try:
+            with pytest.raises(AlgorithmFailed, match="temporarily unavailable"):
+                await pool.parent(kind)
+            parent = await pool.parent(kind)
+            return parent is not None and parent.alive
+        finally:
+            await pool.close()
+
+    assert asyncio.run(go())
 
 
 def test_coinstac_says_who_should_start_it() -> None:
