@@ -159,6 +159,7 @@ class Heard:
     finished_at: list[tuple[Seat, bool]] = field(default_factory=list)
     progress: list[tuple[Seat, float | None, str]] = field(default_factory=list)
     refusals: list[tuple[Seat, str]] = field(default_factory=list)
+    broken: list[tuple[Seat, str, str]] = field(default_factory=list)
     events: list[tuple[Event | None, Job | None, Changes]] = field(default_factory=list)
 
     def started(self, ticket: Ticket, request: bytes) -> None:
@@ -173,6 +174,14 @@ class Heard:
     def progressed(self, ticket: Ticket, fraction: float | None, text: str) -> None:
         """Remember how far a call said that it was."""
         self.progress.append((ticket.job.seat, fraction, text))
+
+    def waits(self, ticket: Ticket, text: str) -> None:
+        """Remember what a call waits for."""
+        self.progress.append((ticket.job.seat, None, text))
+
+    def broke(self, ticket: Ticket, kind: str, sentence: str) -> None:
+        """Remember why a call failed."""
+        self.broken.append((ticket.job.seat, kind, sentence))
 
     def refused(self, ticket: Ticket, sentence: str) -> None:
         """Remember what a call was refused."""

@@ -178,6 +178,12 @@ class _Silent:
     def progressed(self, ticket: Ticket, fraction: float | None, text: str) -> None:
         """Nothing."""
 
+    def waits(self, ticket: Ticket, text: str) -> None:
+        """Nothing."""
+
+    def broke(self, ticket: Ticket, kind: str, sentence: str) -> None:
+        """Nothing: it is raised."""
+
     def refused(self, ticket: Ticket, sentence: str) -> None:
         """Nothing: who asked is told."""
 

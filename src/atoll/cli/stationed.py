@@ -52,12 +52,18 @@ def serve(config: Path) -> None:
     """
     settings = read_settings(config)
     read_secret(settings.key_file)
-    logging.basicConfig(
-        level=_LEVELS[settings.log.level],
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
+    printing = logging.StreamHandler(sys.stderr)
+    printing.setFormatter(Lines("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=_LEVELS[settings.log.level], handlers=[printing])
     asyncio.run(_serve(settings))
+
+
+class Lines(logging.Formatter):
+    """Writes each remark on a line of its own: what others call themselves must not look like a remark."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as the library calls it
+        """The line, with harmful characters as visible escapes."""
+        return escape(super().formatMessage(record))
 
 
 async def _serve(settings: NodeSettings) -> None:

@@ -18,6 +18,7 @@ Who drains an agent lets it finish what is under way, and claims nothing any mor
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ from atoll.model.events import JobBroke, JobReported
 from atoll.model.work import Failure, Job, JobId, RunId, Ticket
 from atoll.node.runner import Runner
 from atoll.node.shift import Shift, Slot
+
+_log = logging.getLogger(__name__)
 
 
 class Agent:
@@ -168,6 +171,7 @@ class Agent:
             raise
         except Refused as error:
             words = f"the hub doesn't take what the job has left: {error}"
+            _log.info("job %s has failed: %s", event.job_id, words)
             failure = Failure(type=type(error).__name__, message=words)
             broke = JobBroke(run_id=event.run_id, job_id=event.job_id, attempt=event.attempt, failure=failure)
             await self._link.report(broke)

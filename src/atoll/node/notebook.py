@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atoll.engine.limits import LOG_TOLD_BYTES_MAX
-from atoll.model.work import JobId, Message, Ticket
+from atoll.model.work import JobId, Message, Ticket, Work
 from atoll.transports.forms import Log
 
 _log = logging.getLogger(__name__)
@@ -21,17 +21,22 @@ class Notebook:
 
     Args:
         progressed: is told how far a job is, with the next heartbeat.
-        log_of: the file with what a ticket's algorithm prints, where its end may be told. Default:
-            nothing of it is.
+        log_of: the file with what a ticket's algorithm prints.
+        sends: whether the hub is told the end of that file when a job fails.
     """
 
     def __init__(
         self,
         progressed: Callable[[JobId, float | None, str], None],
-        log_of: Callable[[Ticket], Path] | None = None,
+        log_of: Callable[[Ticket], Path],
+        *,
+        sends: bool = False,
     ) -> None:
         self._progressed = progressed
         self._log_of = log_of
+        self._sends = sends
+        #: Jobs whose failure is written down, and whose end is still to come.
+        self._broken: set[JobId] = set()
         self._remarks: asyncio.Queue[Log] = asyncio.Queue(_WAITING_MAX)
 
     async def remarks(self) -> list[Log]:
@@ -43,35 +48,68 @@ class Notebook:
 
     def started(self, ticket: Ticket, request: bytes) -> None:
         """Write down that a job has begun; what it was asked is its own affair."""
-        _log.info("job %s of %s begins", ticket.job.id, ticket.algorithm.name)
+        _log.info("job %s of %s%s begins", ticket.job.id, ticket.algorithm.name, _asked_by(ticket))
 
     def progressed(self, ticket: Ticket, fraction: float | None, text: str) -> None:
         """Tell how far it is."""
         self._progressed(ticket.job.id, fraction, text)
 
+    def waits(self, ticket: Ticket, text: str) -> None:
+        """Write down what it waits for, and tell it as how far it is."""
+        _log.info("job %s: %s", ticket.job.id, text)
+        self._progressed(ticket.job.id, None, text)
+
     def refused(self, ticket: Ticket, sentence: str) -> None:
         """Tell what an algorithm asked for that it may not have."""
-        self._tell(ticket, "warning", sentence)
+        self._warn(ticket, sentence)
 
     def warned(self, ticket: Ticket, text: str) -> None:
         """Tell what was tolerated."""
-        self._tell(ticket, "warning", text)
+        self._warn(ticket, text)
+
+    def broke(self, ticket: Ticket, kind: str, sentence: str) -> None:
+        """Write down why it failed, and where what it printed can be read."""
+        if ticket.work is Work.CALL:
+            self._broken.add(ticket.job.id)
+        log, job, algorithm = self._log_of(ticket), ticket.job, ticket.algorithm
+        where = f". Its log: {log}" if _holds_something(log) else ""
+        _log.warning(
+            "job %s of %s (%s)%s has failed: %s: %s%s",
+            *(job.id, algorithm.name, algorithm.digest, _asked_by(ticket), kind, sentence, where),
+        )
 
     def finished(self, ticket: Ticket, seconds: float, message: Message | None) -> None:
         """Write down how it ended."""
-        _log.info(
-            "job %s has %s after %.3f s", ticket.job.id, "failed" if message is None else "ended", seconds
-        )
-        if message is None and self._log_of is not None and (end := _end_of(self._log_of(ticket))):
+        job_id = ticket.job.id
+        failed = job_id in self._broken
+        self._broken.discard(job_id)
+        how = "ended" if message is not None else "failed" if failed else "been given up"
+        _log.info("job %s has %s after %.3f s", job_id, how, seconds)
+        if failed and self._sends and (end := _end_of(self._log_of(ticket))):
             self._tell(ticket, "error", end)
 
-    def _tell(self, ticket: Ticket, level: str, text: str) -> None:
+    def _warn(self, ticket: Ticket, text: str) -> None:
         _log.warning("job %s: %s", ticket.job.id, text)
+        self._tell(ticket, "warning", text)
+
+    def _tell(self, ticket: Ticket, level: str, text: str) -> None:
         remark = Log(run=ticket.job.run_id, job=ticket.job.id, level=level, text=text)
         try:
             self._remarks.put_nowait(remark)
         except asyncio.QueueFull:
             _log.debug("the hub is not told of it: too much waits to be told")
+
+
+def _asked_by(ticket: Ticket) -> str:
+    behalf = ticket.behalf
+    return f", asked by {behalf.submitter} of {behalf.organization_name}," if behalf.submitter else ""
+
+
+def _holds_something(log: Path) -> bool:
+    try:
+        return log.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _end_of(log: Path) -> str:

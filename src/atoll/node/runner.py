@@ -36,6 +36,7 @@ from atoll.node.peers.peering import Peering, Talking
 from atoll.node.provision import Provision
 from atoll.node.rules import Check, Outgoing, Policy
 from atoll.node.shift import Shift
+from atoll.node.telling import frames_only
 
 
 class Observer(Protocol):
@@ -49,12 +50,20 @@ class Observer(Protocol):
         """The algorithm says how far it is."""
         ...
 
+    def waits(self, ticket: Ticket, text: str) -> None:
+        """The node says what the job waits for before its algorithm is called, such as an image or a queue."""
+        ...
+
     def refused(self, ticket: Ticket, sentence: str) -> None:
         """The algorithm asked for what it may not have."""
         ...
 
     def finished(self, ticket: Ticket, seconds: float, message: Message | None) -> None:
-        """The job has ended; without a message it failed."""
+        """The job has ended; without a message it failed, or was given up."""
+        ...
+
+    def broke(self, ticket: Ticket, kind: str, sentence: str) -> None:
+        """Why a job failed, before its end: the kind of the error, and what has no value of the site's data."""
         ...
 
     def warned(self, ticket: Ticket, text: str) -> None:
@@ -127,14 +136,15 @@ class Runner:
             message = outcome.message
         except AtollError as error:
             raised = error.raised if isinstance(error, AlgorithmFailed) else None
-            failure = Failure(
-                type=type(error).__name__, message=self._rules.told(error), site=job.seat, raised=raised
-            )
+            kind = type(error).__name__
+            self._observer.broke(ticket, kind, frames_only(error))
+            failure = Failure(type=kind, message=self._rules.told(error), site=job.seat, raised=raised)
             return JobBroke(run_id=job.run_id, job_id=job.id, attempt=attempt, failure=failure)
         except Exception as error:  # A node outlives its mistakes: the run is told, and where to look.
             log = self._desk(ticket).log
             _write_down(log)
             text = f"the node failed with {type(error).__name__}; the traceback is in {log.name} at this site"
+            self._observer.broke(ticket, JobFailed.__name__, text)
             failure = Failure(type=JobFailed.__name__, message=text, site=job.seat)
             return JobBroke(run_id=job.run_id, job_id=job.id, attempt=attempt, failure=failure)
         finally:
@@ -257,7 +267,7 @@ class Runner:
 
     def _waits(self, ticket: Ticket) -> Callable[[str], None]:
         """Tells what the start of a ticket's session waits for, as how far the job is."""
-        return lambda text: self._observer.progressed(ticket, None, shortened(text))
+        return lambda text: self._observer.waits(ticket, shortened(text))
 
     def _receive(self, ticket: Ticket, installed: Installed, desk: Desk, bodies: list[Content]) -> None:
         chair = Chair(desk=desk, key=None, number=0)

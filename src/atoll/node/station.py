@@ -53,7 +53,7 @@ class Station:
         self._renew = renew
         self._link = link
         self._workspace = Workspace(settings.workspace)
-        self._notebook = Notebook(link.progressed, self._workspace.log if settings.log.send else None)
+        self._notebook = Notebook(link.progressed, self._workspace.log, sends=settings.log.send)
         self._runtimes = Runtimes(settings, roots(settings))
         self._network = Network(settings.network)
         self._library = BundleLibrary(

@@ -229,6 +229,13 @@ class Recorder:
         """Pass on how far a call is."""
         self._watcher.progressed(seat=ticket.job.seat, fraction=fraction, text=text)
 
+    def waits(self, ticket: Ticket, text: str) -> None:
+        """The start of a call waits for something."""
+        self.progressed(ticket, None, text)
+
+    def broke(self, ticket: Ticket, kind: str, sentence: str) -> None:
+        """Nothing: the hub says it."""
+
     def refused(self, ticket: Ticket, sentence: str) -> None:
         """Write down that an algorithm asked for what it may not have."""
         seat, number = ticket.job.seat, ticket.job.round_number

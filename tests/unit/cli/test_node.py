@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from atoll.cli import main
+from atoll.cli.stationed import Lines
 
 
 def atoll(monkeypatch: pytest.MonkeyPatch, line: str) -> int:
@@ -112,3 +114,9 @@ def test_with_json_what_is_wrong_is_a_document_too(
 
     assert atoll(monkeypatch, f"node status --json -c {config}") == 2
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "SpecInvalid"
+
+
+def test_nobodys_name_looks_like_a_line_of_the_log() -> None:
+    said = logging.LogRecord("node", logging.INFO, "", 1, "job of %s begins", ("a\nERROR \x1b[31m",), None)
+
+    assert Lines("%(levelname)s %(message)s").format(said) == "INFO job of a\\nERROR \\x1b[31m begins"
