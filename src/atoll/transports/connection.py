@@ -41,7 +41,14 @@ _TOKEN_SECONDS = 60.0
 #: Seconds that a WebSocket is given to be closed in order.
 _CLOSE_SECONDS = 2.0
 #: What breaks a connection, or never let it come about.
-BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, ConnectionError)
+BROKEN = (
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    # What answered speaks no HTTP, or is a proxy that connects nobody.
+    aiohttp.ClientResponseError,
+    TimeoutError,
+    ConnectionError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,18 +236,13 @@ class Connection:
                 if response.status < 300 or response.status in accept:
                     yield response
                     return
-                error = problem.error_of(response.status, await response.read())
-                after = response.headers.get("Retry-After", "")
-                if isinstance(error, TooMany) and after.isascii() and after.isdigit():
-                    error.seconds = min(float(after), _REPEAT_SECONDS_MAX)
+                error = await _refusal(response)
             if isinstance(error, NotLoggedIn) and not renewed:
                 # The token is over, or the hub has forgotten it. A key that is over is refused for good.
                 renewed = True
                 if self._token == token:
                     self._token = ""
                 continue
-            if response.status >= 500 and not isinstance(error, HubUnreachable):
-                raise HubFailed(error)
             raise error
 
     async def socket(self, path: str, *, message_bytes_max: int) -> aiohttp.ClientWebSocketResponse:
@@ -252,10 +254,10 @@ class Connection:
 
         Raises:
             NotLoggedIn: the hub doesn't know the node's key any more.
-            HubUnreachable: something between here and the hub passes no WebSocket on.
+            HubUnreachable: the hub has failed, or something before it passes no WebSocket on.
         """
-        token = await self._known_by()
         try:
+            token = await self._known_by()
             return await self._opened().ws_connect(
                 self._url.join(URL(f"v1{path}", encoded=True)),
                 headers={"Authorization": f"Bearer {token}"},
@@ -269,6 +271,8 @@ class Connection:
                 f"the hub at {self._url.host}, or a proxy before it, takes no WebSocket (status {error.status}): it "
                 "must pass on requests with the header 'Upgrade: websocket'"
             ) from error
+        except HubFailed as error:
+            raise HubUnreachable(f"the hub at {self._url.host} gives no token: {error}") from error
 
     def forget_token(self) -> None:
         """Ask for another token before anything else is asked: the hub doesn't know this one."""
@@ -288,9 +292,9 @@ class Connection:
             proxy=self._proxy,
             allow_redirects=False,
         ) as response:
-            text = await response.read()
             if response.status >= 300:
-                raise problem.error_of(response.status, text)
+                raise await _refusal(response)
+            text = await response.read()
             theirs = response.headers.get(version.HEADER)
         version.check(theirs, __version__, they="the hub")
         told = forms.token.decode(text)
@@ -320,6 +324,17 @@ class Connection:
         if self._ca_file is not None:
             trusted = ssl.create_default_context(cafile=str(self._ca_file))
         return aiohttp.TCPConnector(ssl=trusted, limit=0)
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> AtollError | HubFailed:
+    """The error that an answer tells which refuses."""
+    error = problem.error_of(response.status, await response.read())
+    after = response.headers.get("Retry-After", "")
+    if isinstance(error, TooMany) and after.isascii() and after.isdigit():
+        error.seconds = min(float(after), _REPEAT_SECONDS_MAX)
+    if response.status >= 500 and not isinstance(error, HubUnreachable):
+        return HubFailed(error)
+    return error
 
 
 def _checked(url: str) -> URL:

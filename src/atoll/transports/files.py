@@ -5,7 +5,8 @@ Memory is constant: what is not acknowledged is one part, and what is fetched is
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from atoll.engine.limits import CHUNK_BYTES, PART_BYTES
 from atoll.model.errors import BlobMismatch, NotThere, Taken
@@ -34,7 +35,7 @@ async def bring(connection: Connection, run_id: RunId, blob: Blob, chunks: Async
     while not here.whole:
         # What arrived before, when this node was cut off or another brought the same, isn't sent again.
         part = await content.part(here.offset)
-        if content.end == here.offset and content.end != blob.size_bytes:
+        if content.end <= here.offset and content.end != blob.size_bytes:
             raise BlobMismatch(
                 f"what was to be sent of {blob.name!r} has {content.end} bytes: expected {blob.size_bytes} bytes "
                 f"with {blob.digest}. Was it written to meanwhile?"
@@ -53,13 +54,14 @@ async def fetch(connection: Connection, run_id: RunId, blob: Blob) -> AsyncItera
         BlobMismatch: there is no such file for this node.
     """
     try:
-        async for chunk in fetch_path(connection, f"/runs/{run_id}/blobs/{blob.digest}"):
-            yield chunk
+        async with aclosing(fetch_path(connection, f"/runs/{run_id}/blobs/{blob.digest}")) as chunks:
+            async for chunk in chunks:
+                yield chunk
     except NotThere as error:
         raise BlobMismatch(f"nothing is kept of {blob.name!r} under {blob.digest}") from error
 
 
-async def fetch_path(connection: Connection, path: str) -> AsyncIterator[bytes]:
+async def fetch_path(connection: Connection, path: str) -> AsyncGenerator[bytes]:
     """The content at a path. Where it is cut off, it goes on from there."""
     position = 0
     tries = connection.tries()

@@ -30,7 +30,7 @@ from atoll.model.errors import (
 from atoll.model.events import JobBroke, JobLost, JobReported, RoundGivenUp, RoundRequested
 from atoll.model.work import Blob, JobId, Message, RunId, Ticket
 from atoll.transports import files, forms, wire
-from atoll.transports.connection import AGAIN, Connection
+from atoll.transports.connection import AGAIN, Connection, HubFailed
 from atoll.transports.forms import Claim, Claimed, Hello, Log, Logs
 from atoll.transports.peers import HttpPeers
 
@@ -107,8 +107,10 @@ class HttpLink:
             self._go_on(self._beat())
             first = asyncio.create_task(listening.wait())
             waited_for: list[asyncio.Future[Any]] = [first, self._over]
-            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-            first.cancel()
+            try:
+                await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                first.cancel()
             if self._over.done():
                 self._over.result()
 
@@ -300,7 +302,11 @@ class HttpLink:
                         tries.begin_anew()
                         await self._hear(line)
                 trouble: Exception = HubUnreachable("the hub has ended the stream")
-            except AGAIN as error:
+            except _FINAL:
+                raise
+            except HubFailed as error:  # It is waited for like one that is away: a deaf node is of no use.
+                trouble = error.error
+            except (*AGAIN, AtollError) as error:
                 trouble = error
             broken = True
             await tries.wait(trouble)

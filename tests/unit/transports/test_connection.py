@@ -15,6 +15,7 @@ from aiohttp import web
 
 from atoll.model.errors import (
     AtollError,
+    HubUnreachable,
     NotLoggedIn,
     NotThere,
     Refused,
@@ -25,6 +26,9 @@ from atoll.model.errors import (
 from atoll.transports import problem, version
 from atoll.transports.connection import Connection, Pace
 
+#: What a hub tells of its own failure.
+FAULT = b'{"code":"Fault","detail":"the hub failed at this request","status":500}'
+
 
 class Hub:
     """A hub that answers as a test says."""
@@ -34,12 +38,17 @@ class Hub:
         #: Of each call: its path, its token and its body.
         self.calls: list[tuple[str, str, bytes]] = []
         self.tokens = 0
+        #: How often the hub fails before it gives a token.
+        self.token_faults = 0
         self.version = "0.1.0"
         #: Keys that are known.
         self.keys = {"atn_key"}
 
     async def token(self, request: web.Request) -> web.Response:
         """Give a token for a key."""
+        if self.token_faults:
+            self.token_faults -= 1
+            return web.Response(status=500, body=FAULT)
         if (await request.json())["key"] not in self.keys:
             return refusing(NotLoggedIn("nobody is known by this key"))
         self.tokens += 1
@@ -232,15 +241,66 @@ def test_the_header_of_a_proxy_that_has_enough_is_heeded_too() -> None:
 
 
 def test_a_hub_that_fails_is_asked_again_but_not_for_ever() -> None:
-    failing = web.Response
-    fault = b'{"code":"Fault","detail":"the hub failed at this request","status":500}'
-    hub = Hub(*[lambda: failing(status=500, body=fault)] * 3)
+    hub = Hub(*[lambda: web.Response(status=500, body=FAULT)] * 3)
     assert b"well" == ask(hub)
 
-    hub = Hub(*[lambda: failing(status=500, body=fault)] * 99)
+    hub = Hub(*[lambda: web.Response(status=500, body=FAULT)] * 99)
     with pytest.raises(Refused, match="the hub failed at this request"):
         ask(hub)
     assert 9 == len(hub.calls)
+
+
+def test_a_hub_that_fails_at_a_token_is_asked_again_as_for_all_else() -> None:
+    hub = Hub()
+    hub.token_faults = 3
+
+    assert b"well" == ask(hub)
+
+
+def test_a_hub_that_gives_no_token_for_a_stream_is_one_that_is_not_reached() -> None:
+    hub = Hub()
+    hub.token_faults = 1
+
+    async def work(connection: Connection) -> None:
+        with pytest.raises(HubUnreachable, match="gives no token: the hub failed at this request"):
+            await connection.socket("/x", message_bytes_max=100)
+
+    ask(hub, work)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"220 mail.example ESMTP\r\n",
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=["no HTTP", "a proxy that connects nobody"],
+)
+def test_what_is_no_hub_and_no_way_to_one_is_tried_again(said: bytes) -> None:
+    """It may be put right, while the node goes on."""
+
+    class GivenUp(Exception):
+        pass
+
+    async def sleep(_: float) -> None:
+        raise GivenUp
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    async def visit() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            connection = Connection("https://hub.example", "atn_key", proxy=proxy, pace=Pace(sleep=sleep))
+            try:
+                with pytest.raises(GivenUp):
+                    await connection.call("GET", "/x")
+            finally:
+                await connection.close()
+
+    asyncio.run(visit())
 
 
 def test_what_is_sent_is_made_anew_for_each_try() -> None:
