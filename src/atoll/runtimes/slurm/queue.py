@@ -89,6 +89,8 @@ class Queue:
         self._listing = asyncio.Lock()
         self._listed: dict[int, Standing] = {}
         self._listed_at = float("-inf")
+        #: How many jobs were submitted: so far, and before the list was asked for.
+        self._submitted = self._listed_submitted = 0
 
     async def submit(self, script: str, words: Sequence[str], output: Path) -> int:
         """Put a job into the queue; its number.
@@ -114,7 +116,7 @@ class Queue:
             raise RuntimeUnavailable(
                 f"Slurm's answer to a new job is not understood: expected its number, got {said[:80]!r}"
             )
-        self._listed_at = float("-inf")
+        self._submitted += 1
         return int(found[1])
 
     async def standing(self, job: int) -> Standing | None:
@@ -124,12 +126,16 @@ class Queue:
             SlurmSilentError: Slurm doesn't answer; a job is not lost for that.
         """
         async with self._listing:
-            if time.monotonic() - self._listed_at > _FRESH_SECONDS:
+            # A job that is submitted while Slurm answers may not be in what it says.
+            is_whole = self._listed_submitted == self._submitted
+            if not is_whole or time.monotonic() - self._listed_at > _FRESH_SECONDS:
+                submitted = self._submitted
                 user, name = f"--user={os.geteuid()}", f"--name={self._name}"
                 said = await self._run(
                     "squeue", "--noheader", "--states=all", user, name, f"--format={_FORMAT}"
                 )
                 self._listed, self._listed_at = read(said), time.monotonic()
+                self._listed_submitted = submitted
             return self._listed.get(job)
 
     async def cancel(self, job: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,34 @@ def test_many_who_ask_share_one_list(programs: Path, tmp_path: Path) -> None:
     expected = [Standing(state="PENDING", reason="Priority"), Standing(state="RUNNING", node="x"), None]
     assert expected == asyncio.run(go())
     assert "asked\n" == (tmp_path / "count").read_text()
+
+
+def test_a_job_that_was_submitted_while_slurm_listed_the_others_is_not_missed(
+    programs: Path, tmp_path: Path
+) -> None:
+    """Else a session would be given up that has only just begun to wait."""
+    told, go_on = tmp_path / "told", tmp_path / "go-on"
+    os.mkfifo(told)
+    os.mkfifo(go_on)
+    program(programs, "sbatch", "echo 2", f"echo '2|PENDING|None|' > {tmp_path}/second")
+    program(
+        programs,
+        "squeue",
+        "echo '1|PENDING|None|'",
+        f"if [ -e {tmp_path}/second ]; then /bin/cat {tmp_path}/second; exit; fi",
+        f"echo listed > {told}",
+        f"read _ < {go_on}",
+    )
+
+    async def go() -> tuple[Standing | None, Standing | None]:
+        queue = Queue("me")
+        listing = asyncio.create_task(queue.standing(1))
+        await asyncio.to_thread(told.read_text)
+        job = await queue.submit("", [], tmp_path / "out")
+        await asyncio.to_thread(go_on.write_text, "\n")
+        return await listing, await queue.standing(job)
+
+    assert (Standing(state="PENDING"),) * 2 == asyncio.run(go())
 
 
 def test_a_machine_without_slurm_is_told_which_program_is_missing(programs: Path) -> None:
