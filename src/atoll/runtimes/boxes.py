@@ -37,6 +37,7 @@ from atoll.runtimes.aside import leave
 from atoll.runtimes.children import Streams
 from atoll.runtimes.command import BOOT, Program
 from atoll.runtimes.doors import SandboxDoors
+from atoll.runtimes.outlets import readable
 from atoll.runtimes.places import Inside, Place
 from atoll.runtimes.points import Points
 from atoll.runtimes.refused import refusing
@@ -147,15 +148,18 @@ class BoxPlace(Place):
         #: The control group that whoever runs the box has made for it.
         self._group_seen: groups.Group | None = None
         self._starting = asyncio.Lock()
+        #: How often the system has ended a process for its memory: in boxes that are no more, and in this one.
+        self._past_kills = 0
         self._kills = 0
         self._closed = False
 
     def inside(self, path: Path) -> str:
         return self._plan.points.inside(path)
 
-    def memory_kills(self) -> int | None:
-        seen = None if self._group_seen is None else self._group_seen.kills()
-        return max(self._kills, seen or 0)
+    def memory_kills(self) -> int:
+        if self._group_seen is not None:
+            self._note_kills(self._group_seen.kills() or 0)
+        return self._past_kills + self._kills
 
     async def open(self) -> None:
         """Start the box, unless it is there.
@@ -230,6 +234,8 @@ class BoxPlace(Place):
         await self._drop()
 
     async def _drop(self) -> None:
+        self._past_kills, self._kills = self.memory_kills(), 0
+        self._group_seen = None
         box, self._box = self._box, None
         parent, self._parent = self._parent, None
         if parent is not None:
@@ -237,9 +243,9 @@ class BoxPlace(Place):
         if box is not None:
             await box.remove()
 
-    def _note_kills(self, count: int | None) -> None:
-        """How often the system has ended a process for its memory: so often, or once more."""
-        self._kills = self._kills + 1 if count is None else max(count, self._kills)
+    def _note_kills(self, count: int) -> None:
+        """In this box, the system has ended a process for its memory so often, or more often."""
+        self._kills = max(count, self._kills)
 
     def _hand_over(self, descriptor: int) -> None:
         """Let the box's user open a stream anew, as ``/dev/stdout`` does."""
@@ -251,7 +257,7 @@ class BoxPlace(Place):
 class BoxCall:
     """A call's process in a box."""
 
-    def __init__(self, call: Call, box: Box, note_kills: Callable[[int | None], None]) -> None:
+    def __init__(self, call: Call, box: Box, note_kills: Callable[[int], None]) -> None:
         self._call = call
         self._box = box
         self._note_kills = note_kills
@@ -275,9 +281,11 @@ class BoxCall:
         self._do(self._end_box())
 
     async def _end_box(self) -> None:
-        await self._box.remove()
-        if not self.ended.done():
-            self.ended.set_result(-9)
+        try:
+            await self._box.remove()
+        finally:  # whoever waits for the call can't do more about it
+            if not self.ended.done():
+                self.ended.set_result(-9)
 
     def _hear(self, ended: asyncio.Future[int]) -> None:
         if ended.cancelled() or self.ended.done():
@@ -300,7 +308,7 @@ class BoxCall:
         else:
             with suppress(Exception):  # A driver that can't tell has told enough.
                 if await self._box.memory_ran_out():
-                    self._note_kills(None)
+                    self._note_kills(1)
         if self.ended.done():
             return
         if lost is None:
@@ -374,8 +382,7 @@ def _listener(folder: Path, user: tuple[int, int] | None) -> socket.socket:
 
 async def _accept(listener: socket.socket, box: Box) -> socket.socket:
     """The connection of a box's first process, which it makes before any code of the algorithm runs."""
-    loop = asyncio.get_running_loop()
-    arriving = asyncio.ensure_future(loop.sock_accept(listener))
+    arriving = asyncio.ensure_future(readable(listener))
     either: set[asyncio.Future[Any]] = {arriving, box.ended}
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
@@ -386,13 +393,12 @@ async def _accept(listener: socket.socket, box: Box) -> socket.socket:
             "is the engine on this machine? It must see the node's folders"
         ) from None
     finally:
-        if not arriving.done():
-            arriving.cancel()
-            with suppress(asyncio.CancelledError):
-                await arriving
+        arriving.cancel()
+        await asyncio.wait({arriving})
     if arriving.cancelled():
         raise AlgorithmFailed(f"the algorithm's box ended before its first call: {box.ended.result()}")
-    line, _ = arriving.result()
+    # Only now: what was accepted meanwhile would be lost with whoever stops waiting.
+    line, _ = listener.accept()
     return line
 
 

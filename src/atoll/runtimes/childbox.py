@@ -84,7 +84,6 @@ class ChildBox:
         self._child = child
         self._group = group
         self._said = said
-        self._kills = 0
         self._removed = False
         #: Is set when its first process has ended, with a sentence about why.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -92,9 +91,7 @@ class ChildBox:
 
     async def memory_ran_out(self) -> bool:
         """Whether the system has ended a process of it because it needed too much memory."""
-        kills = (self._group.kills() if self._group is not None else None) or 0
-        grown, self._kills = kills > self._kills, kills
-        return grown
+        return self._group is not None and bool(self._group.kills())
 
     async def remove(self) -> None:
         """End it with everything in it."""

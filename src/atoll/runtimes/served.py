@@ -28,7 +28,7 @@ from atoll.model.work import Content, Held
 from atoll.runtimes.children import Streams
 from atoll.runtimes.held import HELD_BYTES_MIN, MemoryFile, open_again
 from atoll.runtimes.line import Line
-from atoll.runtimes.sessions import CallSession, Place, Running, Seated
+from atoll.runtimes.sessions import KILLED, CallSession, Place, Running, Seated
 from atoll.runtimes.streams import Log, too_large
 from atoll.runtimes.warm import ParentLost
 
@@ -134,6 +134,9 @@ class _Served(Seated):
         try:
             exit_code = await asyncio.shield(running.ended)
         except ParentLost as error:
+            assert self._log is not None
+            await self.watch.settle()
+            self.check_memory(kills, KILLED, self._log.tail())
             raise AlgorithmFailed(
                 "the process that this algorithm lived in was lost, and with it what it kept in memory: "
                 "the machine may have run out of memory. Run it again"

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,8 @@ from atoll.runtimes.watching import Watch
 
 #: How Python and numpy say that there was no memory, on the last line of a traceback.
 _NO_MEMORY = re.compile(r"^(\w+\.)*_?(Array)?MemoryError\b")
+#: The exit status of what the system has ended for its memory.
+KILLED = -signal.SIGKILL
 
 
 class Running(Protocol):
@@ -146,33 +149,38 @@ class CallSession(Seated):
         await self.place.close()
 
     async def _call(self, request: Request, seed: int | None, doorway: Doorway | None) -> Reply:
-        log = Log(self.open_log())
         kills = self.place.memory_kills()
+        log = Log(self.open_log())
         doors = self.place.doors
         feeder = collector = None
         try:
-            their_input, our_output = os.pipe2(os.O_CLOEXEC)
-            our_input, their_output = os.pipe2(os.O_CLOEXEC)
-            # What small requests need is there before the process looks for it.
-            feeder = Feeder(our_output, whole(request.body))
-            collector = Collector(our_input, self.place.limits.reply_bytes, self.watch.too_much)
-            door = doors.offer()
-            doors.begin(doorway)
-            streams = Streams(
-                stdin=their_input,
-                stdout=their_output,
-                stderr=log.descriptor,
-                door=None if door is None else door.fileno(),
-            )
-            try:
-                running = await self.place.start(streams, seed, request.environment)
-            finally:
-                os.close(their_input)
-                os.close(their_output)
+            with ExitStack() as theirs:  # all that is the process's own once it was started
+                their_input, our_output = os.pipe2(os.O_CLOEXEC)
+                theirs.callback(os.close, their_input)
+                # What small requests need is there before the process looks for it.
+                feeder = Feeder(our_output, whole(request.body))
+                our_input, their_output = os.pipe2(os.O_CLOEXEC)
+                theirs.callback(os.close, their_output)
+                collector = Collector(our_input, self.place.limits.reply_bytes, self.watch.too_much)
+                door = doors.offer()
                 if door is not None:
-                    door.close()
+                    theirs.enter_context(door)
+                doors.begin(doorway)
+                streams = Streams(
+                    stdin=their_input,
+                    stdout=their_output,
+                    stderr=log.descriptor,
+                    door=None if door is None else door.fileno(),
+                )
+                running = await self.place.start(streams, seed, request.environment)
             self.watch.begin(running, log)
-            exit_code = await self._until_ended(running)
+            try:
+                exit_code = await self._until_ended(running)
+            except ParentLost:
+                if self.watch.reached is not None:
+                    raise self.watch.reached from None
+                self.check_memory(kills, KILLED, log.tail())
+                raise
             if self.watch.reached is not None:
                 raise self.watch.reached
             output = collector.finish()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.descriptors import descriptors
 
 from atoll.model.errors import AlgorithmFailed
-from atoll.runtimes.boxes import check_readable, hand_over
+from atoll.runtimes.aside import receive
+from atoll.runtimes.boxes import _accept, check_readable, hand_over
 from atoll.runtimes.children import Streams
 from atoll.runtimes.warm import Parent, ParentLost
 
@@ -85,5 +89,81 @@ def test_a_call_ends_whatever_its_box_says(said: str) -> None:
             with pytest.raises(ParentLost):
                 await call.ended
         assert not parent.alive
+
+    asyncio.run(go())
+
+
+def test_a_box_that_talks_without_end_lets_others_have_their_turn() -> None:
+    async def go() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        parent = Parent(None, ours, isolated=True)
+        with theirs, open(os.devnull, "rb+") as nothing:
+            file = nothing.fileno()
+            calls = [parent.start({}, Streams(stdin=file, stdout=file, stderr=file)) for _ in range(100)]
+            for call in calls:
+                theirs.send(b'{"ended": %d, "status": 0}' % call.number)
+            await calls[0].ended
+            others_had_a_turn = not calls[-1].ended.done()
+            await calls[-1].ended
+            parent.lose()
+        assert others_had_a_turn
+
+    asyncio.run(go())
+
+
+def test_a_cell_that_nobody_waits_for_any_more_is_dropped() -> None:
+    async def go() -> list[dict[str, object]]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        parent = Parent(None, ours, isolated=True)
+        with theirs:
+            making = asyncio.create_task(parent.make_cell({}))
+            await asyncio.sleep(0)
+            making.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await making
+            said = [json.loads(receive(theirs, 1000)) for _ in range(2)]
+            theirs.send(b'{"cell": 1, "error": null}')
+            assert parent.alive
+            parent.lose()
+        return said
+
+    assert asyncio.run(go()) == [{"do": "cell", "id": 1}, {"do": "drop", "id": 1}]
+
+
+class _Waiting:
+    """A box whose first process lives."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def memory_ran_out(self) -> bool:
+        return False
+
+    async def remove(self) -> None:
+        self.ended.cancel()
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_the_connection_of_a_box_is_not_lost_with_who_waits_for_it(tmp_path: Path, turns: int) -> None:
+    async def go() -> None:
+        before = descriptors()
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as theirs,
+        ):
+            listener.setblocking(False)
+            listener.bind(str(tmp_path / "node"))
+            listener.listen(1)
+            theirs.connect(str(tmp_path / "node"))
+            waiting = asyncio.create_task(_accept(listener, _Waiting()))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                (await waiting).close()
+            del waiting
+        assert descriptors() == before
 
     asyncio.run(go())

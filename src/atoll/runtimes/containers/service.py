@@ -25,8 +25,9 @@ from atoll.engine.running import Doorway, Launch, Reply, Request, Style, whole
 from atoll.model.errors import AlgorithmFailed, ReplyInvalid, RuntimeUnavailable
 from atoll.runtimes.children import Streams
 from atoll.runtimes.outlets import Shared
-from atoll.runtimes.sessions import Place, Running, Seated
+from atoll.runtimes.sessions import KILLED, Place, Running, Seated
 from atoll.runtimes.streams import Log, too_large
+from atoll.runtimes.warm import ParentLost
 
 #: Where the service of an image listens.
 PORT = 8881
@@ -85,14 +86,20 @@ class ServiceSession(Seated):
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
+            if not work.cancelled():
+                work.exception()  # It was looked at, even where something else is raised.
         await self.watch.settle()
-        if work.cancelled():
+        if not work.cancelled():
+            return work.result()
+        try:
             exit_code = self._running.ended.result()
-            self.check_memory(self._kills, exit_code or 1, self._log.tail())
-            raise AlgorithmFailed(
-                f"the image's own service ended with status {exit_code} during a call: {self._log.tail()[-300:]}"
-            )
-        return work.result()
+        except ParentLost:  # with the whole box
+            exit_code = KILLED
+        tail = self._log.tail()
+        self.check_memory(self._kills, exit_code or 1, tail)
+        raise AlgorithmFailed(
+            f"the image's own service ended with status {exit_code} during a call: {tail[-300:]}"
+        )
 
     async def _start(self) -> None:
         self._kills = self.place.memory_kills()

@@ -1,0 +1,115 @@
+"""What a session makes of how its processes end, whatever starts them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from tests.descriptors import descriptors
+
+from atoll.engine.limits import CallLimits
+from atoll.engine.running import Outlet, Request
+from atoll.model.errors import AlgorithmFailed, LimitReached
+from atoll.runtimes.children import Streams
+from atoll.runtimes.doors import Doors
+from atoll.runtimes.sessions import CallSession
+from atoll.runtimes.warm import ParentLost
+
+
+class _Lost:
+    """A process whose parent ended."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.ended.set_exception(ParentLost())
+
+    def kill(self) -> None:
+        """It has ended."""
+
+
+class _Full(Doors):
+    """Doors on a machine that has no descriptor left."""
+
+    def offer(self) -> socket.socket | None:
+        raise OSError(24, os.strerror(24))
+
+
+class _Place:
+    """Where every process is lost with its parent, and some because of their memory."""
+
+    def __init__(self, folder: Path, *, kills: int = 0, doors: Doors | None = None) -> None:
+        self.limits = CallLimits(memory_bytes=1_000_000)
+        self.log = folder / "log"
+        self.writable: Sequence[Path] = ()
+        self.doors = doors or Doors()
+        self.started = 0
+        self._kills = kills
+
+    async def start(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> _Lost:
+        self.started += 1
+        return _Lost()
+
+    def memory_kills(self) -> int | None:
+        return self._kills if self.started else 0
+
+    def inside(self, path: Path) -> str:
+        return str(path)
+
+    def refusals(self) -> int | None:
+        return None
+
+    def members(self) -> Collection[int]:
+        return ()
+
+    async def sweep(self) -> None:
+        """Nothing is left."""
+
+    async def offer(self, outlet: Outlet) -> None:
+        raise NotImplementedError
+
+    async def reach(self, port: int) -> int:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+def test_a_call_that_took_its_parent_with_it_for_its_memory_is_told_so_and_not_done_again(
+    tmp_path: Path,
+) -> None:
+    place = _Place(tmp_path, kills=1)
+
+    async def go() -> None:
+        with pytest.raises(LimitReached, match="more than 1000000 bytes of memory"):
+            await CallSession(place).call(Request())
+
+    asyncio.run(go())
+    assert place.started == 1
+
+
+def test_a_call_whose_parent_is_lost_for_another_reason_is_done_once_more(tmp_path: Path) -> None:
+    place = _Place(tmp_path)
+
+    async def go() -> None:
+        with pytest.raises(AlgorithmFailed, match="ended twice"):
+            await CallSession(place).call(Request())
+
+    asyncio.run(go())
+    assert place.started == 2
+
+
+def test_a_call_that_can_not_be_set_up_leaves_nothing_open(tmp_path: Path) -> None:
+    place = _Place(tmp_path, doors=_Full())
+
+    async def go() -> None:
+        before = descriptors()
+        with pytest.raises(OSError, match="Too many open files"):
+            await CallSession(place).call(Request(body=b"asked"))
+        assert descriptors() == before
+
+    asyncio.run(go())
+    assert place.started == 0
