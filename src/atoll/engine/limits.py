@@ -172,6 +172,13 @@ PULL_SECONDS_MAX = 4 * 3_600.0
 #: Seconds that a registry may take for one answer about signatures, which are small.
 REGISTRY_SECONDS_MAX = 30.0
 
+#: Seconds in which it is looked where a registry's name leads, before an engine looks itself.
+REGISTRY_LOOKUP_SECONDS_MAX = 10.0
+
+#: Times that a registry may send Atoll on, for one answer. One that keeps its blobs elsewhere does it
+#: once, and that place perhaps once more.
+REGISTRY_REDIRECTS_MAX = 5
+
 #: Bytes of a registry's answer that Atoll itself reads: a list of signatures, or one of them.
 REGISTRY_ANSWER_BYTES_MAX = 4 * 1024**2
 

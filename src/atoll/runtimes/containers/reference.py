@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import JobRefused
@@ -17,7 +18,12 @@ _DOCKER = "docker.io"
 _DOCKER_TOO = ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
 _CHARACTERS_MAX = 255
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
-_HOST = re.compile(rf"({_LABEL}(\.{_LABEL})*|\[[0-9a-f:]+\])(:[0-9]{{1,5}})?")
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_HOST = re.compile(r"(?P<name>\[[^\]]*\]|[^:\[\]]*)(:(?P<port>[0-9]{1,5}))?")
+#: The end of a name that some read as a number: of version 4, in whatever writing.
+_NUMBER = re.compile(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)")
+#: The port that a registry has where none is named.
+_HTTPS, _PORT_MAX = 443, 65_535
 _PART = r"[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PART}(/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -45,6 +51,30 @@ class Reference:
         return f"{self.repository}@{digest}"
 
 
+def canonical_host(written: str) -> str | None:
+    """The one name of a registry's host, with its port where that isn't the usual one; None for what is none."""
+    found = _HOST.fullmatch(written.lower())
+    if found is None:
+        return None
+    name, port = found["name"], int(found["port"] or _HTTPS)
+    address = name.strip("[]")
+    if name.startswith("[") or _NUMBER.fullmatch(name):
+        try:
+            whole = ip_address(address)
+        except ValueError:
+            return None
+        if "%" in address or (whole.version == 6) != name.startswith("["):
+            return None
+        name = f"[{whole}]" if whole.version == 6 else str(whole)
+    elif not _NAME.fullmatch(name):
+        return None
+    if not 0 < port <= _PORT_MAX:
+        return None
+    if name in _DOCKER_TOO:
+        name = _DOCKER
+    return name if port == _HTTPS else f"{name}:{port}"
+
+
 def read_reference(name: str) -> Reference:
     """Read an image's name. A digest behind it is left out: what counts is the one beside it.
 
@@ -54,22 +84,19 @@ def read_reference(name: str) -> Reference:
     whole, at, digest = name.partition("@")
     first, slash, rest = whole.partition("/")
     if slash and ("." in first or ":" in first or first.lower() == "localhost"):
-        host, path = first.lower().removesuffix(":443"), rest
+        host, path = canonical_host(first), rest
     else:
         host, path = _DOCKER, whole
     path, colon, tag = path.partition(":")
-    if host in _DOCKER_TOO:
-        host = _DOCKER
     if host == _DOCKER and "/" not in path:
         path = f"library/{path}"
     is_sound = (
         len(whole) <= _CHARACTERS_MAX
-        and _HOST.fullmatch(host)
         and _PATH.fullmatch(path)
         and (not colon or _TAG.fullmatch(tag))
         and (not at or _DIGEST.fullmatch(digest))
     )
-    if not is_sound:
+    if host is None or not is_sound:
         raise JobRefused(
             f"{name[:_CHARACTERS_MAX]!r} names no image: expected a name such as registry.example/group/name:tag"
         )

@@ -20,16 +20,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from atoll import __version__
-from atoll.engine.limits import REGISTRY_ANSWER_BYTES_MAX, REGISTRY_SECONDS_MAX, SIGNATURES_MAX
+from atoll.engine.limits import (
+    REGISTRY_ANSWER_BYTES_MAX,
+    REGISTRY_REDIRECTS_MAX,
+    REGISTRY_SECONDS_MAX,
+    SIGNATURES_MAX,
+)
 from atoll.model.errors import BlobMismatch, RuntimeUnavailable
 from atoll.runtimes.containers.reference import Reference
 from atoll.runtimes.containers.settings import Registry
 from atoll.runtimes.containers.signatures import Signed, decoded
+from atoll.runtimes.containers.sources import Sources
 
 #: Where Docker's own registry answers.
 _ANSWERS_AT = {"docker.io": "registry-1.docker.io"}
@@ -47,6 +54,10 @@ _ASKED = re.compile(r'(\w+)="([^"]*)"')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 #: More than a password ever has.
 _PASSWORD_BYTES_MAX = 64 * 1024
+
+
+#: Answers that say where else something is.
+_ELSEWHERE = (301, 302, 303, 307, 308)
 
 
 def read_password(path: Path) -> str:
@@ -81,9 +92,18 @@ class Repository:
         reference: its name.
         registry: how the site speaks to its registry.
         proxy: the way there; None for what the environment says.
+        sources: what the site asks. None: this registry is meant, wherever it is.
     """
 
-    def __init__(self, reference: Reference, registry: Registry, *, proxy: str | None = None) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        registry: Registry,
+        *,
+        proxy: str | None = None,
+        sources: Sources | None = None,
+    ) -> None:
+        self._sources = sources or Sources(named=[reference.host])
         self._host = reference.host
         self._name = reference.repository
         self._registry = registry
@@ -92,7 +112,8 @@ class Repository:
         self._root = URL(f"{scheme}://{host}/v2/{reference.path}/")
         self._proxy = proxy
         self._authorization: dict[str, str] = {}
-        self._session: aiohttp.ClientSession | None = None
+        #: One for what is connected to from here, and one for what a proxy is asked for.
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,8 +125,9 @@ class Repository:
 
     async def close(self) -> None:
         """Close its connections."""
-        if self._session is not None:
-            await self._session.close()
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            await session.close()
 
     async def has(self, digest: str) -> bool:
         """Whether the registry gives an image of this repository to this site.
@@ -184,6 +206,7 @@ class Repository:
         # The part of the path that says where to begin ends with a stroke.
         begin = URL(f"{self._root / 'blobs' / 'uploads'}/")
         place = begin.join(URL((await self._sent("POST", begin, b"", {})).get("Location", "")))
+        self._sources.check_url(place, plain=self._registry.plain, sent_by=self._host)
         headers = {"Content-Type": "application/octet-stream"}
         await self._sent("PUT", place.update_query(digest=digest), content, headers)
         return {"mediaType": kind, "digest": digest, "size": len(content)}
@@ -201,7 +224,13 @@ class Repository:
     async def _asked(
         self, method: str, url: URL, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to a question, which is put again with what the registry wants to know."""
+        """The answer to a question, which is put again with what the registry wants to know.
+
+        Raises:
+            JobRefused: the site asks this registry nothing.
+            RuntimeUnavailable: it doesn't answer.
+        """
+        self._sources.check(self._host)
         try:
             async with asyncio.timeout(REGISTRY_SECONDS_MAX):
                 answer = await self._ask(method, url, body, headers)
@@ -223,18 +252,42 @@ class Repository:
     async def _ask(
         self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str] | None
     ) -> aiohttp.ClientResponse:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls()),
+        """The answer, from wherever the registry sends this site for it."""
+        for _ in range(REGISTRY_REDIRECTS_MAX + 1):
+            # A registry may say that another host has it. What says who asks stays with the first.
+            own = self._authorization if url.origin() == self._root.origin() else {}
+            answer = await self._request(method, url, {**(headers or {}), **own}, body)
+            place = answer.headers.get("Location")
+            if method not in ("GET", "HEAD") or answer.status not in _ELSEWHERE or place is None:
+                return answer
+            answer.release()
+            try:
+                url = url.join(URL(place))
+            except ValueError:
+                url = URL()
+            self._sources.check_url(url, plain=self._registry.plain, sent_by=self._host)
+        raise RuntimeUnavailable(
+            f"the registry {self._host} sends this site from one place to another, more than {REGISTRY_REDIRECTS_MAX} "
+            f"times, where it was asked about {self._name}: tell who runs it"
+        )
+
+    async def _request(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        """One answer of one host."""
+        proxy = self._proxy or _proxy_of(url)
+        session = self._sessions.get(proxy is None)
+        if session is None:
+            # A proxy is the site's own, and looks up itself what it is asked for.
+            resolver = self._sources.resolver() if proxy is None else None
+            session = self._sessions[proxy is None] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls(), resolver=resolver),
                 headers={"User-Agent": f"atoll/{__version__}"},
-                trust_env=self._proxy is None,
                 # Some registries answer with cookies by which they know who asks.
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        # A registry may say that another host has it. What says who asks stays with the first.
-        own = self._authorization if url.origin() == self._root.origin() else {}
-        return await self._session.request(
-            method, url, data=body, headers={**(headers or {}), **own}, proxy=self._proxy
+        return await session.request(
+            method, url, data=body, headers=headers, proxy=proxy, allow_redirects=False
         )
 
     def _tls(self) -> ssl.SSLContext | bool:
@@ -268,18 +321,15 @@ class Repository:
 
     async def _token(self, asked: Mapping[str, str], basic: Mapping[str, str], method: str) -> str:
         """A token, from where the registry says that it is given."""
-        realm = URL(asked["realm"])
-        if realm.scheme != "https" and not self._registry.plain:
-            raise RuntimeUnavailable(
-                f"the registry {self._host} wants a password to be sent without encryption: expected https"
-            )
+        try:
+            realm = URL(asked["realm"])
+        except ValueError:
+            realm = URL()
+        self._sources.check_url(realm, plain=self._registry.plain, sent_by=self._host)
         actions = "pull" if method in ("GET", "HEAD") else "pull,push"
         scope = asked.get("scope") or f"repository:{self._name.partition('/')[2]}:{actions}"
         query = {"scope": scope} | ({"service": asked["service"]} if "service" in asked else {})
-        assert self._session is not None
-        async with self._session.get(
-            realm.update_query(query), headers=dict(basic), proxy=self._proxy, allow_redirects=False
-        ) as answer:
+        async with await self._request("GET", realm.update_query(query), basic) as answer:
             if answer.status in (401, 403):
                 raise self._refused()
             self._granted(answer)
@@ -319,6 +369,13 @@ class Repository:
             f"the registry {self._host} refuses {self._name} to this site, which has {named} for it: name a user "
             "and a password_file for it that may read it"
         )
+
+
+def _proxy_of(url: URL) -> str | None:
+    """The proxy that this process's environment names for an address."""
+    if url.host is None or proxy_bypass(f"{url.host}:{url.port}"):
+        return None
+    return getproxies().get(url.scheme)
 
 
 def _tag_of(digest: str) -> str:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import trustme
 from aiohttp import web
 
-from atoll.engine.limits import REGISTRY_ANSWER_BYTES_MAX
-from atoll.model.errors import BlobMismatch, RuntimeUnavailable
+from atoll.engine.limits import REGISTRY_ANSWER_BYTES_MAX, REGISTRY_REDIRECTS_MAX
+from atoll.model.errors import BlobMismatch, JobRefused, RuntimeUnavailable
 from atoll.runtimes.containers.reference import read_reference
 from atoll.runtimes.containers.registry import Repository, read_password
 from atoll.runtimes.containers.settings import Registry
+from atoll.runtimes.containers.sources import Sources
 
 T = TypeVar("T")
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,6 +35,7 @@ def _asked(
     *,
     tls: ssl.SSLContext | None = None,
     other: Answer | None = None,
+    named: Sequence[str] = ("{host}", "{other}"),
 ) -> T:
     """What comes of asking a registry that answers everything so.
 
@@ -42,6 +45,7 @@ def _asked(
         known: how the site speaks to it.
         tls: by which it is spoken to.
         other: answers at another host, whose address the first one has as `OTHER`.
+        named: the registries that the site asks.
     """
 
     async def serve(each: Answer, beside: str = "") -> tuple[web.AppRunner, str]:
@@ -57,8 +61,10 @@ def _asked(
     async def ask() -> T:
         beside, address = await serve(other or answer)
         runner, host = await serve(answer, address)
+        sources = Sources([each.format(host=host, other=address) for each in named])
         try:
-            async with Repository(read_reference(f"{host}/group/mean"), known) as repository:
+            reference = read_reference(f"{host}/group/mean")
+            async with Repository(reference, known, sources=sources) as repository:
                 return await what(repository)
         finally:
             await runner.cleanup()
@@ -150,6 +156,132 @@ def test_a_password_goes_to_nobody_but_the_registry(known: Registry) -> None:
     assert [None] == told
 
 
+@pytest.mark.parametrize(
+    "place", ["http://{other}/elsewhere", "//{other}/x", "http://169.254.169.254/latest"]
+)
+def test_a_registry_sends_nobody_to_where_the_site_asks_nothing(place: str, known: Registry) -> None:
+    told: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": place.format(other=request.app[OTHER])})
+
+    async def other(request: web.Request) -> web.Response:
+        told.append(request.path)
+        return web.Response(text="{}")
+
+    with pytest.raises(RuntimeUnavailable, match=r"sends this site on to .* nowhere in the world"):
+        _asked(answer, _signatures, known, other=other, named=["{host}", "*"])
+    assert [] == told
+
+
+def test_a_registry_sends_nobody_for_a_token_to_where_the_site_asks_nothing(known: Registry) -> None:
+    told: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = f'Bearer realm="http://{request.app[OTHER]}/token",service="x"'
+        return web.Response(status=401, headers={"WWW-Authenticate": asked})
+
+    async def other(request: web.Request) -> web.Response:
+        told.append(request.path)
+        return web.Response(text='{"token": "x"}')
+
+    with pytest.raises(RuntimeUnavailable, match="nowhere in the world"):
+        _asked(answer, _signatures, known, other=other, named=["{host}"])
+    assert [] == told
+
+
+@pytest.mark.parametrize("place", ["ftp://registry.example/x", "http://[", "/\\x", "https:///x"])
+def test_what_is_no_address_leads_nowhere(place: str, known: Registry) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(
+            status=302 if request.path.startswith("/v2") else 404, headers={"Location": place}
+        )
+
+    with pytest.raises(RuntimeUnavailable):
+        _asked(answer, lambda repository: repository.has(DIGEST), replace(known, plain=False))
+
+
+def test_a_circle_ends(known: Registry) -> None:
+    count = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal count
+        count += 1
+        return web.Response(status=302, headers={"Location": request.path})
+
+    with pytest.raises(RuntimeUnavailable, match="from one place to another, more than"):
+        _asked(answer, _signatures, known)
+    assert count == REGISTRY_REDIRECTS_MAX + 1
+
+
+def test_a_registry_that_the_site_does_not_name_is_not_asked(known: Registry) -> None:
+    count = 0
+
+    async def answer(_: web.Request) -> web.Response:
+        nonlocal count
+        count += 1
+        return web.Response(text="{}")
+
+    for named in (["*"], ["registry.example"], []):
+        with pytest.raises(JobRefused, match=r"asks nothing of .*127\.0\.0\.1:\d+.* 'policies.registries'"):
+            _asked(answer, _signatures, known, named=named)
+    assert count == 0
+
+
+def test_a_name_that_leads_into_a_private_network_is_not_connected_to(
+    known: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked up once, and what was looked at is what is connected to."""
+    looked: list[str] = []
+    found = asyncio.BaseEventLoop.getaddrinfo
+
+    async def lookup(loop: asyncio.BaseEventLoop, host: str, port: int, **options: Any) -> Any:
+        looked.append(host)
+        return await found(loop, "127.0.0.1" if host == "registry.example" else host, port, **options)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", lookup)
+
+    async def ask(sources: Sources) -> None:
+        async with Repository(
+            read_reference("registry.example:1/mean"), known, sources=sources
+        ) as repository:
+            await repository.has(DIGEST)
+
+    with pytest.raises(RuntimeUnavailable, match="leads into a private network"):
+        asyncio.run(ask(Sources()))
+    assert looked == ["registry.example"]
+    with pytest.raises(RuntimeUnavailable, match="doesn't answer"):
+        asyncio.run(ask(Sources(["registry.example:1"])))
+
+
+def test_a_proxy_of_the_site_may_be_in_its_own_network(
+    known: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(str(request.url.host))
+        return web.Response(text="{}")
+
+    async def ask() -> list[Any]:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        monkeypatch.setenv("http_proxy", "http://{}:{}".format(*runner.addresses[0]))
+        try:
+            async with Repository(
+                read_reference("registry.example/mean"), known, sources=Sources()
+            ) as repository:
+                return await repository.signatures_of(DIGEST)
+        finally:
+            await runner.cleanup()
+
+    assert [] == asyncio.run(ask())
+    assert asked == ["registry.example"]
+
+
 @pytest.mark.parametrize("scheme", ["Basic", 'Bearer realm="http://127.0.0.1:1/token"'])
 def test_a_password_is_asked_for_once_and_again_refused(scheme: str, known: Registry) -> None:
     count = 0
@@ -179,7 +311,7 @@ def test_a_password_is_not_sent_in_the_open(known: Registry, tmp_path: Path) -> 
     safe = Registry(
         username="node", password_file=known.password_file, ca_file=tmp_path / "authority.pem", plain=False
     )
-    with pytest.raises(RuntimeUnavailable, match="wants a password to be sent without encryption"):
+    with pytest.raises(RuntimeUnavailable, match="sends this site on without encryption"):
         _asked(answer, _signatures, safe, tls=tls)
 
 
