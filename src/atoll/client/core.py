@@ -281,13 +281,15 @@ class Background:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        # At its end it cancels what is still under way, which closes its connections.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._serve, name="atoll-client", daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
-        self._loop.run_forever()
-        self._loop.close()
+        with self._runner:
+            self._loop.run_forever()
 
     @property
     def is_open(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import msgspec
 
@@ -27,15 +28,16 @@ async def follow_run(core: Core, run: str) -> AsyncIterator[Event]:
         if form["status"] in _ENDED:
             return
         try:
-            async for event in _follow(core, f"/runs/{part(run)}/events", told.cursor):
-                yield event
-                if event.kind == "run" and event.form["status"] in _ENDED:
-                    return
+            async with aclosing(_follow(core, f"/runs/{part(run)}/events", told.cursor)) as events:
+                async for event in events:
+                    yield event
+                    if event.kind == "run" and event.form["status"] in _ENDED:
+                        return
         except EventsGone:
             continue
 
 
-async def _follow(core: Core, path: str, after: int | None) -> AsyncIterator[Event]:
+async def _follow(core: Core, path: str, after: int | None) -> AsyncGenerator[Event]:
     tries = core.tries()
     while True:
         query = "" if after is None else f"?after={after}"

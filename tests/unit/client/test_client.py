@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.landing import PASSWORD, SITES, Landing, landing
 
 import atoll
 from atoll.client.client import open_client
-from atoll.client.core import Credentials
+from atoll.client.core import Background, Credentials
 from atoll.client.submitting import Step
 from atoll.dialects.functions.body import read_call
 from atoll.dialects.functions.container import pack
@@ -480,3 +481,34 @@ def test_importing_atoll_loads_no_client() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'disconnect'"):
         _ = atoll.disconnect
+
+
+def test_what_is_under_way_when_a_client_is_closed_comes_to_its_end() -> None:
+    background = Background()
+    ended = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("task")
+
+    async def give() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        finally:
+            ended.append("generator")
+
+    items = give()
+
+    async def begin() -> asyncio.Task[None]:
+        await anext(items)
+        begun = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        return begun
+
+    waiting = background.run(begin())
+    background.close()
+
+    assert waiting.cancelled()
+    assert sorted(ended) == ["generator", "task"]
