@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import tempfile
@@ -42,7 +41,7 @@ class Door:
     def shut(self) -> None:
         """The call has ended; its doorway closes what it listened at."""
         if self._path is not None:
-            os.unlink(self._path)
+            self._path.unlink(missing_ok=True)  # Machines clean up what lies there for long.
             self._path = None
 
     def connect(self) -> socket.socket | None:

@@ -187,9 +187,13 @@ class Frames:
 
 async def keep_alive(frames: Frames, *, beat_seconds: float, silent_seconds: float) -> None:
     """Give signs of life, and return when there were none of the other side for too long, or it has gone."""
-    while time.monotonic() - frames.heard < silent_seconds:
+    while (left_seconds := frames.heard + silent_seconds - time.monotonic()) > 0:
         try:
-            await frames.send({"say": "beat"})
+            # Where the other side takes nothing any more, nothing can be sent either.
+            async with asyncio.timeout(left_seconds):
+                await frames.send({"say": "beat"})
         except LineBrokenError:
             return
+        except TimeoutError:
+            continue
         await asyncio.sleep(beat_seconds)

@@ -13,16 +13,17 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from atoll.engine.limits import START_SECONDS_MAX
 from atoll.engine.running import ImageKind, Launch, Session
 from atoll.model.errors import LimitReached, RuntimeUnavailable
 from atoll.runtimes.slurm import faults, spec
-from atoll.runtimes.slurm.frames import Frames, Keys, LineBrokenError
+from atoll.runtimes.slurm.frames import Frames, Keys, LineBrokenError, keep_alive
 from atoll.runtimes.slurm.options import ISOLATED, RUNS_CODE, RUNS_IMAGES, SlurmOptions, Talk
 from atoll.runtimes.slurm.queue import Queue, SlurmSilentError, Standing, why_not
 from atoll.runtimes.slurm.session import Berth, SlurmSession
@@ -42,6 +43,7 @@ exec {python} -P -m {program} {spec}
 """
 _PROGRAM = "atoll.runtimes.slurm.seat"
 
+T = TypeVar("T")
 #: A line to a job, and the first that it has said.
 _Arrival = tuple[Frames, dict[str, Any]]
 
@@ -133,6 +135,7 @@ class SlurmRuntime:
             berth = Berth(job=job, queue=queue, folder=folder)
             frames, ready = await self._arrived(arriving, berth, launch)
         except BaseException:
+            self._listener.forget(folder.name)  # Before: nobody takes up who would come now.
             if arriving is not None:
                 await _give_up(arriving)
             if job is not None:
@@ -140,8 +143,6 @@ class SlurmRuntime:
                     await queue.cancel(job)
             folder.remove(failed=True)
             raise
-        finally:
-            self._listener.forget(folder.name)
         if launch.waits is not None:
             launch.waits(f"runs in Slurm as job {job} on {ready['host']}")
         session = SlurmSession(told, berth, frames, ready, isolated=self.isolated)
@@ -178,12 +179,7 @@ class SlurmRuntime:
         self, launch: Launch, folder: SessionFolder
     ) -> tuple[Spec, Coroutine[Any, Any, _Arrival]]:
         """Write down what is to be started; that, and what waits for it."""
-        try:
-            secret = folder.make()
-        except OSError as error:
-            raise RuntimeUnavailable(
-                f"the session's folder {folder.path} can't be made: {error.strerror}"
-            ) from None
+        secret = _written(folder, folder.make)
         bound = launch.limits.reply_bytes
 
         def line(pieces: Any, keys: Keys) -> Frames:
@@ -195,12 +191,18 @@ class SlurmRuntime:
             address = (host, port)
 
             async def arrival() -> _Arrival:
-                return await _first(line(*await came))
+                try:
+                    arrived = await came
+                except asyncio.CancelledError:
+                    if not came.cancelled():  # It has come at this very moment.
+                        await came.result()[0].close()
+                    raise
+                return await _first(line(*arrived), self._pace)
         else:
             frames = line(folder.of_node(), Keys.of(secret, folder.name.encode()))
 
             async def arrival() -> _Arrival:
-                return await _first(frames)
+                return await _first(frames, self._pace)
 
         told = Spec(
             launch=launch,
@@ -210,7 +212,7 @@ class SlurmRuntime:
             address=address,
             pace=self._pace,
         )
-        folder.write_spec(spec.encode(told))
+        _written(folder, partial(folder.write_spec, spec.encode(told)))
         return told, arrival()
 
     async def _arrived(self, arriving: asyncio.Task[_Arrival], berth: Berth, launch: Launch) -> _Arrival:
@@ -231,6 +233,11 @@ class SlurmRuntime:
             except SlurmSilentError as error:
                 text = f"queued in Slurm as job {berth.job} ({error})"
             else:
+                if standing is None or not (standing.waits or standing.runs):
+                    # It may have said why it ended, and that is on its way.
+                    await asyncio.wait({arriving}, timeout=self._pace.poll_seconds)
+                    if arriving.done():
+                        continue
                 text = _standing(berth, standing)
                 if standing is not None and standing.runs:
                     started_until = started_until or loop.time() + START_SECONDS_MAX
@@ -245,15 +252,40 @@ class SlurmRuntime:
                 )
 
 
-async def _first(frames: Frames) -> _Arrival:
-    """The first that a job says beside signs of life."""
-    while True:
-        head, _ = await frames.receive()
-        if head["say"] == "unready":
-            await frames.close()
-            raise faults.heard(head["error"])
+def _written(folder: SessionFolder, write: Callable[[], T]) -> T:
+    """Write something into a session's folder.
+
+    Raises:
+        RuntimeUnavailable: it can't be.
+    """
+    try:
+        return write()
+    except OSError as error:
+        raise RuntimeUnavailable(
+            f"the session's folder {folder.path} can't be made: {error.strerror}"
+        ) from None
+
+
+async def _first(frames: Frames, pace: Pace) -> _Arrival:
+    """The first that a job says beside signs of life. To unpack an image may take it long."""
+    alive: asyncio.Task[None] | None = None
+    try:
+        while (head := (await frames.receive())[0])["say"] not in ("ready", "unready"):
+            if alive is None:  # It is there, and would end by itself if nobody answered.
+                alive = asyncio.create_task(
+                    keep_alive(frames, beat_seconds=pace.beat_seconds, silent_seconds=pace.silent_seconds)
+                )
         if head["say"] == "ready":
             return frames, head
+    except BaseException:
+        await frames.close()
+        raise
+    finally:
+        if alive is not None:
+            alive.cancel()
+            await asyncio.gather(alive, return_exceptions=True)
+    await frames.close()
+    raise faults.heard(head["error"])
 
 
 async def _give_up(arriving: asyncio.Task[_Arrival]) -> None:

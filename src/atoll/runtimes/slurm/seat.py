@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from atoll.engine.limits import REPLY_BYTES_MAX
 from atoll.engine.running import Head, Launch, Outlet, Reply, Request, Runtime, Session, whole
 from atoll.model.errors import AtollError, RuntimeUnavailable
 from atoll.model.work import Content
@@ -83,7 +84,8 @@ async def _serve(file: Path) -> None:
 
 async def _line(spec: Spec, here: SessionFolder, secret: bytes) -> Frames:
     """The line to the node, which may be busy, or may have gone long ago."""
-    bound = spec.launch.limits.reply_bytes
+    # What a site bounds is what its algorithm answers. It is asked with what many others answered.
+    bound = REPLY_BYTES_MAX
     if spec.address is None:
         keys = Keys.of(secret, here.name.encode())
         return Frames(here.of_seat(), own=keys.seat, others=keys.node, body_bytes_max=bound)
@@ -172,9 +174,9 @@ class _Service:
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
-            await self._relay.close()
             with suppress(LineBrokenError, TimeoutError):
                 async with asyncio.timeout(pace.end_seconds):
+                    await self._relay.close()
                     await self._frames.send({"say": "closed"})
             over.cancel()
             tasks = [*self._tasks]

@@ -171,12 +171,13 @@ class SlurmSession:
 
     async def reach(self, port: int) -> int:
         ours, theirs = socket.socketpair()
+        number = self._relay.reserve()
+        self._relay.accept(number, theirs)
         try:
-            number = self._relay.reserve()
-            self._relay.accept(number, theirs)
             await self._ask({"say": "reach", "stream": number, "port": port}, self._reached, number)
         except BaseException:
             ours.close()
+            self._relay.drop(number)
             raise
         return ours.detach()
 
@@ -195,13 +196,14 @@ class SlurmSession:
         finally:
             if not self._parted:
                 await self._berth.cancel()
+            # First, as nothing that is sent now may be taken any more.
+            await self._frames.close()
             await self._relay.close()
-            self._listening.cancel()
             tasks = [self._listening, *self._tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._frames.close()
+            self._fail_waiting(LineBrokenError("its session was closed"))
             self._door.close()
             self._berth.folder.remove(failed=not self._parted or self._troubled)
             self._tell_closed()
@@ -302,11 +304,15 @@ class SlurmSession:
                     raise LineBrokenError("the job said what none says") from None
         except LineBrokenError as error:
             self._heard.put_nowait(error)
-            for future in [*self._offered.values(), *self._reached.values()]:
-                if not future.done():
-                    future.set_exception(error)
+            self._fail_waiting(error)
             self._over.set()
             await self._frames.close()
+
+    def _fail_waiting(self, error: LineBrokenError) -> None:
+        """Nobody opens an outlet, or makes a connection, any more."""
+        for future in [*self._offered.values(), *self._reached.values()]:
+            if not future.done():
+                future.set_exception(error)
 
     def _hear(self, head: dict[str, Any], body: Content) -> None:
         match head["say"]:
@@ -320,6 +326,8 @@ class SlurmSession:
                 _settle(self._reached.get(head["stream"]), head)
                 if "error" in head:
                     self._relay.drop(head["stream"])
+                elif head["stream"] not in self._reached:  # Who asked for it has left.
+                    self._spawn(self._relay.refuse(head["stream"]))
             case "closed":
                 self._parted = True
                 self._over.set()

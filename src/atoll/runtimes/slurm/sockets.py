@@ -36,6 +36,8 @@ _BACKLOG = 128
 _LENGTH_BYTES = 4
 #: Bytes that are read ahead.
 _READ_BYTES = 256 * 1024
+#: Seconds that the other side has to take what was sent before a connection is closed.
+_CLOSE_SECONDS = 5.0
 #: Seconds after which the system asks whether the other side is there still.
 _KEEP_ALIVE_SECONDS = 30
 
@@ -71,10 +73,14 @@ class SocketPieces:
             raise LineBrokenError(f"the connection broke: {error.strerror or error}") from None
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, once the other side has taken what was sent, unless it doesn't."""
         self._writer.close()
         with suppress(OSError):
-            await self._writer.wait_closed()
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._writer.wait_closed()
+            except TimeoutError:
+                self._writer.transport.abort()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,8 +160,13 @@ class FolderPieces:
         if self._closed:
             raise LineBrokenError("the folder is closed")
         number, self._sent = self._sent, self._sent + 1
+        writing = asyncio.ensure_future(asyncio.to_thread(_put, self._outbox, str(number), piece))
         try:
-            await asyncio.to_thread(_put, self._outbox, str(number), piece)
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # All that comes later waits for this number, whoever has stopped.
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
         except OSError as error:
             raise LineBrokenError(f"{self._outbox} can't be written to: {error.strerror}") from None
 

@@ -170,6 +170,22 @@ def test_a_side_that_gives_no_sign_of_life_is_lost(tmp_path: Path) -> None:
     talk("socket", tmp_path, work)
 
 
+def test_a_side_that_takes_nothing_any_more_is_lost_too() -> None:
+    """Its machine has gone, and what is sent to it fills what lies between."""
+
+    class Full(Wire):
+        async def send(self, piece: bytes) -> None:
+            await asyncio.Event().wait()
+
+    async def go() -> None:
+        keys = Keys.of(b"s" * 32, b"drawn")
+        node = Frames(Full(), own=keys.node, others=keys.seat, body_bytes_max=100)
+        async with asyncio.timeout(9):
+            await keep_alive(node, beat_seconds=0.01, silent_seconds=0.05)
+
+    asyncio.run(go())
+
+
 def test_signs_of_life_keep_a_side_alive(tmp_path: Path) -> None:
     async def work(node: Frames, seat: Frames) -> bool:
         async def hear() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,31 @@ def test_a_piece_that_is_too_large_ends_the_line(tmp_path: Path) -> None:
             await seat.receive()
 
     asyncio.run(go())
+
+
+def test_who_stops_while_a_piece_is_written_has_sent_it(tmp_path: Path) -> None:
+    """All that comes after it waits for its number."""
+    folder = SessionFolder(tmp_path / NAME)
+    folder.make()
+    busy = threading.Event()
+
+    async def go() -> list[bytes]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        occupied = asyncio.create_task(asyncio.to_thread(busy.wait))
+        node, seat = folder.of_node(), folder.of_seat()
+        sending = asyncio.create_task(node.send(b"one"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.sleep(0)
+        busy.set()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        await asyncio.gather(occupied, node.send(b"two"))
+        async with asyncio.timeout(9):
+            return [await seat.receive(), await seat.receive()]
+
+    assert [b"one", b"two"] == asyncio.run(go())
 
 
 def test_a_folder_that_is_gone_ends_the_line(tmp_path: Path) -> None:
