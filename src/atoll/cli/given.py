@@ -15,6 +15,7 @@ from typing import Any
 
 from atoll.model.errors import SpecInvalid
 
+_MEBIBYTE = 1024**2
 #: What stands before the path of a file that holds an image.
 _OF_FILE = "sif:"
 #: An image's own id, or the beginning of it, as an engine takes it for a name.
@@ -69,6 +70,39 @@ def steps(option: str, given: Sequence[str]) -> tuple[str, ...]:
         SpecInvalid: what stands after a name is no JSON object.
     """
     return tuple(_with_object(option, text, label=False) for text in given)
+
+
+def size(option: str, text: str | None) -> int | None:
+    """A number of bytes, with or without a unit; None where nothing was given.
+
+    Raises:
+        SpecInvalid: it is none.
+    """
+    if text is None:
+        return None
+    # Imported here, so that --help answers at once.
+    from atoll.node.sections import bytes_of
+
+    found = bytes_of(text)
+    if not found:
+        raise SpecInvalid(
+            f"{option} {_short(text)}: expected a number of bytes above 0, or one with a unit such as 4GiB"
+        )
+    return found
+
+
+def mebibytes(option: str, text: str | None) -> int | None:
+    """A number of mebibytes, or of bytes where it has a unit; None where nothing was given.
+
+    Raises:
+        SpecInvalid: it is none.
+    """
+    if text is not None and text.isdecimal():
+        text = f"{text}MiB"
+    found = size(option, text)
+    if found is not None and found < _MEBIBYTE:
+        raise SpecInvalid(f"{option} {_short(text or '')}: expected 1MiB or more")
+    return None if found is None else found // _MEBIBYTE
 
 
 class _NoJson(ValueError):

@@ -11,7 +11,7 @@ import typer
 from atoll.cli import given
 from atoll.cli.exits import UNUSABLE
 from atoll.cli.refusal import refuse
-from atoll.engine.limits import CALL_SECONDS_MAX, ITERATIONS_MAX
+from atoll.engine.limits import CALL_SECONDS_MAX, ITERATIONS_MAX, PROCESSES_MAX
 from atoll.model.errors import Unusable
 from atoll.simulator.arguments import Arguments
 
@@ -150,7 +150,32 @@ def command(
         float, typer.Option(min=0.001, help="Seconds that one call of a script may take.")
     ] = CALL_SECONDS_MAX,
     memory: Annotated[
-        int | None, typer.Option(min=1, help="Mebibytes of memory that one call may take. Default: no bound.")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Memory of one call: 4GiB; a number alone is MiB. Default: no bound."
+        ),
+    ] = None,
+    processors: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Processors that one call may keep busy, such as 1.5. Default: all."),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Processes and threads of one call. Default: {PROCESSES_MAX}."),
+    ] = None,
+    disk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What the folders may hold which the algorithm can write to at one site: bytes, or 10GiB. Default: "
+            "what the disk holds.",
+        ),
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="What an algorithm may print at one site: bytes, or 100MB. Default: 1GiB."
+        ),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", help="A kept run's folder, to repeat one of its iterations.")
@@ -188,7 +213,11 @@ def command(
             seed=seed,
             max_iterations=max_iterations,
             call_seconds=call_seconds,
-            memory=memory,
+            memory=given.mebibytes("--memory", memory),
+            processors=processors,
+            processes=processes,
+            disk=given.size("--disk", disk),
+            log=given.size("--log", log),
         )
         # Imported here, so that --help and a wrong option answer at once.
         from atoll.cli.conduct import conduct

@@ -143,13 +143,13 @@ class Section:
         value = self.take(key)
         if value is None:
             return default
-        found = None if isinstance(value, bool) else _SIZE.match(str(value))
+        found = None if isinstance(value, bool) else bytes_of(str(value))
         if found is None:
             self.fault(
                 key, f"is {_shown(value)}: expected a number of bytes, or one with a unit such as 4GiB"
             )
             return default
-        return int(float(found[1]) * _UNITS.get(found[2] or "", 1))
+        return found
 
     def words(self, key: str) -> tuple[str, ...]:
         """A list of texts; one alone may stand without a list."""
@@ -169,6 +169,12 @@ class Section:
             self.fault(key, f"is {kind(value)}: expected texts as keys, in quotes, each with its value")
             return {}
         return value
+
+
+def bytes_of(text: str) -> int | None:
+    """A number of bytes, with or without a unit; None where it is none."""
+    found = _SIZE.match(text)
+    return None if found is None else int(float(found[1]) * _UNITS.get(found[2] or "", 1))
 
 
 def _shown(value: Any) -> str:

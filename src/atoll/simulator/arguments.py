@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from atoll.engine.limits import CALL_SECONDS_MAX, ITERATIONS_MAX, CallLimits
+from atoll.engine.limits import CALL_SECONDS_MAX, ITERATIONS_MAX, LOG_BYTES_MAX, PROCESSES_MAX, CallLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +52,31 @@ class Arguments:
     call_seconds: float = CALL_SECONDS_MAX
     #: Mebibytes that one call may take; None for no bound.
     memory: int | None = None
+    #: Processors that one call may keep busy; None for all.
+    processors: float | None = None
+    #: Processes and threads of one call; None for Atoll's own bound.
+    processes: int | None = None
+    #: Bytes that the folders may hold which one seat's algorithm can write to; None for what the disk holds.
+    disk: int | None = None
+    #: Bytes that an algorithm may print beside its answers; None for Atoll's own bound.
+    log: int | None = None
 
     @property
     def limits(self) -> CallLimits:
         """What one call may take."""
-        memory_bytes = self.memory * 1024**2 if self.memory else None
-        return CallLimits(seconds=self.call_seconds, memory_bytes=memory_bytes)
+        return CallLimits(
+            seconds=self.call_seconds,
+            memory_bytes=self.memory * 1024**2 if self.memory else None,
+            processors=self.processors,
+            processes=self.processes or PROCESSES_MAX,
+            disk_bytes=self.disk,
+            log_bytes=LOG_BYTES_MAX if self.log is None else self.log,
+        )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether somebody has asked for a bound that not every runtime keeps."""
+        return any(each is not None for each in (self.memory, self.processors, self.processes, self.disk))
 
     @property
     def runs(self) -> Path:

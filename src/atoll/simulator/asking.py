@@ -6,14 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
 from atoll.node.offer import Offer
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.federation import read_federation
+from atoll.simulator.federation import Federation, read_federation
 
 #: What a folder's own federation is called.
 _FEDERATION = "federation.yaml"
@@ -28,11 +27,12 @@ class Wanted:
     options: Mapping[str, Any]
 
 
-def offers_of(asked: Arguments) -> tuple[dict[Seat, Offer], Path | None]:
-    """The sites in their order, each with what it offers, and the file that says so.
+def federation_of(asked: Arguments) -> Federation:
+    """The sites in their order, each with what it offers.
 
     Raises:
-        SpecInvalid: the federation.yaml is wrong, or has another number of sites than was asked for.
+        SpecInvalid: the federation.yaml is wrong, has another number of sites than was asked for, or came with the
+            algorithm and would let it out.
     """
     path = asked.federation
     folder = asked.path if asked.path.is_dir() else asked.path.parent
@@ -40,13 +40,18 @@ def offers_of(asked: Arguments) -> tuple[dict[Seat, Offer], Path | None]:
         path = folder / _FEDERATION
     if path is None:
         count = asked.clients or 1
-        return {Seat(f"local{number}"): Offer() for number in range(count)}, None
-    offers = read_federation(path)
-    if asked.clients is not None and asked.clients != len(offers):
+        return Federation(offers={Seat(f"local{number}"): Offer() for number in range(count)})
+    found = read_federation(path)
+    if asked.clients is not None and asked.clients != len(found.offers):
         raise SpecInvalid(
-            f"--clients {asked.clients} and the {len(offers)} sites of {path} don't fit: leave --clients out"
+            f"--clients {asked.clients} and the {len(found.offers)} sites of {path} don't fit: leave --clients out"
         )
-    return offers, path
+    if found.networks and asked.federation is None and not asked.packed:
+        raise SpecInvalid(
+            f"{path} came with the algorithm, and would let it reach a network ('network'): if that is meant, name the "
+            "file with --federation"
+        )
+    return found
 
 
 def leading_out(asked: Arguments, offers: Mapping[Seat, Offer]) -> list[str]:

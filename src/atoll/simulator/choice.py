@@ -112,7 +112,7 @@ def check(name: str, prepared: Prepared) -> None:
 
 def told_of(runtime: Runtime, asked: Arguments) -> Sequence[str]:
     """What a person is told of what a runtime doesn't do; the run's record has all of it."""
-    return runtime.caveats() if asked.memory or not runtime.isolated else ()
+    return runtime.caveats() if asked.bounded or not runtime.isolated else ()
 
 
 def make_runtime(name: str, asked: Arguments, roots: Sequence[Path]) -> Runtime:

@@ -1,8 +1,10 @@
-"""The federation.yaml of a simulation: its sites, their databases, what they set for algorithms."""
+"""The federation.yaml of a simulation: its sites, their databases, what they set for algorithms and let them reach."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
 from atoll.node.databases import Reader
 from atoll.node.documents import kind, load_yaml, only
+from atoll.node.network.permitted import NetworkRules, read_network
 from atoll.node.offer import Offer
+from atoll.node.sections import Section
 
 #: A site's name is a folder's and a file's, and stands in JSON and on command lines.
 _NAME = re.compile(r"[^\W_](?:[\w .-]*[\w-])?\Z")
@@ -21,8 +25,22 @@ _NAME_BYTES_MAX = 200
 _TAKEN = frozenset({"remote", "submitter"})
 
 
-def read_federation(path: Path) -> dict[Seat, Offer]:
-    """What each site of a federation.yaml offers, in its order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federation:
+    """The sites of a simulation."""
+
+    #: The file that says so; None where there is none.
+    path: Path | None = None
+    #: What each offers, in their order.
+    offers: Mapping[Seat, Offer]
+    #: What sites let algorithms reach; one that says nothing of it is left out.
+    networks: Mapping[Seat, NetworkRules] = field(default_factory=dict)
+    #: Whether algorithms may talk to other sites.
+    peers: bool = False
+
+
+def read_federation(path: Path) -> Federation:
+    """What a federation.yaml says.
 
     Raises:
         SpecInvalid: with every fault that was found.
@@ -34,21 +52,16 @@ def read_federation(path: Path) -> dict[Seat, Offer]:
     )
     document = load_yaml(text, path, expected="sites and their databases")
     reader = Reader(path.parent, "federation.yaml")
-    offers = _sites(document, path, reader)
+    networks: dict[Seat, NetworkRules] = {}
+    offers = _sites(document, path, reader, networks)
     if reader.faults:
         raise SpecInvalid(*reader.faults)
-    return offers
+    return Federation(path=path, offers=offers, networks=networks, peers=document.get("peers", False))
 
 
-def lets_talk(path: Path | None) -> bool:
-    """Whether a federation.yaml, which was read before, lets algorithms talk to other sites."""
-    if path is None:
-        return False
-    document = load_yaml(path.read_text("utf-8-sig"), path, expected="sites and their databases")
-    return isinstance(document, dict) and document.get("peers") is True
-
-
-def _sites(document: Any, path: Path, reader: Reader) -> dict[Seat, Offer]:
+def _sites(
+    document: Any, path: Path, reader: Reader, networks: dict[Seat, NetworkRules]
+) -> dict[Seat, Offer]:
     sites = document.get("sites") if isinstance(document, dict) else None
     if not isinstance(sites, dict) or not sites:
         reader.faults.append(
@@ -71,6 +84,11 @@ def _sites(document: Any, path: Path, reader: Reader) -> dict[Seat, Offer]:
             )
             continue
         offers[Seat(name)] = _offer(described, where, reader)
+        if isinstance(described, dict) and described.get("network") is not None:
+            section = Section(
+                described["network"], f"{where}: network", reader.faults, folder=path.parent.absolute()
+            )
+            networks[Seat(name)] = read_network(section)
     return offers
 
 
@@ -79,7 +97,7 @@ def _offer(described: Any, where: str, reader: Reader) -> Offer:
     if not isinstance(described, dict):
         reader.faults.append(f"{where} is {kind(described)}: expected 'databases:' and, if need be, 'env:'")
         return Offer()
-    only(described, ("databases", "env"), where, reader.faults)
+    only(described, ("databases", "env", "network"), where, reader.faults)
     return reader.offer(described, where)
 
 

@@ -23,7 +23,7 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.node.offer import Offer
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.asking import leading_out, offers_of, wanted_databases, with_options
+from atoll.simulator.asking import federation_of, leading_out, wanted_databases, with_options
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.world import Plan
 
@@ -42,7 +42,8 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
         raise SpecInvalid(
             "--extract and --preprocess are for vantage6 algorithms of generation 5: leave them out"
         )
-    offers, path = offers_of(asked)
+    federation = federation_of(asked)
+    offers, path = federation.offers, federation.path
     wanted = wanted_databases(asked, offers)
     seats, role = seats_for(asked.at, central=chosen.central, sites=tuple(offers))
     check_call(function, asked.args, offers, federation=path)
@@ -78,6 +79,7 @@ def prepare(asked: Arguments, code: Code) -> Prepared:
         messages=(opening,),
         installed={digest: install(code, manifest, told, path)},
         offers=told,
+        networks=federation.networks,
     )
     step = PreparedStep(
         name=function.name,

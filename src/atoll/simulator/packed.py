@@ -14,8 +14,7 @@ from atoll.dialects.functions.body import plain
 from atoll.model.errors import SpecInvalid
 from atoll.model.work import Algorithm, Message, MessageId, Role, Run, RunId, Seat, Step
 from atoll.simulator.arguments import Arguments
-from atoll.simulator.asking import leading_out, offers_of, wanted_databases, with_options
-from atoll.simulator.federation import lets_talk
+from atoll.simulator.asking import federation_of, leading_out, wanted_databases, with_options
 from atoll.simulator.images import digest_of
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.world import Plan
@@ -27,7 +26,8 @@ def prepare(asked: Arguments, manifest: Manifest) -> Prepared:
     Raises:
         SpecInvalid: with every fault that was found.
     """
-    offers, path = offers_of(asked)
+    federation = federation_of(asked)
+    offers, path = federation.offers, federation.path
     doubts = leading_out(asked, offers)
     if asked.strict and doubts:
         raise SpecInvalid(*doubts)
@@ -67,7 +67,9 @@ def prepare(asked: Arguments, manifest: Manifest) -> Prepared:
         messages=messages,
         installed={digest: install(manifest, None)},
         offers=with_options(offers, wanted),
-        peers=lets_talk(path),
+        described={digest: manifest},
+        networks=federation.networks,
+        peers=federation.peers,
     )
     steps = tuple(_described(step, manifest, path, asked) for step in opening.steps)
     warnings = tuple(dict.fromkeys((*doubts, *opening.warnings)))

@@ -20,6 +20,7 @@ from atoll.simulator.arguments import Arguments
 from atoll.simulator.choice import EarlyRuntime, called, check, choose, slots, told_of
 from atoll.simulator.images import Packed
 from atoll.simulator.prepared import REMOTE, Prepared, PreparedStep
+from atoll.simulator.reaching import check_networks
 from atoll.simulator.record import Recorder, RunFolder, recording, take
 from atoll.simulator.watch import Watcher
 from atoll.simulator.world import Ended, Settings, World
@@ -84,6 +85,7 @@ async def simulate(asked: Arguments, watch: Callable[[], Watcher]) -> tuple[Prep
         prepared, watcher = await asyncio.to_thread(_read, asked, watch, early, packed, loop)
         check(chosen, prepared)
         runtime = await early.settle(prepared)
+        check_networks(prepared.plan.networks, runtime)
     except BaseException:
         await early.close()
         folder.give_back()

@@ -27,12 +27,11 @@ from atoll.node.offer import Offer
 from atoll.runtimes import environment
 from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import (
+    federation_of,
     leading_out,
-    offers_of,
     wanted_databases,
     with_options,
 )
-from atoll.simulator.federation import lets_talk
 from atoll.simulator.functions import masked_with
 from atoll.simulator.prepared import Prepared, PreparedStep
 from atoll.simulator.tools import check_tools
@@ -49,7 +48,8 @@ def prepare(asked: Arguments) -> Prepared:
         SpecInvalid: with every fault that was found.
         RuntimeUnavailable: the interpreter doesn't have vantage6's tools.
     """
-    offers, path = offers_of(asked)
+    federation = federation_of(asked)
+    offers, path = federation.offers, federation.path
     _check_labels(offers)
     doubts = leading_out(asked, offers)
     if asked.strict and doubts:
@@ -101,7 +101,8 @@ def prepare(asked: Arguments) -> Prepared:
         messages=_messages(steps),
         installed={digest: installed},
         offers=offered,
-        peers=lets_talk(path),
+        networks=federation.networks,
+        peers=federation.peers,
     )
     described = tuple(_described(step, code, path, digest, asked) for step in steps)
     return Prepared(plan=plan, steps=described, warnings=tuple(doubts), dialect="vantage6", read=read_json)

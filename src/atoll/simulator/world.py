@@ -7,9 +7,11 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from atoll.algorithms.installed import Installed
+from atoll.algorithms.manifest import Manifest
 from atoll.dialects.coinstac import choreography as coinstac
 from atoll.engine import calls
 from atoll.engine.limits import CallLimits
@@ -21,13 +23,16 @@ from atoll.model.work import Content, Message, Run, Seat, Ticket
 from atoll.node.agent import Agent
 from atoll.node.at_hand import Shelf
 from atoll.node.desk import Desk
+from atoll.node.network.permitted import NetworkRules
 from atoll.node.network.reach import served
 from atoll.node.offer import Offer
 from atoll.node.peers.peering import Peering
+from atoll.node.provision import Provision
 from atoll.node.runner import Observer, Runner
 from atoll.node.site_data import SiteData
 from atoll.simulator.link import LocalLink, SeededDice, Turnstile
 from atoll.simulator.peers import LocalPeers
+from atoll.simulator.reaching import Reaching, reaching
 from atoll.stores.folder import FolderBlobStore
 from atoll.stores.memory import MemoryRunStore
 
@@ -53,6 +58,10 @@ class Plan:
     data: Mapping[Seat, SiteData] = field(default_factory=dict)
     #: What each site offers; a seat without databases is left out.
     offers: Mapping[Seat, Offer] = field(default_factory=dict)
+    #: What images hold, by the algorithm's digest: by that sites know which images they mean.
+    described: Mapping[str, Manifest] = field(default_factory=dict)
+    #: What sites let algorithms reach; one that says nothing of it is left out.
+    networks: Mapping[Seat, NetworkRules] = field(default_factory=dict)
     #: Whether jobs may talk to each other while they run.
     peers: bool = False
 
@@ -96,6 +105,8 @@ class World:
         # Who asks for a seed wants to see that no order matters; else reports come as claims did.
         turnstile = Turnstile(SeededDice(settings.seed or 0), apart=settings.seed is not None)
         self._hub = Hub(MemoryRunStore(), self._blobs, CHOREOGRAPHIES, (turnstile, *listeners))
+        #: Says what sites let algorithms reach; None where none does.
+        self._reaching: Reaching | None = None
         self._board = Switchboard(self._hub, time.monotonic)
         self._hub.bells.on_end.append(self._board.run_ended)
         # Jobs that talk to each other wait for each other: all sites must be able to work at a time.
@@ -107,7 +118,16 @@ class World:
         """Carry the plan out, to its end or its failure.
 
         Cancelled, it ends every process that it started.
+
+        Raises:
+            RuntimeUnavailable: what passes on to a network can't be started here.
         """
+        if not self._plan.networks:
+            return await self._run()
+        async with reaching(self._plan.networks, self._plan.described) as self._reaching:
+            return await self._run()
+
+    async def _run(self) -> Ended:
         serving = [asyncio.create_task(agent.serve()) for agent in self._agents]
         try:
             await self._hub.submit(self._plan.run, self._plan.messages)
@@ -150,10 +170,18 @@ class World:
             lambda _: self._desk(seat),
             observer,
             limits=self._settings.limits,
+            provide=partial(self._provision, seat) if seat in self._plan.networks else None,
             seed_for=seeds(self._settings.seed),
             peering=Peering(LocalPeers(self._board, seat), self._mute, observer),
         )
         return Agent(link, runner, slot)
+
+    def _provision(self, seat: Seat, ticket: Ticket) -> Provision:
+        """What a site brings to a step that lets its algorithms reach a network."""
+        offer = self._plan.offers.get(seat, Offer())
+        assert self._reaching is not None
+        data = self._plan.data.get(seat)
+        return Provision(offer=offer, data=data, reach=self._reaching(ticket, offer))
 
     def _mute(self, *_: object) -> str | None:
         return None if self._plan.peers else _MUTE

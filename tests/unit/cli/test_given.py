@@ -181,3 +181,31 @@ def test_what_no_image_can_be_called_is_refused_and_not_repeated(name: str) -> N
     with pytest.raises(SpecInvalid, match="no name of an image") as caught:
         given.place(Path(f"docker:{name}"), None)
     assert "secret" not in str(caught.value)
+
+
+# --- Sizes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(None, None), ("4096", 4096), ("10MB", 10**7), ("1.5 GiB", 3 * 2**29)]
+)
+def test_a_size_is_bytes_or_has_a_unit(text: str | None, expected: int | None) -> None:
+    assert given.size("--disk", text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [(None, None), ("512", 512), ("512 MiB", 512), ("4GiB", 4096)])
+def test_memory_without_a_unit_is_in_mebibytes(text: str | None, expected: int | None) -> None:
+    assert given.mebibytes("--memory", text) == expected
+
+
+@pytest.mark.parametrize("text", ["lots", "", "0", "-1", "4 apples"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(SpecInvalid, match=r"--disk '.*': expected a number of bytes above 0"):
+        given.size("--disk", text)
+    with pytest.raises(SpecInvalid, match="--memory"):
+        given.mebibytes("--memory", text)
+
+
+def test_memory_of_less_than_a_mebibyte_is_refused() -> None:
+    with pytest.raises(SpecInvalid, match="--memory '100KB': expected 1MiB or more"):
+        given.mebibytes("--memory", "100KB")

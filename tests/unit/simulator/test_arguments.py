@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, replace
 from pathlib import Path
 
+from atoll.engine.limits import CallLimits
 from atoll.simulator.arguments import Arguments
 
 ALL = Arguments(
@@ -35,6 +36,10 @@ ALL = Arguments(
     max_iterations=7,
     call_seconds=2.5,
     memory=512,
+    processors=1.5,
+    processes=200,
+    disk=10**10,
+    log=10**6,
 )
 
 
@@ -66,6 +71,13 @@ def test_keys_of_other_versions_are_passed_over() -> None:
 
 
 def test_a_call_may_take_what_was_asked_for() -> None:
-    assert (2.5, 512 * 1024**2) == (ALL.limits.seconds, ALL.limits.memory_bytes)
-    assert Arguments().limits.memory_bytes is None
+    assert ALL.limits == CallLimits(
+        seconds=2.5,
+        memory_bytes=512 * 1024**2,
+        processors=1.5,
+        processes=200,
+        disk_bytes=10**10,
+        log_bytes=10**6,
+    )
+    assert Arguments().limits == CallLimits()
     assert (Path("/out"), Path("atoll-runs")) == (ALL.runs, Arguments().runs)

@@ -17,7 +17,7 @@ from atoll.simulator.arguments import Arguments
 from atoll.simulator.asking import (
     Wanted,
     default_databases,
-    offers_of,
+    federation_of,
     wanted_databases,
     with_options,
 )
@@ -160,23 +160,35 @@ def test_a_federation_is_the_one_that_is_named_or_that_lies_beside_the_code(tmp_
     other.write_text("sites: {gamma: {}}\n")
 
     for path in (tmp_path, tmp_path / "mean.py"):
-        assert ({"beta": Offer(), "alpha": Offer()}, tmp_path / "federation.yaml") == offers_of(
-            Arguments(path=path)
-        )
-    assert ({"gamma": Offer()}, other) == offers_of(Arguments(path=tmp_path, federation=other))
+        found = federation_of(Arguments(path=path))
+        assert found.offers == {"beta": Offer(), "alpha": Offer()}
+        assert found.path == tmp_path / "federation.yaml"
+    found = federation_of(Arguments(path=tmp_path, federation=other))
+    assert (found.offers, found.path) == ({"gamma": Offer()}, other)
 
 
 def test_without_a_federation_sites_have_numbers_and_no_data(tmp_path: Path) -> None:
-    assert ({"local0": Offer()}, None) == offers_of(Arguments(path=tmp_path))
-    named = offers_of(Arguments(path=tmp_path, clients=11))[0]
+    found = federation_of(Arguments(path=tmp_path))
+    assert (found.offers, found.path) == ({"local0": Offer()}, None)
+    named = federation_of(Arguments(path=tmp_path, clients=11)).offers
     assert [f"local{number}" for number in range(11)] == list(named)
+
+
+def test_a_network_counts_only_where_somebody_names_the_file_that_asks_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "federation.yaml"
+    path.write_text("sites: {alpha: {network: {allow: [atlas.example.org]}}}\n")
+
+    with pytest.raises(SpecInvalid, match="came with the algorithm, and would let it reach a network"):
+        federation_of(Arguments(path=tmp_path))
+    for asked in (Arguments(path=tmp_path, federation=path), Arguments(path=tmp_path, packed=True)):
+        assert list(federation_of(asked).networks) == ["alpha"]
 
 
 def test_another_number_of_sites_than_the_federation_has_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "federation.yaml"
     path.write_text(TEXT)
 
-    assert 2 == len(offers_of(Arguments(path=tmp_path, clients=2))[0])
+    assert 2 == len(federation_of(Arguments(path=tmp_path, clients=2)).offers)
     with pytest.raises(SpecInvalid) as refused:
-        offers_of(Arguments(path=tmp_path, clients=3))
+        federation_of(Arguments(path=tmp_path, clients=3))
     assert str(refused.value) == f"--clients 3 and the 2 sites of {path} don't fit: leave --clients out"

@@ -14,7 +14,8 @@ from atoll.model.errors import SpecInvalid
 from atoll.model.work import Seat
 from atoll.node.databases import TYPES
 from atoll.node.offer import Offer, Source
-from atoll.simulator.federation import lets_talk, read_federation
+from atoll.node.settings import read_settings
+from atoll.simulator.federation import read_federation
 
 
 def write(root: Path, text: str) -> Path:
@@ -29,7 +30,7 @@ def write(root: Path, text: str) -> Path:
 
 def read(root: Path, text: str) -> dict[Seat, Offer]:
     """What a federation.yaml says."""
-    return read_federation(write(root, text))
+    return dict(read_federation(write(root, text)).offers)
 
 
 def faults(root: Path, text: str) -> list[str]:
@@ -361,11 +362,34 @@ def test_sites_talk_to_each_other_where_the_file_says_so(
 ) -> None:
     path = write(tmp_path, f"{text}sites: {{alpha: {{}}}}\n")
 
-    assert ["alpha"] == [*read_federation(path)]
-    assert lets_talk(path) is expected
-    assert not lets_talk(None)
+    found = read_federation(path)
+    assert ["alpha"] == [*found.offers]
+    assert found.peers is expected
 
 
 def test_whether_sites_talk_is_said_with_true_or_false(tmp_path: Path) -> None:
     with pytest.raises(SpecInvalid, match="'peers' is text: expected true"):
         read_federation(write(tmp_path, "peers: all\nsites: {alpha: {}}\n"))
+
+
+def test_what_a_site_lets_algorithms_reach_is_said_as_in_a_nodes_settings(tmp_path: Path) -> None:
+    said = {
+        "allow": ["atlas.example.org", {"address": "10.1.2.0/24", "ports": [443]}],
+        "services": {"omop": {"host": "db.hospital.local", "port": 5432}},
+        "for": {"functions:mean": {}},
+    }
+    (tmp_path / "node.yaml").write_text(yaml.safe_dump({"hub": "http://127.0.0.1:1", "network": said}))
+    document = {"sites": {"alpha": {"network": said}, "beta": {}}}
+
+    found = read_federation(write(tmp_path, yaml.safe_dump(document))).networks
+
+    assert found == {"alpha": read_settings(tmp_path / "node.yaml").network}
+
+
+def test_what_is_wrong_with_a_network_is_told_with_its_site(tmp_path: Path) -> None:
+    text = "sites: {alpha: {network: {allow: [{address: 10.0.0.1}], alow: 1}}}\n"
+
+    first, second = faults(tmp_path, text)
+
+    assert first.startswith("site 'alpha': network: allow, entry 1: ports is missing: expected the ports")
+    assert second == ("site 'alpha': network: nothing is known of 'alow'. Did you mean 'allow'?")

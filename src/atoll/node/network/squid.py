@@ -46,7 +46,7 @@ def why_missing() -> str | None:
     """Why there can be no filtering proxy here, with the remedy; None where there can."""
     if _program() is None:
         return (
-            "node.yaml says what algorithms may reach (network: allow), and Squid, which lets them, is not "
+            "the settings say what algorithms may reach (network: allow), and Squid, which lets them, is not "
             "installed: apt install squid. Its service need not run"
         )
     return None
