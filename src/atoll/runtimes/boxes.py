@@ -23,7 +23,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +126,28 @@ class Plan:
     user: tuple[int, int] | None = None
 
 
+class Kills:
+    """How often the system has ended processes of a session for their memory, in one box after another."""
+
+    def __init__(self) -> None:
+        #: In boxes that are no more.
+        self._past = 0
+        self._here = 0
+
+    @property
+    def total(self) -> int:
+        """How often in all of them. It never falls."""
+        return self._past + self._here
+
+    def note(self, count: int) -> None:
+        """In the box that there is now it happened so often, as somebody says who may not know of all."""
+        self._here = max(count, self._here)
+
+    def begin(self) -> None:
+        """What is told from now on is of another box."""
+        self._past, self._here = self.total, 0
+
+
 class BoxPlace(Place):
     """The processes of one launch, in a box of their own that starts with the first of them."""
 
@@ -148,9 +170,7 @@ class BoxPlace(Place):
         #: The control group that whoever runs the box has made for it.
         self._group_seen: groups.Group | None = None
         self._starting = asyncio.Lock()
-        #: How often the system has ended a process for its memory: in boxes that are no more, and in this one.
-        self._past_kills = 0
-        self._kills = 0
+        self._kills = Kills()
         self._closed = False
 
     def inside(self, path: Path) -> str:
@@ -158,8 +178,8 @@ class BoxPlace(Place):
 
     def memory_kills(self) -> int:
         if self._group_seen is not None:
-            self._note_kills(self._group_seen.kills() or 0)
-        return self._past_kills + self._kills
+            self._kills.note(self._group_seen.kills() or 0)
+        return self._kills.total
 
     async def open(self) -> None:
         """Start the box, unless it is there.
@@ -204,7 +224,7 @@ class BoxPlace(Place):
             program = None
         task = self._exec(seed, variables) if program is None else self._run(program, seed, variables)
         call = self._parent.start(self._told(task), streams)
-        return BoxCall(call, self._box, self._note_kills)
+        return BoxCall(call, self._box, self._kills)
 
     def run(self, command: tuple[str, ...]) -> None:
         """Start another command than the launch's from now on."""
@@ -234,7 +254,8 @@ class BoxPlace(Place):
         await self._drop()
 
     async def _drop(self) -> None:
-        self._past_kills, self._kills = self.memory_kills(), 0
+        self.memory_kills()
+        self._kills.begin()
         self._group_seen = None
         box, self._box = self._box, None
         parent, self._parent = self._parent, None
@@ -242,10 +263,6 @@ class BoxPlace(Place):
             parent.lose()
         if box is not None:
             await box.remove()
-
-    def _note_kills(self, count: int) -> None:
-        """In this box, the system has ended a process for its memory so often, or more often."""
-        self._kills = max(count, self._kills)
 
     def _hand_over(self, descriptor: int) -> None:
         """Let the box's user open a stream anew, as ``/dev/stdout`` does."""
@@ -257,10 +274,10 @@ class BoxPlace(Place):
 class BoxCall:
     """A call's process in a box."""
 
-    def __init__(self, call: Call, box: Box, note_kills: Callable[[int], None]) -> None:
+    def __init__(self, call: Call, box: Box, kills: Kills) -> None:
         self._call = call
         self._box = box
-        self._note_kills = note_kills
+        self._kills = kills
         self._killed = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -304,11 +321,11 @@ class BoxCall:
         """It ended badly: whether for want of memory is known to whoever runs the box."""
         lost = ended.exception()
         if lost is None:
-            self._note_kills(self._call.memory_kills)
+            self._kills.note(self._call.memory_kills)
         else:
             with suppress(Exception):  # A driver that can't tell has told enough.
                 if await self._box.memory_ran_out():
-                    self._note_kills(1)
+                    self._kills.note(1)
         if self.ended.done():
             return
         if lost is None:

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from atoll.engine.running import Doorway, Launch, Outlet
-from atoll.runtimes.aside import leave
+from atoll.runtimes.aside import close_aside, leave
 from atoll.runtimes.outlets import Address, Delivery, Outlets, accept_some, end, listening
 
 #: Connections that wait to be accepted: more than one algorithm opens at a time.
@@ -120,16 +120,7 @@ class LoopbackDoors(_Listening):
 
 
 class HeldDoors(_Listening):
-    """A listener in a sandbox that somebody has opened there, for as long as the session."""
-
-    def hold(self, listener: int, address: Address) -> None:
-        """Take over a listener's descriptor."""
-        self._listener = listening(listener, address)
-        self.address = address
-
-
-class SandboxDoors(_Listening):
-    """Listeners in the sandbox, made by each process that is started there.
+    """Listeners in a sandbox, which somebody has opened there for as long as the session.
 
     Args:
         launch: says whether calls speak HTTP, and what else they reach.
@@ -139,13 +130,42 @@ class SandboxDoors(_Listening):
         super().__init__()
         self.address = _DOOR if launch.speaks_http else None
         self._outlets = Outlets(launch.outlets)
-        self._loop = asyncio.get_running_loop()
-        self._line: socket.socket | None = None
-        self._delivery: Delivery | None = None
 
     @property
     def addresses(self) -> Sequence[Address]:
         return [*([self.address] if self.address is not None else []), *self._outlets.addresses]
+
+    def hold(self, listeners: Sequence[int]) -> None:
+        """Take over what listens at all addresses, in their order."""
+        if self.address is not None:
+            self._listener = listening(listeners[0], self.address)
+        self._outlets.serve(listeners[0 if self.address is None else 1 :])
+
+    def add(self, outlet: Outlet, listener: int) -> None:
+        try:
+            self._outlets.add(outlet)
+        except BaseException:
+            close_aside([listener])
+            raise
+        self._outlets.serve([listener])
+
+    def close(self) -> None:
+        super().close()
+        self._outlets.close()
+
+
+class SandboxDoors(HeldDoors):
+    """Listeners in the sandbox, made by each process that is started there.
+
+    Args:
+        launch: says whether calls speak HTTP, and what else they reach.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
+        self._loop = asyncio.get_running_loop()
+        self._line: socket.socket | None = None
+        self._delivery: Delivery | None = None
 
     def offer(self) -> socket.socket | None:
         self.close()
@@ -157,17 +177,8 @@ class SandboxDoors(_Listening):
         self._loop.add_reader(self._line, self._hear)
         return theirs
 
-    def add(self, outlet: Outlet, listener: int) -> None:
-        try:
-            self._outlets.add(outlet)
-        except BaseException:
-            os.close(listener)
-            raise
-        self._outlets.serve([listener])
-
     def close(self) -> None:
         super().close()
-        self._outlets.close()
         self._hear_no_more()
 
     def _hear(self) -> None:
@@ -181,9 +192,7 @@ class SandboxDoors(_Listening):
         if files is None:
             return
         self._hear_no_more()
-        if self.address is not None:
-            self._listener = listening(files.pop(0), self.address)
-        self._outlets.serve(files)
+        self.hold(files)
         self._serve()
 
     def _hear_no_more(self) -> None:

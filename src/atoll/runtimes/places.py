@@ -18,7 +18,7 @@ from atoll.runtimes.doors import Doors
 from atoll.runtimes.groups import Grouped
 from atoll.runtimes.imports import find_libraries
 from atoll.runtimes.interpreter import Interpreter
-from atoll.runtimes.outlets import connected
+from atoll.runtimes.outlets import Address, connected
 from atoll.runtimes.sessions import Running
 from atoll.runtimes.warm import CellRefused, Kind, Parent, ParentLost, Pool
 
@@ -144,14 +144,22 @@ class Place:
             RuntimeUnavailable: there is none, or the address is taken.
         """
         what = f"nothing can be offered to the algorithm at {outlet.host}, port {outlet.port}"
+        (listener,) = await self._listen([(outlet.host, outlet.port)], what)
+        self.doors.add(outlet, listener)
+
+    async def _listen(self, addresses: Sequence[Address], what: str) -> list[int]:
+        """Listen inside; the listeners' descriptors.
+
+        Raises:
+            RuntimeUnavailable: there is no inside, or an address is taken; with `what` can't be done then.
+        """
         parent, cell = self._network(what)
         try:
-            (listener,) = await parent.listen([(outlet.host, outlet.port)], cell=cell)
+            return await parent.listen(addresses, cell=cell)
         except ParentLost:
             raise RuntimeUnavailable(f"{what}: its processes have ended") from None
         except OSError as error:
             raise RuntimeUnavailable(f"{what}: {error.strerror}") from None
-        self.doors.add(outlet, listener)
 
     async def reach(self, port: int) -> int:
         """Connect to a port inside, where there is an inside.

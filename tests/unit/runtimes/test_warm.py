@@ -110,6 +110,22 @@ def test_a_parent_that_could_not_be_started_is_started_when_it_is_asked_for_agai
     assert asyncio.run(go())
 
 
+def test_more_addresses_are_listened_at_than_travel_with_one_message() -> None:
+    async def go() -> int:
+        pool = Pool(process._start_parent, here=str(HERE), isolated=False)
+        try:
+            parent = await pool.parent(Kind(executable=Path(sys.executable), libraries=()))
+            assert parent is not None
+            listeners = await parent.listen([("127.0.0.1", 0)] * 300)
+            for listener in listeners:
+                os.close(listener)
+            return len(listeners)
+        finally:
+            await pool.close()
+
+    assert asyncio.run(go()) == 300
+
+
 def test_coinstac_says_who_should_start_it() -> None:
     """Outside of Atoll the module tells what to do."""
     environment = {"PYTHONPATH": str(SERVED), "PATH": os.environ["PATH"]}

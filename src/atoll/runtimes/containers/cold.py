@@ -21,18 +21,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from aiodocker.exceptions import DockerError
 from aiodocker.stream import Stream
 
 from atoll.engine.limits import CHUNK_BYTES, CallLimits
-from atoll.engine.running import Launch, Outlet, Style
+from atoll.engine.running import Launch, Style
 from atoll.model.errors import RuntimeUnavailable
-from atoll.runtimes.boxes import LINE, BoxPlace, Plan
+from atoll.runtimes.boxes import LINE, BoxPlace, Kills, Plan
 from atoll.runtimes.children import Streams
-from atoll.runtimes.containers.engine import talking
+from atoll.runtimes.containers.engine import BREAKS, talking
 from atoll.runtimes.containers.started import Container, Maker
 from atoll.runtimes.doors import HeldDoors
-from atoll.runtimes.outlets import Outlets
 from atoll.runtimes.places import Place
 from atoll.runtimes.sessions import Running
 from atoll.runtimes.warm import Parent
@@ -40,11 +38,11 @@ from atoll.runtimes.warm import Parent
 #: What waits in a container until nobody holds the pipe any more: its node has ended.
 _WAIT = f"read nothing < {LINE}/alive"
 _ALIVE = "alive"
-#: Where an algorithm reaches its doorway.
-_DOOR = ("127.0.0.1", 8080)
 #: Bytes of memory of a helper, and its processes.
 _HELPER_LIMITS = CallLimits(memory_bytes=256 * 1024**2, processes=64)
 _KILLED = 137
+#: What shells say of a program that they can't start.
+_NOT_STARTED = 127
 #: What a shell adds to the number of the signal that has ended a process.
 _SIGNALS = 128
 
@@ -77,15 +75,6 @@ class Helper:
             )
         )
 
-    async def listen(self, addresses: list[tuple[str, int]]) -> list[int]:
-        """Listen in the network; the listeners' descriptors."""
-        parent, _ = self.network("the algorithm can't be given its ports")
-        return await parent.listen(addresses)
-
-    def network(self, what: str) -> tuple[Parent, int | None]:
-        """Who opens ports there."""
-        return self.place.network(what)
-
     async def close(self) -> None:
         """End it."""
         await self.place.close()
@@ -98,28 +87,29 @@ class ColdPlace(Place):
     Args:
         plan: of its calls.
         maker: makes containers of its image.
-        helper: the container with the network, where calls need one.
+        helped: makes a place in the helper's image; None where calls need no network.
     """
 
-    def __init__(self, plan: Plan, maker: Maker, helper: Helper | None) -> None:
-        self._doors = HeldDoors()
+    def __init__(self, plan: Plan, maker: Maker, helped: Callable[[Launch], BoxPlace] | None) -> None:
+        self._doors = HeldDoors(plan.launch)
         super().__init__(
             plan.launch, plan.inside, plan.command, plan.file, None, (), self._doors, bounded=True
         )
         self._plan = plan
         self._maker = maker
-        self._helper = helper
-        self._outlets = Outlets(plan.launch.outlets)
+        self._helped = helped
+        self._helper: Helper | None = None
         self._container: Container | None = None
-        self._line = Path(tempfile.mkdtemp(prefix="atoll-box-"))
+        #: The folder with the pipe by which the container knows that its node lives, once there is one.
+        self._line: Path | None = None
         self._alive = -1
-        self._kills = 0
+        self._kills = Kills()
 
     def inside(self, path: Path) -> str:
         return self._plan.points.inside(path)
 
     def memory_kills(self) -> int | None:
-        return self._kills
+        return self._kills.total
 
     async def open(self) -> None:
         """Start the container, and its helper where there is one.
@@ -128,23 +118,19 @@ class ColdPlace(Place):
             RuntimeUnavailable: this machine can't.
             AlgorithmFailed: the image has no shell either, or the engine refuses.
         """
-        if self._helper is not None:
+        if self._helped is not None:
+            self._helper = Helper(self._plan.launch, self._helped)
             await self._helper.place.open()
-            await self._open_ports(self._helper)
+            if self._doors.addresses:
+                what = "the algorithm can't be given its addresses"
+                self._doors.hold(await self._listen(self._doors.addresses, what))
         await self._begin()
-
-    async def _open_ports(self, helper: Helper) -> None:
-        addresses = [_DOOR] if self._plan.launch.speaks_http else []
-        addresses += [(outlet.host, outlet.port) for outlet in self._plan.launch.outlets]
-        listeners = await helper.listen(addresses) if addresses else []
-        if self._plan.launch.speaks_http:
-            self._doors.hold(listeners.pop(0), _DOOR)
-        self._outlets.serve(listeners)
 
     async def _begin(self) -> None:
         """Start the container that waits."""
-        pipe = self._line / _ALIVE
-        if self._alive < 0:
+        if self._line is None:
+            self._line = Path(tempfile.mkdtemp(prefix="atoll-box-"))
+            pipe = self._line / _ALIVE
             os.mkfifo(pipe, 0o600)
             if self._plan.user is not None:
                 for each in (pipe, self._line):
@@ -162,18 +148,7 @@ class ColdPlace(Place):
     def _network(self, what: str) -> tuple[Parent, int | None]:
         if self._helper is None:
             raise RuntimeUnavailable(f"{what}: the image has no Python, and no helper image is set")
-        return self._helper.network(what)
-
-    async def offer(self, outlet: Outlet) -> None:
-        parent, _ = self._network(f"nothing can be offered to the algorithm at port {outlet.port}")
-        try:
-            (listener,) = await parent.listen([(outlet.host, outlet.port)])
-        except OSError as error:
-            raise RuntimeUnavailable(
-                f"nothing can be offered to the algorithm at port {outlet.port}: {error.strerror}"
-            ) from None
-        self._outlets.add(outlet)
-        self._outlets.serve([listener])
+        return self._helper.place.network(what)
 
     async def start(self, streams: Streams, seed: int | None, variables: Mapping[str, str]) -> Running:
         if self._container is None or self._container.ended.done():
@@ -182,26 +157,24 @@ class ColdPlace(Place):
         assert self._container is not None
         command = [self._file, *self._command[1:]]
         environment = {**self._inside.environment, **variables}
-        return EngineCall(self._container, command, environment, self._inside.code, streams, self._note_kill)
+        return EngineCall(self._container, command, environment, self._inside.code, streams, self._kills)
 
     async def close(self) -> None:
         await super().close()
-        self._outlets.close()
         await self._drop()
         if self._helper is not None:
             await self._helper.close()
         if self._alive >= 0:
             os.close(self._alive)
             self._alive = -1
-        shutil.rmtree(self._line, ignore_errors=True)
+        if self._line is not None:
+            shutil.rmtree(self._line, ignore_errors=True)
 
     async def _drop(self) -> None:
+        self._kills.begin()
         container, self._container = self._container, None
         if container is not None:
             await container.remove()
-
-    def _note_kill(self) -> None:
-        self._kills += 1
 
 
 class ServicePlace(ColdPlace):
@@ -222,17 +195,27 @@ class ServicePlace(ColdPlace):
 class _Work:
     """What an engine does for a call, in the background."""
 
-    def __init__(self) -> None:
+    def __init__(self, container: Container) -> None:
+        self._container = container
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         #: Its exit status, or minus the signal that ended it.
         self.ended: asyncio.Future[int] = self._loop.create_future()
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def kill(self) -> None:
+        """End the whole container: an engine can't end one process of it."""
+        self._do(self._kill())
+
+    async def _kill(self) -> None:
+        try:
+            await self._container.remove()
+        finally:
+            self._end(_KILLED)
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     def _end(self, status: int) -> None:
         if not self.ended.done():
@@ -243,21 +226,12 @@ class ContainerRun(_Work):
     """What an image starts by itself, in a container of its own."""
 
     def __init__(self, container: Container, log: int) -> None:
-        super().__init__()
-        self._container = container
-        self._following = self._do(self._follow(os.dup(log)))
-
-    def kill(self) -> None:
-        """End the container."""
-        self._killing = self._do(self._kill())
-
-    async def _kill(self) -> None:
-        await self._container.remove()
-        self._end(_KILLED)
+        super().__init__(container)
+        self._do(self._follow(os.dup(log)))
 
     async def _follow(self, log: int) -> None:
         try:
-            with suppress(DockerError, OSError):
+            with suppress(*BREAKS):
                 told = self._container.container.log(stdout=True, stderr=True, follow=True)
                 async with aclosing(cast("AsyncGenerator[str]", told)) as lines:
                     async for line in lines:
@@ -278,30 +252,39 @@ class EngineCall(_Work):
         environment: Mapping[str, str],
         folder: str,
         streams: Streams,
-        note_kill: Callable[[], None],
+        kills: Kills,
     ) -> None:
-        super().__init__()
-        self._container = container
-        self._note_kill = note_kill
+        super().__init__(container)
+        self._kills = kills
         # Whoever gave them closes them when this returns.
         descriptors = tuple(os.dup(each) for each in (streams.stdin, streams.stdout, streams.stderr))
-        self._working = self._do(self._work(command, environment, folder, descriptors))
-
-    def kill(self) -> None:
-        """End the container: an engine can't end one process of it."""
-        self._killing = self._do(self._kill())
+        self._working = self._loop.create_task(self._work(command, environment, folder, descriptors))
 
     async def _kill(self) -> None:
-        await self._container.remove()
-        self._working.cancel()
-        await asyncio.wait({self._working})
-        self._end(_KILLED)
+        try:
+            await self._container.remove()
+        finally:
+            self._working.cancel()
+            await asyncio.wait({self._working})
+            self._end(_KILLED)
 
     async def _work(
         self, command: list[str], environment: Mapping[str, str], folder: str, descriptors: tuple[int, ...]
     ) -> None:
-        stdin, stdout, stderr = descriptors
         status = _KILLED
+        try:
+            status = await self._run(command, environment, folder, descriptors)
+            if status:
+                with suppress(*BREAKS):  # the image may have nothing that could tell
+                    self._kills.note(await self._container.memory_kills())
+        finally:
+            self._end(status)
+
+    async def _run(
+        self, command: list[str], environment: Mapping[str, str], folder: str, descriptors: tuple[int, ...]
+    ) -> int:
+        """The exit status of the process."""
+        stdin, stdout, stderr = descriptors
         try:
             process = await self._container.container.exec(
                 command,
@@ -320,17 +303,13 @@ class EngineCall(_Work):
                     feeding.cancel()
                     await asyncio.wait({feeding})
             told = await process.inspect()
-            status = int(told.get("ExitCode") or 0)
-            if status and (await self._container.memory_kills()) > 0:
-                self._note_kill()
-        except (DockerError, OSError) as error:
-            os.write(stderr, f"the container engine can't start the call: {error}\n".encode())
-            status = 127
+            return int(told.get("ExitCode") or 0)
+        except BREAKS as error:
+            os.write(stderr, f"the container engine did not start the call, or left it: {error}\n".encode())
+            return _NOT_STARTED
         finally:
             for each in descriptors:
                 os.close(each)
-            if not self._working.cancelled():
-                self._end(status)
 
 
 async def _feed(stream: Stream, descriptor: int) -> None:
@@ -340,7 +319,7 @@ async def _feed(stream: Stream, descriptor: int) -> None:
     file = os.fdopen(os.dup(descriptor), "rb", buffering=0)
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
     try:
-        with suppress(OSError, RuntimeError):  # it has ended without reading all of it
+        with suppress(OSError, RuntimeError, AssertionError):  # it has ended without reading all of it
             while chunk := await reader.read(CHUNK_BYTES):
                 await stream.write_in(chunk)
             # The library has no word for the end of what is written while more is read.
@@ -356,6 +335,7 @@ async def _collect(stream: Stream, stdout: int, stderr: int) -> None:
     loop = asyncio.get_running_loop()
     file = os.fdopen(os.dup(stdout), "wb", buffering=0)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, file)
+    transport.set_write_buffer_limits(high=0)  # what was written is there when the process has ended
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     try:
         while (message := await stream.read_out()) is not None:

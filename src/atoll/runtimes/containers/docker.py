@@ -15,7 +15,7 @@ from dataclasses import replace
 from atoll.engine.running import Image, ImageKind, Launch, Session, Style
 from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes.boxes import BoxPlace, NoPython, Plan, check_readable, hand_over
-from atoll.runtimes.containers.cold import ColdPlace, Helper, ServicePlace
+from atoll.runtimes.containers.cold import ColdPlace, ServicePlace
 from atoll.runtimes.containers.engine import Engine, find_socket
 from atoll.runtimes.containers.flags import Owned
 from atoll.runtimes.containers.owners import is_of_the_dead
@@ -134,11 +134,11 @@ class DockerRuntime:
         served = launch.style is Style.SERVE or (
             self._settings.service is not Service.EXEC and _has_service(facts) and not launch.speaks_http
         )
-        helper = None
+        helped = None
         if served or launch.speaks_http or launch.outlets:
-            helper = Helper(launch, await self._helper_place(facts))
+            helped = await self._helper_place(facts)
         kind = ServicePlace if served else ColdPlace
-        place = kind(served_plan(plan, facts) if served else plan, self._maker(facts), helper)
+        place = kind(served_plan(plan, facts) if served else plan, self._maker(facts), helped)
         try:
             await place.open()
         except NotFound:

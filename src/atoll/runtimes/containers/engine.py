@@ -42,6 +42,8 @@ _PODMAN = ("/run/podman/podman.sock",)
 _API_VERSION = (1, 44)
 #: Seconds that an engine may take to say who it is.
 _SECONDS_MAX = 30.0
+#: How often an engine is asked to remove a container that it doesn't remove.
+_TRIES = 3
 #: Bytes of a file that is read out of an image. A specification, or a module.
 _FILE_BYTES_MAX = 4 * 1024 * 1024
 #: What stands around a file in the archive that it comes in.
@@ -50,6 +52,9 @@ _AROUND_BYTES = 1024 * 1024
 _OURS = re.compile(r"/?atoll-[0-9a-f]{12}")
 #: Connections to the engine at a time: one for each call that the engine itself runs, and some to ask.
 _CONNECTIONS_MAX = 1_000
+
+#: What asking an engine ends with where it refuses, or is not there any more.
+BREAKS = (DockerError, aiohttp.ClientError, OSError)
 
 
 def sockets(settings: ContainerSettings) -> list[Path]:
@@ -193,25 +198,38 @@ class Engine:
             AlgorithmFailed: the engine refuses.
         """
         client = await self.open()
+        making = asyncio.ensure_future(client.containers.create(dict(body), name=name))
         try:
-            return await client.containers.create(dict(body), name=name)
+            return await asyncio.shield(making)
         except DockerError as error:
             raise self.refusal("can't make the algorithm's container", error) from None
+        except asyncio.CancelledError:
+            # The engine makes it all the same, and nobody else will ever know of it.
+            await asyncio.wait({making}, timeout=_SECONDS_MAX)
+            if not making.done():
+                making.cancel()
+            elif making.exception() is None:
+                await self.remove(making.result())
+            raise
 
     async def remove(self, container: DockerContainer) -> None:
-        """End a container at once, and remove it. It may be gone already."""
-        for _ in range(3):
+        """End a container at once, and remove it. It may be gone already.
+
+        Where the engine doesn't do it, this is logged: nobody who wants a container removed can do more.
+        """
+        for _ in range(_TRIES):
             try:
                 await container.delete(force=True, v=True)
-            except DockerError as error:
-                if error.status == 404:
+            except BREAKS as error:
+                if isinstance(error, DockerError) and error.status == 404:
                     return
-                _log.debug("a container was not removed: %s", error)
+                why = str(error)
                 # Somebody is removing it already, or it is just being started.
-                with suppress(DockerError):
+                with suppress(*BREAKS):
                     await container.kill()
             else:
                 return
+        _log.warning("the container %s was not removed, and may still run: %s", container.id[:12], why)
 
     async def ours(self) -> list[tuple[DockerContainer, str]]:
         """The containers that Atoll has made here and not removed, each with its owner."""

@@ -27,6 +27,12 @@ def open_doors(line: int, addresses: Iterable[Tuple[str, int]]) -> None:
         rest = rest[ports.BATCH :]
 
 
+def open_way(line: int, port: int) -> None:
+    """Begin a connection to a port of the loopback, and send it over the Unix socket `line`."""
+    with ports.connect(port) as connection:
+        ports.send(line, [connection])
+
+
 def main(arguments: List[str]) -> NoReturn:
     """Open doors and become a command: a descriptor, addresses, a program and its arguments."""
     descriptor, addresses, *command = arguments

@@ -230,27 +230,44 @@ class _Parent:
         home = self._cells.get(-1 if number is None else number)
         if number is not None and home is None:
             return  # the line is closed, which says enough
-        sockets: List[socket.socket] = []
         try:
             try:
                 if home is not None:
                     home.join_network()
-                sockets = ports.listen(message["at"]) if "at" in message else [ports.connect(message["port"])]
+                if "at" in message:
+                    door.open_doors(line, message["at"])
+                else:
+                    door.open_way(line, message["port"])
             except OSError as error:
                 ports.refuse(line, error)
-                return
             finally:
                 if home is not None:
                     self._cell.setns(self._own_network, self._cell.CLONE_NEWNET)
-            ports.send(line, sockets)
         except (BrokenPipeError, ConnectionResetError):
             pass  # nobody waits for it any more
-        finally:
-            ports.close(sockets)
 
     def _make_cell(self, number: int, files: List[int]) -> None:
-        cell = self._cell
+        """Make a cell, or tell what the machine refuses."""
         ours, theirs = socket.socketpair()
+        pid = -1
+        try:
+            with theirs:
+                pid = self._fork_init(files[0], ours, theirs)
+            answer = ours.recv(_MESSAGE_BYTES_MAX)
+            if answer != b"built":
+                raise OSError(answer.decode() or "its first process ended")
+            self._cells[number] = self._cell.Cell(pid, ours)
+        except OSError as error:
+            ours.close()  # without which the first process ends, if it lives
+            if pid > 0:
+                self._dropped.append(pid)
+            self._tell(cell=number, error=str(error))
+            return
+        self._tell(cell=number, error=None)
+
+    def _fork_init(self, task: int, ours: socket.socket, theirs: socket.socket) -> int:
+        """Fork the first process of a cell."""
+        cell = self._cell
         cell.unshare(cell.CLONE_NEWPID)
         pid = -1
         try:
@@ -264,16 +281,8 @@ class _Parent:
             ours.close()
             for home in self._cells.values():
                 home.forget()
-            cell.serve_init(json.loads(_read_all(files[0])), theirs)
-        theirs.close()
-        answer = ours.recv(_MESSAGE_BYTES_MAX)
-        if answer != b"built":
-            ours.close()
-            self._dropped.append(pid)
-            self._tell(cell=number, error=answer.decode() or "its first process ended")
-            return
-        self._cells[number] = cell.Cell(pid, ours)
-        self._tell(cell=number, error=None)
+            cell.serve_init(json.loads(_read_all(task)), theirs)
+        return pid
 
     def _kill(self, call: _Call) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,44 @@ def test_the_line_of_an_answer_that_nobody_waits_for_is_closed(
         await server.wait_closed()
 
     asyncio.run(scenario())
+
+
+def test_a_container_that_nobody_waits_for_any_more_is_removed_when_it_is_made(tmp_path: Path) -> None:
+    async def scenario() -> list[bytes]:
+        asked: list[bytes] = []
+        making, may_make = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.IncompleteReadError):
+                while request := await reader.readuntil(b"\r\n\r\n"):
+                    length = re.search(rb"Content-Length: (\d+)", request)
+                    await reader.readexactly(int(length[1]) if length else 0)
+                    told = b"OK"
+                    if b"/containers/create" in request:
+                        making.set()
+                        await may_make.wait()
+                        told = b'{"Id": "%s"}' % (b"0" * 64)
+                    asked.append(request.partition(b" HTTP")[0])
+                    writer.write(
+                        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                        % (len(told), told)
+                    )
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, tmp_path / "engine.sock")
+        engine = Engine(tmp_path / "engine.sock")
+        creating = asyncio.create_task(engine.create({}, "atoll-1"))
+        await making.wait()
+        creating.cancel()
+        await asyncio.sleep(0)
+        may_make.set()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        await engine.close()
+        server.close()
+        await server.wait_closed()
+        return asked
+
+    asked = asyncio.run(scenario())
+
+    assert asked[-1].startswith(b"DELETE /v1.44/containers/" + b"0" * 64)
