@@ -78,7 +78,7 @@ class Talk:
 
     async def __aenter__(self) -> Self:
         self._outlets.take = self._take
-        self._go_on(self._take_calls)
+        self._go_on(self._be_known)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -120,6 +120,12 @@ class Talk:
 
     # --- Calls of others ----------------------------------------------------------------------
 
+    async def _be_known(self) -> None:
+        try:
+            await self._take_calls()
+        finally:
+            self._known.set()  # However it ended, the algorithm waits for it no longer.
+
     async def _take_calls(self) -> None:
         pause = _AGAIN_SECONDS
         while True:
@@ -133,7 +139,6 @@ class Talk:
                 continue
             except AtollError as error:
                 self._say(f"others of the run can't reach this job: {error}")
-                self._known.set()
                 return
             pause = _AGAIN_SECONDS
             self._known.set()
@@ -153,7 +158,7 @@ class Talk:
 
         try:
             plug = await self._plugged(await self._reach(knock.port))
-        except (OSError, RuntimeUnavailable) as error:
+        except (OSError, AtollError) as error:
             reason = "nobody listens there" if isinstance(error, OSError) else str(error)
             await announced.refuse(knock.stream, f"at port {knock.port}, {reason}")
             return

@@ -17,7 +17,7 @@ from tests.unit.node.peers.loopback import LoopbackSession
 
 from atoll.algorithms.installed import Installed
 from atoll.engine.peers import Address, Announced, Channel, Knock, Peer, PeerLink, Port, Standing
-from atoll.model.errors import HubUnreachable
+from atoll.model.errors import AlgorithmFailed, HubUnreachable
 from atoll.model.work import JobId, Ticket
 from atoll.node.chair import Chair
 from atoll.node.peers.peering import Peering, Rule, Talking
@@ -397,6 +397,49 @@ class Flaky(Meddling):
         if self.announcements == 1:
             raise HubUnreachable("the hub is away")
         return OneCall(await super().announce(standing, ports))
+
+
+class Wrong(Meddling):
+    """A hub that fails in a way that nobody has thought of."""
+
+    def __init__(self, link: PeerLink) -> None:
+        super().__init__(link, lambda came: came[-1])
+
+    async def announce(self, standing: Standing, ports: Sequence[Port]) -> Announced:
+        raise LookupError
+
+
+def test_an_algorithm_that_asks_for_others_is_answered_whatever_is_wrong(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> Sequence[Address]:
+        async with scene.first.calling() as talking, asyncio.timeout(5):
+            return await talking.addresses()
+
+    assert [] == play(tmp_path, work, changed=Wrong)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(AlgorithmFailed("it has ended"), "it has ended"), (ConnectionRefusedError(), "nobody listens there")],
+)
+def test_who_calls_an_algorithm_that_can_t_be_reached_hears_why(
+    tmp_path: Path, error: Exception, reason: str
+) -> None:
+    """At once: it doesn't wait until the hub gives up."""
+
+    async def reach(_: int) -> int:
+        raise error
+
+    async def work(scene: Scene) -> str:
+        scene.second.session.reach = reach  # type: ignore[assignment]  # as sessions of images fail
+        address = await scene.address()
+        reader, writer = await scene.first.session.dial(address.host, address.port)
+        with pytest.raises(ConnectionResetError):
+            async with asyncio.timeout(5):
+                await reader.read()
+        writer.close()
+        return (tmp_path / LOCAL0).read_text()
+
+    assert f", {reason}" in play(tmp_path, work)
 
 
 class OneCall:
