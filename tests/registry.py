@@ -129,6 +129,13 @@ class Registry:
         manifest = {"schemaVersion": 2, "mediaType": _OCI, "config": config, "layers": layers}
         self.put_manifest(repository, f"{digest.replace(':', '-')}.sig", manifest)
 
+    def copy(self, repository: str, digest: str, to: str) -> None:
+        """Bring an image to another repository, as it is."""
+        manifest = json.loads(self.blob(digest).read_bytes())
+        for part in (manifest["config"], *manifest["layers"]):
+            self._part(to, self.blob(part["digest"]).read_bytes(), part["mediaType"])
+        assert digest == self.put_manifest(to, None, manifest)
+
     def put_manifest(self, repository: str, tag: str | None, manifest: Mapping[str, Any]) -> str:
         """Push a manifest; its digest."""
         content = json.dumps(manifest).encode()

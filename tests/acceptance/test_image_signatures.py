@@ -25,6 +25,7 @@ from atoll.runtimes.containers.registry import Repository
 from atoll.runtimes.containers.settings import ContainerSettings, Registry
 from atoll.runtimes.containers.signatures import Signed, sign
 from atoll.runtimes.containers.signed import SignatureCheck
+from atoll.runtimes.containers.sources import Sources
 from atoll.runtimes.containers.store import ImageStore
 
 pytestmark = [
@@ -72,11 +73,15 @@ class Site:
     signers: Mapping[str, tuple[Path, ...]]
     registries: Mapping[str, Registry]
     folder: Path | None = None
+    #: None: those that are named here.
+    sources: Sources | None = None
 
     def check(self, image: Image) -> None:
         """Look whether an image is signed as the site wants it."""
-        asked = SignatureCheck(self.signers, registries=self.registries, folder=self.folder).check(image)
-        asyncio.run(asked)
+        check = SignatureCheck(
+            self.signers, registries=self.registries, sources=self.sources, folder=self.folder
+        )
+        asyncio.run(check.check(image))
 
     def refusal(self, image: Image, kind: type[AtollError] = JobRefused) -> str:
         """The sentence with which an image is refused."""
@@ -167,7 +172,7 @@ def test_an_image_runs_on_without_its_registry_until_its_key_is_taken_away(
     registry.push_signatures(REPOSITORY, image.digest, [author.sign(image)])
     kept = replace(site, folder=tmp_path / "kept")
     kept.check(image)
-    away = replace(kept, registries={})
+    away = replace(kept, registries={registry.host: Registry()})
 
     away.check(image)
     (tmp_path / "other").mkdir()
@@ -254,13 +259,16 @@ def test_a_registry_that_wants_a_token_is_given_one(
         known = next(iter(site.registries.values()))
         site = Site({f"{registry.host}/*": (author.public,)}, {registry.host: known})
         image = registry.push_image(REPOSITORY)
+        assert "sends this site on to '127.0.0.1:" in site.refusal(image, RuntimeUnavailable)
+        # Tokens are given at another port.
+        site = replace(site, sources=Sources(["127.0.0.1:*"]))
         registry.push_signatures(REPOSITORY, image.digest, [author.sign(image)])
 
         async def ask() -> str:
             async with aiodocker.Docker(f"unix://{docker_socket}") as engine:
-                image_id = await ImageStore(
-                    engine, ContainerSettings(registries=site.registries), signers=site.signers
-                ).ensure(image)
+                settings = ContainerSettings(registries=site.registries)
+                store = ImageStore(engine, settings, signers=site.signers, sources=site.sources)
+                image_id = await store.ensure(image)
                 await engine.images.delete(image_id, force=True)
                 return image_id
 

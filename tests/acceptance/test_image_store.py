@@ -170,12 +170,51 @@ def test_one_of_a_list_of_images_is_the_one_that_was_asked_for(site: Site) -> No
     assert site.ensure(image).startswith("sha256:")
 
 
-def test_an_image_that_came_by_another_name_is_the_same_image(site: Site) -> None:
+def test_an_image_that_came_by_another_name_is_not_the_one_that_was_asked_for(site: Site) -> None:
+    """What the site says of a name would else be passed by with another."""
     image = site.push()
-    pulled = site.ensure(image)
+    site.ensure(image)
     site.settings = replace(site.settings, pull=Pull.NEVER)
 
-    assert pulled == site.ensure(replace(image, name="registry.example/elsewhere/image"))
+    for name in ("registry.example/elsewhere/image", f"{site.registry.host}/elsewhere/image"):
+        assert "isn't on this machine under this name" in site.refusal(replace(image, name=name), JobRefused)
+
+
+def test_an_image_that_came_by_one_name_is_pulled_by_another(site: Site) -> None:
+    image = site.push()
+    pulled = site.ensure(image)
+    other = replace(image, name=f"{site.registry.host}/atoll-test-store/elsewhere")
+
+    assert f"has no image {exact(other)}" in site.refusal(other)
+    site.registry.copy("atoll-test-store/image", image.digest, "atoll-test-store/elsewhere")
+    assert pulled == site.ensure(other)
+
+
+def test_an_image_that_was_never_in_a_registry_has_the_name_that_it_was_given_here(site: Site) -> None:
+    pulled = site.ensure(site.push())
+
+    async def name(_: ImageStore, engine: aiodocker.Docker) -> None:
+        await engine.images.tag(pulled, "localhost/atoll-test-store-built", tag="mine")
+
+    async def forget(_: ImageStore, engine: aiodocker.Docker) -> None:
+        await engine.images.delete("localhost/atoll-test-store-built:mine")
+
+    site.run(name)
+    try:
+        site.settings = replace(site.settings, pull=Pull.NEVER)
+        built = Image(kind=ImageKind.OCI, name="atoll-test-store-built", digest=pulled)
+        assert pulled == site.ensure(built)
+        assert "pull: never" in site.refusal(replace(built, name="atoll-test-store-other"), JobRefused)
+    finally:
+        site.run(forget)
+
+
+@once
+def test_an_engine_is_not_sent_to_a_registry_that_the_site_has_not_named(site: Site) -> None:
+    image = site.push()
+    site.settings = replace(site.settings, registries={})
+
+    assert f"this site asks nothing of {site.registry.host}" in site.refusal(image, JobRefused)
 
 
 @once
@@ -290,6 +329,7 @@ def test_an_image_that_is_not_in_its_registry_is_named(site: Site) -> None:
 @once
 def test_a_registry_that_does_not_answer_is_named(site: Site) -> None:
     image = Image(kind=ImageKind.OCI, name="127.0.0.1:1/image", digest="sha256:" + 64 * "0")
+    site.settings = replace(site.settings, registries={"127.0.0.1:1": Registry()})
 
     assert "the registry 127.0.0.1:1 can't be reached" in site.refusal(image)
 

@@ -16,6 +16,7 @@ from atoll.node.containers import ENGINES
 from atoll.node.image_files import FileRuntime
 from atoll.node.settings import RUNTIMES, NodeSettings
 from atoll.runtimes import outside
+from atoll.runtimes.containers.reference import read_reference
 from atoll.runtimes.containers.settings import ContainerSettings
 from atoll.runtimes.outside import RuntimeContext
 
@@ -165,6 +166,7 @@ class Runtimes:
             if reason is not None:
                 raise RuntimeUnavailable(reason)
             from atoll.node.fetching import FetchingRuntime  # Late, as said above.
+            from atoll.node.sources import sources  # Late, as said above.
             from atoll.runtimes.containers.owners import owner_of  # Late, as said above.
 
             workspace = self._settings.workspace.absolute()
@@ -172,6 +174,7 @@ class Runtimes:
                 containers,
                 owner_of(workspace),
                 signers=self._settings.policies.signers,
+                sources=sources(self._settings),
                 folder=workspace / "images",
                 proxy=self._settings.proxy,
             )
@@ -185,8 +188,21 @@ class Runtimes:
             from atoll.runtimes.kubernetes.runtime import KubernetesRuntime  # Late, as said above.
 
             folder = self._settings.workspace.absolute() / "kubernetes"
-            self._in_pods = KubernetesRuntime(self._settings.kubernetes, folder, check=self._signed())
+            self._in_pods = KubernetesRuntime(self._settings.kubernetes, folder, check=self._fetched_elsewhere())
         return self._in_pods
+
+    def _fetched_elsewhere(self) -> Callable[[Image], Awaitable[None]]:
+        """Checks an image that somebody else fetches for this node."""
+        from atoll.node.sources import sources  # Late, as said above.
+
+        signed, asked = self._signed(), sources(self._settings)
+
+        async def check(image: Image) -> None:
+            asked.check(read_reference(image.name).host)
+            if signed is not None:
+                await signed(image)
+
+        return check
 
     def _files(self, image: Image) -> Runtime:
         """Runs images that are files, in the way that the settings name."""
@@ -206,11 +222,15 @@ class Runtimes:
         """Checks the signatures of images that no engine fetches for this node, where the site wants any."""
         if not self._settings.policies.signers:
             return None
+        from atoll.node.sources import sources  # Late, as said above.
         from atoll.runtimes.containers.signed import SignatureCheck  # Late, as said above.
 
         folder = self._settings.workspace.absolute() / "images" / "signatures"
         return SignatureCheck(
-            self._settings.policies.signers, folder=folder, proxy=self._settings.proxy
+            self._settings.policies.signers,
+            sources=sources(self._settings),
+            folder=folder,
+            proxy=self._settings.proxy,
         ).check
 
     def _file_runtime(self) -> Runtime:

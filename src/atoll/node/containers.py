@@ -11,12 +11,15 @@ from atoll.algorithms.manifest import is_image_name
 from atoll.model.errors import SpecInvalid
 from atoll.node.secrets import read_secret
 from atoll.node.sections import Section
+from atoll.runtimes.containers.reference import canonical_host
 from atoll.runtimes.containers.settings import ContainerSettings, Registry
 
 #: The runtimes that are an engine's.
 ENGINES = ("docker", "podman")
 _USER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})\Z")
-_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?\Z")
+_HOSTS = "one such as registry.example, or registry.example:5000"
+#: A port has no star, nor has an address of version 6.
+_PATTERN = re.compile(r"([^*\[\]]*|[^\[\]:]*(:[0-9]+)?|\[[^*]*)\Z")
 _Choice = TypeVar("_Choice", bound=Enum)
 
 
@@ -67,13 +70,28 @@ def read_signers(section: Section) -> dict[str, tuple[Path, ...]]:
     return signers
 
 
+def read_sources(section: Section) -> tuple[str, ...]:
+    """The registries that are asked for images: hosts, or patterns of them."""
+    found = []
+    for pattern in section.words("registries"):
+        # Whatever a star stands for, what remains must be a host's.
+        host = canonical_host(pattern.replace("*", "0a")) if _PATTERN.match(pattern) else None
+        if pattern == "*" or (host is not None and "*" in pattern):
+            found.append(pattern.lower().removesuffix(":443"))
+        elif host is not None:
+            found.append(host)
+        else:
+            section.fault("registries", f"names {pattern!r}: expected {_HOSTS}, or a pattern of such")
+    return tuple(found)
+
+
 def _choice(section: Section, key: str, default: _Choice) -> _Choice:
     kind = type(default)
     return kind(section.choice(key, tuple(one.value for one in kind), default.value))
 
 
 def _registries(section: Section) -> dict[str, Registry]:
-    found = {}
+    found: dict[str, Registry] = {}
     for host, described in section.mapping("registries").items():
         inner = Section(
             described, f"{section.where}: registry {host!r}", section.faults, folder=section.folder
@@ -87,10 +105,11 @@ def _registries(section: Section) -> dict[str, Registry]:
             ca_file=inner.file("ca_file"),
         )
         inner.close()
-        if not _HOST.match(host):
-            inner.fault(
-                "the host", "is none: expected one such as registry.example, or registry.example:5000"
-            )
+        known = canonical_host(host)
+        if known is None:
+            inner.fault("the host", f"is none: expected {_HOSTS}")
+        elif known in found:
+            inner.fault("the host", f"stands there twice: {known} is the same registry")
         if bool(username) != (path is not None):
             inner.fault("username or password_file", "is missing: expected both, or neither")
         if path is not None:
@@ -98,7 +117,7 @@ def _registries(section: Section) -> dict[str, Registry]:
                 read_secret(path)
             except SpecInvalid as error:
                 inner.fault("password_file", f"can't be used: {error}")
-        found[host] = registry
+        found[known or host] = registry
     return found
 
 

@@ -11,6 +11,7 @@ from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes.containers.docker import DockerRuntime
 from atoll.runtimes.containers.pulling import Arrived
 from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.containers.sources import Sources
 from atoll.runtimes.containers.store import ImageStore
 
 _MEGABYTE = 1_000_000
@@ -25,6 +26,7 @@ class FetchingRuntime:
         settings: the engine, and where images come from.
         owner: by which its containers are known after its owner's death.
         signers: who must have signed which images: patterns of names, with files of public keys.
+        sources: the registries that are asked.
         folder: where it is written down what was fetched.
         proxy: the way to registries, where Atoll itself asks; None for what the environment says.
     """
@@ -37,12 +39,14 @@ class FetchingRuntime:
         owner: str,
         *,
         signers: Mapping[str, Sequence[Path]],
+        sources: Sources | None = None,
         folder: Path,
         proxy: str | None = None,
     ) -> None:
         self._settings = settings
         self._runtime = DockerRuntime(settings, owner)
         self._signers = signers
+        self._sources = sources
         self._folder = folder
         self._proxy = proxy
         self._store: ImageStore | None = None
@@ -98,7 +102,12 @@ class FetchingRuntime:
         client = await self._runtime.engine.open()
         if self._store is None:
             self._store = ImageStore(
-                client, self._settings, signers=self._signers, folder=self._folder, proxy=self._proxy
+                client,
+                self._settings,
+                signers=self._signers,
+                sources=self._sources,
+                folder=self._folder,
+                proxy=self._proxy,
             )
         return self._store
 

@@ -23,7 +23,7 @@ from atoll.model.work import Algorithm, Role, Ticket
 from atoll.node import guarded
 from atoll.node.rules import Check, Outgoing, Policy
 from atoll.node.settings import Limits, Policies
-from atoll.runtimes.containers.reference import read_reference
+from atoll.runtimes.containers.reference import DOCKER, canonical_host, read_reference
 
 #: Where packages name policies of their own.
 GROUP = "atoll.policies"
@@ -113,12 +113,28 @@ def fits_image(pattern: str, image: ImageNamed) -> bool:
         return pattern == image.digest
     if at and digest != image.digest:
         return False
-    names = {image.name}
-    if image.kind is ImageKind.OCI:
-        whole = read_reference(image.name)
-        tag = f":{whole.tag}" if whole.tag else ""
-        names |= {image.name.removesuffix(tag), whole.repository, f"{whole.repository}{tag}"}
-    return any(fnmatchcase(each, name if at else pattern) for each in names)
+    listed = name if at else pattern
+    if image.kind is not ImageKind.OCI or listed == "*":
+        return fnmatchcase(image.name, listed)
+    whole = read_reference(image.name)
+    host, path = _host_and_path(listed)
+    # A star stands for strokes, too; but what is meant as a path must not fit a stranger's host, or as a host his path.
+    if host != "*" and not fnmatchcase(whole.host, host.replace("[", "[[]")):
+        return False
+    paths = {whole.path, f"{whole.path}:{whole.tag}"} if whole.tag else {whole.path}
+    return any(fnmatchcase(each, path) for each in paths)
+
+
+def _host_and_path(pattern: str) -> tuple[str, str]:
+    """The two parts of a pattern of images' names: a name without a host is one of Docker's own registry."""
+    first, stroke, rest = pattern.partition("/")
+    if not stroke:
+        return DOCKER, f"library/{pattern}"
+    if first not in {"*", "localhost"} and not set(first) & set(".:"):
+        return DOCKER, pattern
+    host = first.lower() if "*" in first else canonical_host(first) or first
+    is_short = host == DOCKER and not set(rest) & set("/*")
+    return host, f"library/{rest}" if is_short else rest
 
 
 def means(pattern: str, algorithm: Algorithm, manifest: Manifest | None, role: Role) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from atoll.engine.limits import CALL_SECONDS_MAX, LOG_BYTES_MAX, PROCESSES_MAX, REPLY_BYTES_MAX, CallLimits
 from atoll.model.errors import SpecInvalid
 from atoll.node.cluster import read_kubernetes, read_slurm
-from atoll.node.containers import ENGINES, read_containers, read_signers
+from atoll.node.containers import ENGINES, read_containers, read_signers, read_sources
 from atoll.node.databases import Reader
 from atoll.node.documents import load_yaml
 from atoll.node.network.permitted import NETWORK, NetworkRules, read_network
@@ -57,6 +57,9 @@ class Policies:
     bundles: str = "listed"
     #: What is done with images: all, only what is listed by digest or by name, or none.
     images: str = "listed"
+    #: The registries that are asked for images and for their signatures: hosts, with their ports where they have
+    #: any; ``*`` stands for anything, and alone for any that is in no private network.
+    registries: tuple[str, ...] = ()
     #: Who must have signed an image: a pattern of names, and files with public keys, of which one must fit.
     signers: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     #: Ids or names.
@@ -294,6 +297,7 @@ def _policies(section: Section, offer: Offer) -> Policies:
         algorithms=section.words("algorithms"),
         bundles=section.choice("bundles", BUNDLES, "listed"),
         images=section.choice("images", BUNDLES, "listed"),
+        registries=read_sources(section),
         signers=read_signers(section),
         collaborations=section.words("collaborations"),
         submitters=section.words("submitters"),

@@ -99,8 +99,54 @@ def test_without_a_list_images_are_refused_unless_all_are_allowed() -> None:
 def test_an_image_of_docker_hub_is_meant_by_its_short_and_by_its_whole_name() -> None:
     manifest = replace(CODE, kind="image", image=ImageNamed(name="mean", digest=DIGEST))
 
-    for pattern in ("mean", "docker.io/library/mean", "docker.io/library/*"):
+    for pattern in (
+        "mean",
+        "m*",
+        "docker.io/library/mean",
+        "docker.io/mean",
+        "index.docker.io/mean",
+        "docker.io/*",
+    ):
         assert refusal(Policies(algorithms=(pattern,)), manifest=manifest) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("mean*", "mean.stranger.example/mean"),
+        ("m*", "m.stranger.example:5000/group/mean"),
+        ("group*/mean", "group.stranger.example/mean"),
+        ("*.hospital.example/mean", "stranger.example/x.hospital.example/mean"),
+        ("registry.example/group/*", "registry.example.stranger.example/group/mean"),
+        ("registry.example*", "registry.example.stranger.example/mean"),
+        ("registry.example/mean", "registry.example:5000/mean"),
+        ("registry.exampl?/mean", "registry.exampl.e/mean"),
+    ],
+)
+def test_a_pattern_does_not_mean_a_stranger_whose_host_or_path_looks_like_it(pattern: str, name: str) -> None:
+    image = ImageNamed(name=name, digest=DIGEST)
+
+    assert not policies.fits_image(pattern, image)
+    assert not policies.fits_image(f"{pattern}@{DIGEST}", image)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("*", "registry.example/group/mean:1"),
+        ("*/mean", "registry.example/mean"),
+        ("*/mean", "registry.example/mean:1"),
+        ("*.example/*", "registry.example/group/mean:1"),
+        ("registry.example:443/mean", "registry.example/mean"),
+        ("registry.example/mean", "Registry.Example:0443/mean:1"),
+        ("registry.example/mean:1", "registry.example:443/mean:1"),
+        ("[::1]:5000/*", "[0::1]:5000/mean"),
+        ("group/*", "docker.io/group/mean"),
+        ("localhost/mean", "localhost/mean:2"),
+    ],
+)
+def test_a_pattern_means_an_image_however_its_name_is_written(pattern: str, name: str) -> None:
+    assert policies.fits_image(pattern, ImageNamed(name=name, digest=DIGEST))
 
 
 def test_a_file_is_meant_by_its_name() -> None:

@@ -243,6 +243,14 @@ def test_a_runtime_that_is_an_engine_needs_no_more_words(tmp_path: Path) -> None
         ("hub: http://x\ncontainers: {registries: {'https://r': {username: ada, password_file: secret}}}", (
          "containers: registry 'https://r': the host is none: expected one such as registry.example, or "
          "registry.example:5000")),
+        ("hub: http://x\ncontainers: {registries: {r.example: {}, 'R.example:0443': {}}}",
+         "containers: registry 'R.example:0443': the host stands there twice: r.example is the same registry"),
+        ("hub: http://x\npolicies: {registries: ['https://r']}", (
+         "policies: registries names 'https://r': expected one such as registry.example, or registry.example:5000, "
+         "or a pattern of such")),
+        ("hub: http://x\npolicies: {registries: ['*.example:*']}", (
+         "policies: registries names '*.example:*': expected one such as registry.example, or registry.example:5000, "
+         "or a pattern of such")),
         ("hub: http://x\ncontainers: {registries: {r.example: {username: ada, password_file: open}}}", ("containers: "
          "registry 'r.example': password_file can't be used: the file ROOT/open can be read by others than its owner "
          "(mode 0644): chmod 600 ROOT/open")),

@@ -14,7 +14,7 @@ from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import JobRefused
 
 #: The registry of names that name none, and how else it is written.
-_DOCKER = "docker.io"
+DOCKER = "docker.io"
 _DOCKER_TOO = ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
 _CHARACTERS_MAX = 255
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
@@ -71,7 +71,7 @@ def canonical_host(written: str) -> str | None:
     if not 0 < port <= _PORT_MAX:
         return None
     if name in _DOCKER_TOO:
-        name = _DOCKER
+        name = DOCKER
     return name if port == _HTTPS else f"{name}:{port}"
 
 
@@ -86,9 +86,9 @@ def read_reference(name: str) -> Reference:
     if slash and ("." in first or ":" in first or first.lower() == "localhost"):
         host, path = canonical_host(first), rest
     else:
-        host, path = _DOCKER, whole
+        host, path = DOCKER, whole
     path, colon, tag = path.partition(":")
-    if host == _DOCKER and "/" not in path:
+    if host == DOCKER and "/" not in path:
         path = f"library/{path}"
     is_sound = (
         len(whole) <= _CHARACTERS_MAX

@@ -21,6 +21,7 @@ from atoll.runtimes.containers.reference import check_digest, identity_of, read_
 from atoll.runtimes.containers.registry import Repository
 from atoll.runtimes.containers.settings import Registry
 from atoll.runtimes.containers.signatures import PublicKey, Signed
+from atoll.runtimes.containers.sources import Sources
 
 
 class SignatureCheck:
@@ -32,6 +33,7 @@ class SignatureCheck:
             which one must fit. The first pattern that fits an image counts; an image that none fits needs
             no signature, and one whose pattern has no key is not run.
         registries: how the site speaks to registries, by their hosts.
+        sources: the registries that are asked. None: any in the world, and those that are named here.
         folder: holds signatures; None for none, which are fetched each time.
         proxy: the way to registries; None for what the environment says.
     """
@@ -41,11 +43,13 @@ class SignatureCheck:
         signers: Mapping[str, Sequence[Path]],
         *,
         registries: Mapping[str, Registry] | None = None,
+        sources: Sources | None = None,
         folder: Path | None = None,
         proxy: str | None = None,
     ) -> None:
         self._signers = signers
         self._registries = registries or {}
+        self._sources = sources or Sources(named=self._registries)
         self._folder = folder
         self._proxy = proxy
 
@@ -102,7 +106,7 @@ class SignatureCheck:
     async def _fetched(self, image: Image) -> list[Signed]:
         reference = read_reference(image.name)
         registry = self._registries.get(reference.host, Registry())
-        async with Repository(reference, registry, proxy=self._proxy) as repository:
+        async with Repository(reference, registry, proxy=self._proxy, sources=self._sources) as repository:
             return await repository.signatures_of(image.digest)
 
     def _keep(self, digest: str, signed: Signed) -> None:

@@ -27,6 +27,7 @@ from atoll.runtimes.containers.reference import Reference, check_digest, read_re
 from atoll.runtimes.containers.registry import Repository, read_password
 from atoll.runtimes.containers.settings import ContainerSettings, Pull, Registry
 from atoll.runtimes.containers.signed import SignatureCheck
+from atoll.runtimes.containers.sources import Sources
 
 #: What each kind of processor runs beside its own.
 _RUNS_TOO = {"amd64": ("386",), "arm64": ("arm",)}
@@ -42,6 +43,7 @@ class ImageStore:
         engine: holds them.
         settings: which registries are asked for images, and how long images are kept.
         signers: who must have signed which images, as `SignatureCheck` has it.
+        sources: the registries that are asked. None: any in the world, and those of the settings.
         folder: of the node's workspace, where it is written down which images Atoll has pulled
             (``pulled.json``), and where signatures lie (``signatures/``). None: nothing is kept, and no
             image is removed that another life of the node has pulled.
@@ -55,6 +57,7 @@ class ImageStore:
         settings: ContainerSettings,
         *,
         signers: Mapping[str, Sequence[Path]] | None = None,
+        sources: Sources | None = None,
         folder: Path | None = None,
         proxy: str | None = None,
         now: Callable[[], float] = time.time,
@@ -62,8 +65,10 @@ class ImageStore:
         self._engine = engine
         self._settings = settings
         self._proxy = proxy
+        self._sources = sources or Sources(named=settings.registries)
         self._signatures = SignatureCheck(
             signers or {},
+            sources=self._sources,
             registries=settings.registries,
             folder=folder / "signatures" if folder else None,
             proxy=proxy,
@@ -100,10 +105,11 @@ class ImageStore:
         found = await self._used(reference, image.digest)
         if found is None and self._settings.pull is Pull.NEVER:
             raise JobRefused(
-                f"the image {reference.at(image.digest)} isn't on this machine, and this site pulls none "
-                "(pull: never): ask its admin to bring it here"
+                f"the image {reference.at(image.digest)} isn't on this machine under this name, and this site pulls "
+                "none (pull: never): ask its admin to bring it here"
             )
         if found is None:
+            await self._sources.check_found(reference.host)
             begin = partial(self._pull, reference, image.digest)
             return await self._pulls.join(reference.at(image.digest), begin, told=told)
         if self._settings.pull is Pull.ALWAYS:
@@ -142,11 +148,11 @@ class ImageStore:
     async def _find(self, reference: Reference, digest: str) -> dict[str, Any] | None:
         for name in (digest, reference.at(digest)):
             found = await self._inspect(name)
-            if found is not None and _has_digest(found, digest):
+            if found is not None and _is_meant(found, reference, digest):
                 return found
-        # The same image may have come by another name.
+        # What has several names is told by one of them.
         for each in await self._engine.images.list():
-            if _has_digest(each, digest):
+            if _is_meant(each, reference, digest):
                 return await self._inspect(str(each["Id"]))
         return None
 
@@ -184,7 +190,9 @@ class ImageStore:
         No engine is asked to pull it again: Docker wouldn't ask the registry for what it has.
         """
         known = self._settings.registries.get(reference.host, Registry())
-        async with Repository(reference, known, proxy=self._proxy) as repository:
+        async with Repository(
+            reference, known, proxy=self._proxy, sources=self._sources
+        ) as repository:
             if not await repository.has(digest):
                 raise RuntimeUnavailable(
                     f"the registry {reference.host} has no image {reference.at(digest)} any more, and this site runs "
@@ -228,10 +236,34 @@ def _id_of(image: Mapping[str, Any]) -> str:
     return f"sha256:{str(image['Id']).removeprefix('sha256:')}"
 
 
-def _has_digest(image: Mapping[str, Any], digest: str) -> bool:
-    """Whether an image is the one of a digest: by its id, or by what a registry calls it."""
-    theirs = image.get("RepoDigests") or ()
-    return _id_of(image) == digest or any(str(each).rpartition("@")[2] == digest for each in theirs)
+def _is_meant(image: Mapping[str, Any], reference: Reference, digest: str) -> bool:
+    """Whether an image is the one of a digest, and known by this name.
+
+    What a site's rules say of a name holds for an image that has it, and for no other: the same image may
+    have come from where nobody was asked. One that was never in a registry has its id, and the name that
+    somebody on this machine has given it.
+    """
+    named = {
+        str(each).rpartition("@")[2]
+        for each in image.get("RepoDigests") or ()
+        if _repository_of(str(each)) == reference.repository
+    }
+    if digest in named:
+        return True
+    tagged = any(
+        # Podman writes that nobody has named a registry.
+        reference.repository in (_repository_of(tag), _repository_of(tag.removeprefix("localhost/")))
+        for tag in map(str, image.get("RepoTags") or ())
+    )
+    return _id_of(image) == digest and (tagged or bool(named))
+
+
+def _repository_of(name: str) -> str | None:
+    """The repository of an engine's name for an image; None where it has none."""
+    try:
+        return read_reference(name).repository
+    except JobRefused:
+        return None
 
 
 def _unanswered(error: Exception) -> RuntimeUnavailable:
