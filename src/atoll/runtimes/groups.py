@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,8 @@ from atoll.engine.limits import CallLimits
 
 _numbers = itertools.count(1)
 _NAME = "atoll-"
+#: What a group is called: its maker's namespace, number and start, and which of its maker's it is.
+_OURS = re.compile(rf"{_NAME}(?P<owner>(?P<namespace>\d+)-(?P<pid>\d+)-\d*)-\d+")
 #: How often, and how many seconds apart, we try to end what is in a group.
 _END_TRIES, _END_SECONDS = 200, 0.005
 #: Microseconds of the periods in which processor time is dealt out: the kernel's own default.
@@ -198,9 +201,11 @@ async def end_orphans() -> None:
 
 def _orphans(spot: _Spot) -> Iterator[Path]:
     """The groups whose makers have ended without removing them."""
-    for folder in spot.folder.glob(f"{_NAME}*-*-*-*"):
-        _, namespace, pid, began, _ = folder.name.split("-")
-        if f"{namespace}-{pid}-{began}" != _owner(int(pid)) and namespace == _namespace():
+    for folder in spot.folder.glob(f"{_NAME}*"):
+        ours = _OURS.fullmatch(folder.name)
+        if ours is None or ours["namespace"] != _namespace():
+            continue  # others call theirs as they like
+        if ours["owner"] != _owner(int(ours["pid"])):
             yield folder
 
 

@@ -16,6 +16,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -130,7 +131,11 @@ def accept_some(listener: socket.socket, most: int, then: Callable[..., None]) -
         then: is called in this loop with the connections, and ``failed=True`` where the listener has none to give.
     """
     loop = asyncio.get_running_loop()
-    own = listener.dup()
+    try:
+        own = listener.dup()
+    except OSError:  # no descriptor is left, for a connection neither
+        loop.call_soon(partial(then, (), failed=True))
+        return
     own.setblocking(False)
 
     def work() -> None:

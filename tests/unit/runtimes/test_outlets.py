@@ -304,3 +304,26 @@ def test_a_socket_that_nobody_asked_for_holds_nobody_up(heard: bool) -> None:
         end_it()
 
     asyncio.run(go())
+
+
+class _Scarce(socket.socket):
+    """A listener of a process that has no descriptor left."""
+
+    def dup(self) -> _Scarce:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_who_has_no_descriptor_left_hears_that_the_listener_has_nothing_to_give() -> None:
+    """So that it looks again later: an outlet isn't closed for that."""
+
+    async def go() -> tuple[list[socket.socket], bool]:
+        told: asyncio.Future[tuple[list[socket.socket], bool]] = asyncio.get_running_loop().create_future()
+
+        def then(connections: list[socket.socket], *, failed: bool) -> None:
+            told.set_result((list(connections), failed))
+
+        with _Scarce() as listener:
+            outlets.accept_some(listener, 1, then)
+            return await told
+
+    assert asyncio.run(go()) == ([], True)

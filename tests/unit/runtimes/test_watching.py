@@ -268,3 +268,17 @@ def test_group_of_a_process_that_is_no_more_is_removed() -> None:
     asyncio.run(groups.end_orphans())
 
     assert (True, False) == (there, folder.exists())
+
+
+def test_groups_that_others_call_alike_are_nobodys_to_remove() -> None:
+    """A service of this machine may be called so, and its group lies beside Atoll's."""
+    if not (spots := find_spots()):
+        pytest.skip("no control group can be made here")
+    folder = spots[0].folder / f"atoll-node-at-{os.getpid()}-1.service"
+    folder.mkdir()
+    try:
+        asyncio.run(groups.end_orphans())
+
+        assert folder.exists()
+    finally:
+        folder.rmdir()

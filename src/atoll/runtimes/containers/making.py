@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import aiohttp
 from aiodocker.exceptions import DockerError
@@ -134,15 +135,16 @@ async def _heard(answer: AsyncIterator[Mapping[str, Any]], failed: str, hear: He
     last: deque[str] = deque(maxlen=_LINES_TOLD)
     digest = ""
     try:
-        async for told in answer:
-            for line in _lines(str(told.get("stream") or "")):
-                last.append(line)
-                hear(line)
-            named = _DIGEST.search(str(told.get("status") or ""))
-            digest = named[1] if named else digest
+        async with aclosing(cast("AsyncGenerator[Mapping[str, Any]]", answer)) as said:
+            async for told in said:
+                for line in _lines(str(told.get("stream") or "")):
+                    last.append(line)
+                    hear(line)
+                named = _DIGEST.search(str(told.get("status") or ""))
+                digest = named[1] if named else digest
     except DockerError as error:
-        said = [*last, *_lines(str(error.message))]
-        raise BuildFailed("\n".join([f"{failed}. The engine's last words:", *said])) from None
+        words = [*last, *_lines(str(error.message))]
+        raise BuildFailed("\n".join([f"{failed}. The engine's last words:", *words])) from None
     except (aiohttp.ClientError, OSError) as error:
         raise BuildFailed(f"{failed}: the engine broke off ({type(error).__name__})") from None
     return digest

@@ -31,6 +31,12 @@ _TOLD_BYTES, _DIGITS = 64 * 1024, 18
 _UNKNOWN = 1
 
 
+def is_not_found(said: str) -> bool:
+    """Whether an engine means that an image has no such program, and not that a folder can't be mounted."""
+    said = said.lower()
+    return any(words in said for words in _NOT_FOUND) and "mount" not in said.partition("exec")[0]
+
+
 class NotFound(AlgorithmFailed):
     """An image has no such program."""
 
@@ -61,7 +67,7 @@ class Container:
             await self.container.start()
         except DockerError as error:
             await self.remove()
-            if any(words in error.message.lower() for words in _NOT_FOUND):
+            if is_not_found(error.message):
                 raise NotFound("the image has no such program as it is to start") from None
             raise self._engine.refusal("can't start the algorithm's container", error) from None
         except BaseException:
