@@ -14,7 +14,8 @@ from tests.acceptance.computations import atoll
 from tests.stations import SITES, federation
 
 from atoll.hub.runs.looking import Looking
-from atoll.node.settings import Environment, Policies
+from atoll.node.environment import Environment
+from atoll.node.settings import Policies
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "v6-talk"
 SENT_BYTES = 2_000_000

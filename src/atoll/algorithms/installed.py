@@ -22,6 +22,9 @@ class Installed:
     image: Image | None = None
     #: COINSTAC: the aggregator's, where it has another.
     aggregator_image: Image | None = None
+    #: What its code runs in at this node, where its people have chosen an image for that. The algorithm
+    #: knows nothing of it.
+    environment: Image | None = None
     #: Parts of `code` that the algorithm must not see, relative to it.
     masked: tuple[str, ...] = ()
     #: See `Launch`.
@@ -39,4 +42,5 @@ class Installed:
 
     def image_for(self, role: Role) -> Image | None:
         """What it runs in where a seat has this role."""
-        return (self.aggregator_image if role is Role.AGGREGATOR else None) or self.image
+        own = (self.aggregator_image if role is Role.AGGREGATOR else None) or self.image
+        return own or self.environment

@@ -186,6 +186,12 @@ def programs(manifest: Manifest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in words if not is_python(word)))
 
 
+def needs_python(manifest: Manifest) -> bool:
+    """Whether its code is started by Python, or imported by it."""
+    words = [command[0] for command in (manifest.command, manifest.aggregator_command) if command]
+    return not words or any(map(is_python, words))
+
+
 def is_python(word: str) -> bool:
     """Whether a command's first word stands for the interpreter that is at hand."""
     return bool(_PYTHON.match(word))

@@ -185,6 +185,13 @@ REGISTRY_ANSWER_BYTES_MAX = 4 * 1024**2
 #: Signatures of one image that are tried. An image is signed by a handful of people.
 SIGNATURES_MAX = 100
 
+#: Seconds that an image may take to say what is installed in it. It takes tenths; but a cold network
+#: drive may hold it.
+INVENTORY_SECONDS_MAX = 120.0
+
+#: Bytes of what it says. A scientific system has some thousand modules and programs: a tenth of this.
+INVENTORY_BYTES_MAX = 1024 * 1024
+
 #: Seconds in which an image that was asked for isn't removed, however many there are: whoever asked
 #: is about to start it.
 IMAGE_GRACE_SECONDS = 600.0

@@ -89,6 +89,9 @@ class Launch:
     code: Path | None
     #: What it runs in, instead of this machine's own system; not every runtime knows images.
     image: Image | None = None
+    #: Whether the machine's own people have chosen the image, and not whoever submitted the algorithm:
+    #: then nobody has to have signed it.
+    chosen_here: bool = False
     #: Where the code is a package or a single file: its name within ``/computation``, beside
     #: which nothing of its own folder appears. The working directory is ``/computation`` then, too.
     code_name: str | None = None

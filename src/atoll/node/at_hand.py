@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,11 +22,16 @@ class AtHand:
 class Library(Protocol):
     """Has the algorithms of tickets, or gets them."""
 
-    async def at_hand(self, ticket: Ticket) -> AtHand:
+    async def at_hand(self, ticket: Ticket, waits: Callable[[str], None] | None = None, /) -> AtHand:
         """The algorithm of a ticket.
+
+        Args:
+            ticket: the job.
+            waits: is told what getting it waits for.
 
         Raises:
             JobRefused: this node doesn't have what it requires, or doesn't take it.
+            RuntimeUnavailable: what it needs can't be found out, or isn't there now.
             BlobMismatch: what arrived as its code is not what was asked for.
         """
         ...
@@ -39,6 +44,6 @@ class Shelf:
         self._installed = installed
         self._runtime = runtime
 
-    async def at_hand(self, ticket: Ticket) -> AtHand:
+    async def at_hand(self, ticket: Ticket, _waits: Callable[[str], None] | None = None, /) -> AtHand:
         """The algorithm with the ticket's digest."""
         return AtHand(installed=self._installed[ticket.algorithm.digest], runtime=self._runtime)

@@ -1,7 +1,8 @@
 """Which runtime a node runs algorithms with: the one that its settings name, and never one with less isolation.
 
-Code runs with the node's own interpreters, under the runtime that the settings name. Images run in
-containers, where the settings have any: a node with ``runtime: bubblewrap`` may do both.
+Code runs with the node's own interpreters, under the runtime that the settings name, or in an image that
+they name for it. Images run in containers, where the settings have any: a node with ``runtime: bubblewrap``
+may do both.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Protocol
 
 from atoll.engine.running import Image, ImageKind, Runtime
 from atoll.model.errors import JobRefused, RuntimeUnavailable
-from atoll.node.containers import ENGINES
+from atoll.node.environment import IMAGES_ALONE, OF_FILES, NamedImage, no_image
 from atoll.node.image_files import FileRuntime
+from atoll.node.inventory import Inventories, Inventory
 from atoll.node.settings import RUNTIMES, NodeSettings
 from atoll.runtimes import outside
 from atoll.runtimes.containers.reference import read_reference
@@ -66,17 +68,15 @@ def _why_no_engine(containers: ContainerSettings) -> str | None:
     return None
 
 
-#: The runtimes that run nothing but images.
-_IMAGES_ALONE = (*ENGINES, "apptainer", "kubernetes")
-#: Those that run images which are files.
-_OF_FILES = ("bubblewrap", "apptainer", "slurm")
-
-
 class _Contained(Runtime, Protocol):
     """Runs images, and keeps them for a while."""
 
     async def collect(self) -> Sequence[str]:
         """Remove the images that are kept no longer; their names."""
+        ...
+
+    async def digest_of(self, name: str) -> str:
+        """The digest of the image that has a name here."""
         ...
 
 
@@ -95,6 +95,17 @@ class Runtimes:
         self._contained: _Contained | None = None
         self._of_files: Runtime | None = None
         self._in_pods: Runtime | None = None
+        self._inventories = Inventories(settings.workspace.absolute() / "images" / "inventories")
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether code runs with the interpreters of this machine, too."""
+        return self._settings.runs_code
+
+    @property
+    def runtime(self) -> str:
+        """What the settings name."""
+        return self._settings.runtime
 
     def of(self, python: Path | None) -> Runtime:
         """The runtime with this interpreter; None for Atoll's own.
@@ -106,15 +117,19 @@ class Runtimes:
             self._made[python] = self._make(python)
         return self._made[python]
 
-    def for_image(self, image: Image) -> Runtime:
+    def for_image(self, image: Image, *, chosen_here: bool = False) -> Runtime:
         """The runtime that runs an image.
+
+        Args:
+            image: which.
+            chosen_here: whether the settings name it, as the environment of code.
 
         Raises:
             JobRefused: this node runs no images of this kind.
             RuntimeUnavailable: it can't at this time.
         """
         if image.kind is ImageKind.SIF:
-            return self._files(image)
+            return self._files(image, chosen_here=chosen_here)
         if self._settings.runtime == "kubernetes":
             return self._pods()
         if self._settings.containers is None:
@@ -123,6 +138,30 @@ class Runtimes:
                 "'containers' for Docker or Podman"
             )
         return self._containers(self._settings.containers)
+
+    async def pin(self, named: NamedImage) -> Image:
+        """Which image is meant by the name that node.yaml gives.
+
+        Raises:
+            RuntimeUnavailable: it isn't here, and has no digest by which it could be fetched.
+        """
+        digest = named.digest
+        if digest is None and named.kind is ImageKind.SIF:
+            from atoll.runtimes.sif.kept import Roots  # Late, as said above.
+
+            digest = await Roots(self._settings.workspace.absolute() / "images").digest_of(Path(named.name))
+        elif digest is None:
+            assert self._settings.containers is not None  # the settings have been checked
+            digest = await self._containers(self._settings.containers).digest_of(named.name)
+        return Image(kind=named.kind, name=named.name, digest=digest)
+
+    async def inventory(self, image: Image, waits: Callable[[str], None] | None) -> Inventory:
+        """What an image has that code may need.
+
+        Raises:
+            AtollError: it can't be had, or can't be asked.
+        """
+        return await self._inventories.of(image, self.for_image(image, chosen_here=True), waits)
 
     async def recover(self) -> None:
         """Remove what an earlier life of this node has left in the engine and elsewhere.
@@ -134,7 +173,7 @@ class Runtimes:
             await self._containers(self._settings.containers).recover()
         if self._settings.runtime == "kubernetes":
             await self._pods().recover()
-        if self._settings.runtime not in _IMAGES_ALONE:
+        if self._settings.runtime not in IMAGES_ALONE:
             await self.of(None).recover()
 
     async def collect(self) -> Sequence[str]:
@@ -177,8 +216,14 @@ class Runtimes:
                 sources=sources(self._settings),
                 folder=workspace / "images",
                 proxy=self._settings.proxy,
+                kept=self._named_digests(),
             )
         return self._contained
+
+    def _named_digests(self) -> frozenset[str]:
+        """The digests of the images that the settings name for code."""
+        named = (each.image for each in self._settings.environments)
+        return frozenset(each.digest for each in named if each is not None and each.digest is not None)
 
     def _pods(self) -> Runtime:
         """Runs images on a cluster, of which it fetches them itself."""
@@ -204,13 +249,13 @@ class Runtimes:
 
         return check
 
-    def _files(self, image: Image) -> Runtime:
+    def _files(self, image: Image, *, chosen_here: bool) -> Runtime:
         """Runs images that are files, in the way that the settings name."""
         settings = self._settings
-        if settings.image_files is None or settings.runtime not in _OF_FILES:
+        if settings.runtime not in OF_FILES or (settings.image_files is None and not chosen_here):
             raise JobRefused(
                 f"{image.name} is an image that is a file, and this node runs none: its node.yaml names no folder of "
-                f"such files ('image_files'), or a runtime that is none of {', '.join(_OF_FILES)}"
+                f"such files ('image_files'), or a runtime that is none of {', '.join(OF_FILES)}"
             )
         if self._of_files is None:
             if (reason := why_not(settings)) is not None:
@@ -280,11 +325,8 @@ class Runtimes:
             return self._slurm(python)
         if self._settings.runtime not in RUNTIMES:
             return self._outside(python)
-        if self._settings.runtime in _IMAGES_ALONE:
-            raise JobRefused(
-                f"runtime {self._settings.runtime} runs images, and this algorithm is code without one. Submit an "
-                "image of it (atoll image build), or let this node say 'runtime: bubblewrap' beside its containers"
-            )
+        if self._settings.runtime in IMAGES_ALONE:
+            raise JobRefused(no_image(self._settings.runtime))
         if self._settings.runtime == "process":
             from atoll.runtimes.process import ProcessRuntime  # Late, as said above.
 

@@ -261,6 +261,7 @@ class Desk:
             style=style,
             code=installed.code,
             image=installed.image_for(ticket.role),
+            chosen_here=installed.environment is not None,
             code_name=installed.code_name,
             command=command,
             masked=installed.masked,

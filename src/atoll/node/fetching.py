@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class FetchingRuntime:
         sources: the registries that are asked.
         folder: where it is written down what was fetched.
         proxy: the way to registries, where Atoll itself asks; None for what the environment says.
+        kept: the digests of images that the settings name, which are never collected.
     """
 
     isolated = True
@@ -42,6 +43,7 @@ class FetchingRuntime:
         sources: Sources | None = None,
         folder: Path,
         proxy: str | None = None,
+        kept: Collection[str] = (),
     ) -> None:
         self._settings = settings
         self._runtime = DockerRuntime(settings, owner)
@@ -49,6 +51,7 @@ class FetchingRuntime:
         self._sources = sources
         self._folder = folder
         self._proxy = proxy
+        self._kept = kept
         self._store: ImageStore | None = None
 
     @property
@@ -81,7 +84,8 @@ class FetchingRuntime:
         if image is None:
             raise RuntimeUnavailable(f"the algorithm at {launch.seat} is code without an image to run it in")
         told = None if launch.waits is None else _telling(launch.waits)
-        found = await (await self._images()).ensure(image, told=told)
+        images = await self._images()
+        found = await images.ensure(image, told=told, signed=not launch.chosen_here)
         # The very image: what the engine calls by the same name may be another by now.
         return await self._runtime.start(replace(launch, image=replace(image, digest=found)))
 
@@ -91,7 +95,21 @@ class FetchingRuntime:
         Raises:
             RuntimeUnavailable: the engine doesn't answer.
         """
-        return await (await self._images()).collect()
+        return await (await self._images()).collect(kept=self._kept)
+
+    async def digest_of(self, name: str) -> str:
+        """The digest of the image that the engine has under a name: its own id.
+
+        Raises:
+            RuntimeUnavailable: it has none of this name, or doesn't answer.
+        """
+        facts = await self._runtime.facts(name)
+        if facts is None:
+            raise RuntimeUnavailable(
+                f"the image {name} is not on this machine: fetch it ({self.name} pull {name}), or name it with its "
+                "digest (@sha256:…), by which the node fetches it"
+            )
+        return facts.id
 
     async def close(self) -> None:
         """Hang up."""

@@ -1,4 +1,7 @@
-"""Images that are files, in a folder of the site: algorithms name them as the folder does."""
+"""Images that are files, in a folder of the site: algorithms name them as the folder does.
+
+An image that the site itself has chosen for code may lie anywhere.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ class FileRuntime:
 
     Args:
         runtime: runs them, by their paths.
-        folder: where they lie.
+        folder: where those lie that algorithms may name; None: there are none.
         check: raises an error for one that isn't signed as the site wants it.
     """
 
     def __init__(
-        self, runtime: Runtime, folder: Path, check: Callable[[Image], Awaitable[None]] | None = None
+        self, runtime: Runtime, folder: Path | None, check: Callable[[Image], Awaitable[None]] | None = None
     ) -> None:
         self._runtime = runtime
         self._folder = folder
@@ -58,7 +61,7 @@ class FileRuntime:
             AlgorithmFailed: it can't be started.
         """
         placed = self._placed(launch)
-        if self._check is not None and launch.image is not None:
+        if self._check is not None and launch.image is not None and not launch.chosen_here:
             await self._check(launch.image)
         return await self._runtime.start(placed)
 
@@ -68,6 +71,13 @@ class FileRuntime:
 
     def _placed(self, launch: Launch) -> Launch:
         assert launch.image is not None  # Algorithms without an image have another runtime.
+        if launch.chosen_here:
+            return launch  # node.yaml has its path.
+        if self._folder is None:
+            raise JobRefused(
+                f"this site takes no images that are files, and so not {launch.image.name!r}: its node.yaml names no "
+                "folder of such files ('image_files')"
+            )
         try:
             path = find_image(self._folder, launch.image.name)
         except RuntimeUnavailable:

@@ -25,7 +25,8 @@ from atoll.model.work import Algorithm, RunId, Ticket
 from atoll.node import environments
 from atoll.node.at_hand import AtHand
 from atoll.node.choosing import Runtimes
-from atoll.node.settings import Environment
+from atoll.node.environment import Environment
+from atoll.node.environments import Needs
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 
@@ -44,7 +45,7 @@ class BundleSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """An algorithm that is laid out, and the interpreter that has what it requires, if it is no image."""
+    """An algorithm that is laid out, and the interpreter that runs it, if no image does."""
 
     manifest: Manifest
     installed: Installed
@@ -84,11 +85,12 @@ class BundleLibrary:
         self._getting: dict[str, asyncio.Lock] = {}
         self._used: dict[RunId, set[str]] = {}
 
-    async def at_hand(self, ticket: Ticket) -> AtHand:
+    async def at_hand(self, ticket: Ticket, waits: Callable[[str], None] | None = None) -> AtHand:
         """The algorithm of a ticket, fetched if it isn't there.
 
         Raises:
             JobRefused: its bundle can't be used, or this node doesn't have what it requires.
+            RuntimeUnavailable: an environment that may have it can't be looked at.
             BlobMismatch: what arrived is not what was asked for.
         """
         digest = ticket.algorithm.digest
@@ -96,13 +98,16 @@ class BundleLibrary:
         known = self._known.get(digest)
         if known is None:
             async with self._getting.setdefault(digest, asyncio.Lock()):
-                known = self._known.get(digest) or await self._get(ticket)
+                known = self._known.get(digest) or await self._get(ticket, waits)
                 self._known[digest] = known
         # Again, since another ticket may call the same algorithm by another name.
         self._admit(ticket.algorithm, known.manifest)
-        image = known.installed.image_for(ticket.role)
-        runtime = self._runtimes.of(known.python) if image is None else self._runtimes.for_image(image)
-        return AtHand(installed=known.installed, runtime=runtime)
+        installed = known.installed
+        image = installed.image_for(ticket.role)
+        if image is None:
+            return AtHand(installed=installed, runtime=self._runtimes.of(known.python))
+        chosen_here = installed.environment is not None
+        return AtHand(installed=installed, runtime=self._runtimes.for_image(image, chosen_here=chosen_here))
 
     def described(self, digest: str) -> Manifest | None:
         """What the bundle of an algorithm says that is at hand; None for any other."""
@@ -113,10 +118,10 @@ class BundleLibrary:
         """A run has ended: its algorithms may be removed when there is too much."""
         self._used.pop(run_id, None)
 
-    async def _get(self, ticket: Ticket) -> _Known:
+    async def _get(self, ticket: Ticket, waits: Callable[[str], None] | None) -> _Known:
         # Imported here: reading bundles takes more memory than an idle node has use for.
         from atoll.algorithms import installing
-        from atoll.algorithms.manifest import programs
+        from atoll.algorithms.manifest import needs_python, programs
 
         found = _DIGEST.match(ticket.algorithm.digest)
         if found is None:
@@ -139,14 +144,15 @@ class BundleLibrary:
         known = _Known(manifest=manifest, installed=installing.install(manifest, folder))
         if manifest.image is not None:
             return known  # It has all that it requires.
-        python = await asyncio.to_thread(
-            environments.choose,
-            self._environments,
-            manifest.requires,
-            programs=programs(manifest),
+        needs = Needs(
             name=manifest.name,
+            requires=manifest.requires,
+            programs=programs(manifest),
+            python=needs_python(manifest),
         )
-        return replace(known, python=python)
+        chosen = await environments.choose(self._environments, needs, self._runtimes, waits)
+        installed = replace(known.installed, environment=chosen.image)
+        return replace(known, python=chosen.python, installed=installed)
 
     async def _laid_out(self, digest: str, folder: Path) -> Manifest:
         # Late, as above.

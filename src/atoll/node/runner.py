@@ -168,7 +168,7 @@ class Runner:
     async def _outcome(self, ticket: Ticket, shift: Shift) -> Outcome:
         for policy in self._rules.policies:
             policy(ticket)
-        hand = await self._library.at_hand(ticket)
+        hand = await self._library.at_hand(ticket, self._waits(ticket))
         installed, desk = hand.installed, self._desk(ticket)
         bodies = await fetch.bodies(self._link, ticket)
         turned = ticket.step != desk.step

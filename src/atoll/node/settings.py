@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from atoll.node.cluster import read_kubernetes, read_slurm
 from atoll.node.containers import ENGINES, read_containers, read_signers, read_sources
 from atoll.node.databases import Reader
 from atoll.node.documents import load_yaml
+from atoll.node.environment import IMAGES_ALONE, OF_FILES, Environment, read_environments
 from atoll.node.network.permitted import NETWORK, NetworkRules, read_network
 from atoll.node.offer import Offer
 from atoll.node.sections import Section
@@ -35,16 +36,6 @@ BUNDLES = ("allow", "listed", "refuse")
 _LEVELS = ("debug", "info", "warning", "error")
 _WHAT = "the settings of a node"
 _REMEDY = "Name it with --config, or make one with atoll node start --register CODE --hub URL"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
-    """A Python interpreter of this machine, for algorithms that need what is installed there."""
-
-    name: str
-    python: Path
-    #: What it provides beside what is found installed there: ``vantage6-4``, names of packages.
-    provides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +136,7 @@ class NodeSettings:
     env_for: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     #: What algorithms in sandboxes may reach.
     network: NetworkRules = field(default_factory=NetworkRules)
+    #: What algorithms run in that need what is installed there.
     environments: tuple[Environment, ...] = ()
     runtime: str = "bubblewrap"
     #: Whether algorithms may run where nothing keeps them from the rest of the machine.
@@ -177,6 +169,20 @@ class NodeSettings:
         if self.runtime == "slurm":
             return self.slurm.inner in slurm_options.ISOLATED
         return self.runtime in ISOLATED or self.runtime not in RUNTIMES
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether code runs with the interpreters of this machine, and not in images alone."""
+        if self.runtime == "slurm":
+            return self.slurm.inner in slurm_options.RUNS_CODE
+        return self.runtime not in IMAGES_ALONE
+
+    @property
+    def runs_files(self) -> bool:
+        """Whether images run that are files."""
+        if self.runtime == "slurm":
+            return self.slurm.inner in slurm_options.RUNS_IMAGES
+        return self.runtime in OF_FILES
 
 
 def read_settings(path: Path) -> NodeSettings:
@@ -228,7 +234,6 @@ def _settings(section: Section, reader: Reader, path: Path) -> NodeSettings:
             for pattern, described in section.mapping("env_for").items()
         },
         network=read_network(section.section("network")),
-        environments=_environments(section),
         runtime=runtime,
         allow_unsandboxed=section.flag("allow_unsandboxed", default=False),
         containers=_containers(section, runtime),
@@ -244,6 +249,8 @@ def _settings(section: Section, reader: Reader, path: Path) -> NodeSettings:
         data_maps=section.path("data_maps", "data-maps.yaml"),
         log=_log(section.section("log")),
     )
+    # Which of them can be used is known only now.
+    settings = replace(settings, environments=_environments(section, settings))
     if not settings.isolated and not settings.allow_unsandboxed:
         section.fault(
             "runtime",
@@ -266,23 +273,14 @@ def _containers(section: Section, runtime: str) -> ContainerSettings | None:
     return containers if there else None
 
 
-def _environments(section: Section) -> tuple[Environment, ...]:
-    found = []
-    for name, described in section.mapping("environments").items():
-        inner = Section(
-            {"python": described} if isinstance(described, str) else described,
-            f"{section.where}: environment {name!r}",
-            section.faults,
-            folder=section.folder,
-        )
-        python = inner.file("python")
-        if python is None:
-            inner.fault("python", "is missing: expected the path of an interpreter such as venv/bin/python")
-        else:
-            provides = inner.words("provides")
-            found.append(Environment(name=name, python=python, provides=provides))
-        inner.close()
-    return tuple(found)
+def _environments(section: Section, settings: NodeSettings) -> tuple[Environment, ...]:
+    return read_environments(
+        section,
+        settings.runtime,
+        runs_code=settings.runs_code,
+        contained=settings.containers is not None,
+        files=settings.runs_files,
+    )
 
 
 def _policies(section: Section, offer: Offer) -> Policies:

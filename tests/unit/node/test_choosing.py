@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from atoll.engine.running import Image, ImageKind, Launch, Style
 from atoll.model.errors import JobRefused, RuntimeUnavailable
 from atoll.model.work import Seat
 from atoll.node.choosing import Runtimes, why_not
+from atoll.node.environment import Environment, NamedImage
+from atoll.node.fetching import FetchingRuntime
 from atoll.node.settings import NodeSettings, Policies
+from atoll.runtimes.containers.engine import Engine
 from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.containers.store import ImageStore
 from atoll.runtimes.inline import InlineRuntime
 from atoll.runtimes.kubernetes.settings import KubernetesSettings
 from atoll.runtimes.outside import RuntimeContext
@@ -104,6 +109,81 @@ def test_a_node_runs_images_alone_where_its_runtime_is_an_engine(
     assert runtimes.for_image(IMAGE).isolated
     with pytest.raises(JobRefused, match="this algorithm is code without one"):
         runtimes.of(None)
+
+
+def test_an_image_for_code_is_known_by_the_digest_that_it_has_here(
+    tmp_path: Path, engine: ContainerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PROBE, lambda: None)
+
+    async def digest_of(_: FetchingRuntime, name: str) -> str:
+        return f"{name}'s own"
+
+    monkeypatch.setattr(FetchingRuntime, "digest_of", digest_of)
+    (tmp_path / "stats.sif").write_bytes(b"hsqs")
+    runtimes = Runtimes(settings(tmp_path, "bubblewrap", containers=engine), [])
+    named = NamedImage(kind=ImageKind.OCI, name="stats", digest=IMAGE.digest)
+    file = NamedImage(kind=ImageKind.SIF, name=str(tmp_path / "stats.sif"))
+
+    async def pinned() -> list[str]:
+        found = [(await runtimes.pin(one)).digest for one in (named, replace(named, digest=None), file)]
+        await runtimes.close()
+        return found
+
+    assert asyncio.run(pinned()) == [
+        IMAGE.digest,
+        "stats's own",
+        f"sha256:{hashlib.sha256(b'hsqs').hexdigest()}",
+    ]
+    assert (runtimes.runs_code, runtimes.runtime) == (True, "bubblewrap")
+
+
+def test_what_the_site_has_chosen_needs_no_folder_and_nobody_who_signs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PROBE, lambda: None)
+    (tmp_path / "stats.sif").write_bytes(b"hsqs")
+    image = replace(FILE, name=str(tmp_path / "stats.sif"))
+    asked = replace(settings(tmp_path, "bubblewrap"), policies=Policies(signers={"*": ()}))
+    found = Runtimes(asked, []).for_image(image, chosen_here=True)
+
+    with pytest.raises(RuntimeUnavailable, match="is not the image that was asked for"):
+        asyncio.run(found.start(replace(_launch(tmp_path), image=image, chosen_here=True)))
+    with pytest.raises(JobRefused, match="this site takes no images that are files"):
+        asyncio.run(found.start(_launch(tmp_path)))
+
+
+def test_an_image_that_is_named_for_code_is_never_collected(
+    tmp_path: Path, engine: ContainerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Collection[str]] = []
+
+    async def collect(_: ImageStore, *, kept: Collection[str] = ()) -> tuple[str, ...]:
+        seen.append(kept)
+        return ()
+
+    async def opened(_: Engine) -> None:
+        """Nothing has to be opened."""
+
+    monkeypatch.setattr(ImageStore, "collect", collect)
+    monkeypatch.setattr(Engine, "open", opened)
+    named = NamedImage(kind=ImageKind.OCI, name="stats", digest=IMAGE.digest)
+    environments = (
+        Environment(name="stats", image=named),
+        Environment(name="local", image=replace(named, digest=None)),
+        Environment(name="own", python=Path(sys.executable)),
+    )
+    asked = replace(settings(tmp_path, "inline", containers=engine), environments=environments)
+
+    async def collected() -> None:
+        runtimes = Runtimes(asked, [])
+        runtimes.for_image(IMAGE)
+        await runtimes.collect()
+        await runtimes.close()
+
+    asyncio.run(collected())
+
+    assert seen == [{IMAGE.digest}]
 
 
 FILE = Image(kind=ImageKind.SIF, name="mean.sif", digest="sha256:" + 64 * "a")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from atoll.model.work import Seat
 from atoll.node import fetching
 from atoll.runtimes.containers.pulling import Arrived
 from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.facts import ImageFacts
 
 IMAGE = Image(kind=ImageKind.OCI, name="registry.example/mean:1", digest="sha256:" + 64 * "a")
 #: What the engine calls it.
@@ -41,6 +43,10 @@ class Runtime:
         """One sentence."""
         return ("it is played",)
 
+    async def facts(self, name: str) -> ImageFacts | None:
+        """One image is there."""
+        return ImageFacts(id=OWN, name=name) if name == "stats" else None
+
     async def start(self, launch: Launch) -> None:
         """Say which image it would have been."""
         raise AlgorithmFailed("" if launch.image is None else f"{launch.image.name} {launch.image.digest}")
@@ -60,12 +66,17 @@ class Store:
     """Says that an image arrives, byte by byte or layer by layer."""
 
     counted = True
+    #: Of each image that was asked for: whether somebody must have signed it.
+    signed: ClassVar[list[bool]] = []
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
-    async def ensure(self, image: Image, *, told: Callable[[Arrived], None] | None = None) -> str:
+    async def ensure(
+        self, image: Image, *, told: Callable[[Arrived], None] | None = None, signed: bool = True
+    ) -> str:
         """Tell a thousand times how far it is."""
+        self.signed.append(signed)
         for number in range(1_001):
             done, total = (number * 1_000_000, 1_000_000_000) if self.counted else (0, 0)
             if told is not None:
@@ -80,9 +91,9 @@ class Store:
                 )
         return OWN
 
-    async def collect(self) -> tuple[str, ...]:
+    async def collect(self, *, kept: Collection[str] = ()) -> tuple[str, ...]:
         """One was old."""
-        return ("registry.example/old",)
+        return ("registry.example/old", *kept)
 
 
 @pytest.fixture
@@ -90,7 +101,10 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fetching.Fetchin
     """A runtime that fetches images, with an engine that is played."""
     monkeypatch.setattr(fetching, "DockerRuntime", Runtime)
     monkeypatch.setattr(fetching, "ImageStore", Store)
-    return fetching.FetchingRuntime(ContainerSettings(), "owner", signers={}, folder=tmp_path)
+    monkeypatch.setattr(Store, "signed", [])
+    return fetching.FetchingRuntime(
+        ContainerSettings(), "owner", signers={}, folder=tmp_path, kept={IMAGE.digest}
+    )
 
 
 def launch(root: Path, image: Image | None, waits: Callable[[str], None] | None = None) -> Launch:
@@ -145,4 +159,22 @@ def test_the_rest_is_the_engine_s(tmp_path: Path, runtime: fetching.FetchingRunt
         await runtime.close()
         return [runtime.name, *runtime.caveats(), *removed]
 
-    assert asyncio.run(all_of_it()) == ["docker", "it is played", "registry.example/old"]
+    assert asyncio.run(all_of_it()) == ["docker", "it is played", "registry.example/old", IMAGE.digest]
+
+
+def test_nobody_has_to_have_signed_what_the_site_has_chosen(
+    tmp_path: Path, runtime: fetching.FetchingRuntime
+) -> None:
+    for chosen_here in (False, True):
+        with pytest.raises(AlgorithmFailed):
+            asyncio.run(runtime.start(replace(launch(tmp_path, IMAGE), chosen_here=chosen_here)))
+
+    assert Store.signed == [True, False]
+
+
+def test_a_name_without_a_digest_means_what_the_engine_has(runtime: fetching.FetchingRuntime) -> None:
+    assert asyncio.run(runtime.digest_of("stats")) == OWN
+    with pytest.raises(
+        RuntimeUnavailable, match=r"gone is not on this machine: fetch it \(docker pull gone\)"
+    ):
+        asyncio.run(runtime.digest_of("gone"))

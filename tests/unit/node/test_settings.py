@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from atoll.engine.running import ImageKind
 from atoll.model.errors import SpecInvalid
+from atoll.node.environment import Environment, NamedImage
 from atoll.node.offer import Source
 from atoll.node.settings import NodeSettings, Policies, read_settings, setting_names
 from atoll.runtimes.containers.settings import ContainerSettings, Pull, Registry, Service
@@ -62,6 +64,11 @@ def test_who_may_talk_to_other_sites_is_read(tmp_path: Path) -> None:
     assert "refuse" == Policies().peers
 
 
+#: How an environment's image may be named.
+NAMES = (
+    "expected one such as registry.example/stats@sha256:… (with the 64 digits of its digest), stats:2026 for one that "
+    "this machine's engine has, or sif:stats.sif for a file"
+)
 #: A node.yaml that says all that can be said.
 EVERYTHING = f"""
 hub: https://hub.example.org
@@ -163,6 +170,46 @@ def test_bounds_and_containers_are_read(tmp_path: Path) -> None:
         keep_bytes=20 * 1024**3,
     )
     assert (settings.slots, settings.log.keep_days, settings.data_maps.name) == (3, 0, "maps.yaml")
+
+
+def test_environments_may_be_images(tmp_path: Path) -> None:
+    digest = "sha256:" + 64 * "a"
+    (tmp_path / "own.sif").touch()
+    settings = read(
+        tmp_path,
+        f"""
+hub: http://x
+containers: {{}}
+environments:
+  stats: {{image: "docker:registry.example/stats:1@{digest}", provides: [CUDA]}}
+  local: {{image: stats}}
+  file: {{image: "sif:own.sif"}}
+""",
+    )
+
+    assert settings.environments == (
+        Environment(
+            name="stats",
+            image=NamedImage(kind=ImageKind.OCI, name="registry.example/stats:1", digest=digest),
+            provides=("CUDA",),
+        ),
+        Environment(name="local", image=NamedImage(kind=ImageKind.OCI, name="stats")),
+        Environment(name="file", image=NamedImage(kind=ImageKind.SIF, name=str(tmp_path / "own.sif"))),
+    )
+    assert (settings.runs_code, settings.runs_files) == (True, True)
+    with pytest.raises(ValueError, match="expected one of them"):
+        Environment(name="neither")
+
+
+def test_a_cluster_runs_code_or_images_as_what_its_nodes_start_does(tmp_path: Path) -> None:
+    said = "hub: http://x\nruntime: slurm\nallow_unsandboxed: true\nslurm: {inner: "
+    found = {inner: read(tmp_path, f"{said}{inner}}}\n") for inner in ("bubblewrap", "apptainer", "process")}
+
+    assert {inner: (each.runs_code, each.runs_files) for inner, each in found.items()} == {
+        "bubblewrap": (True, True),
+        "apptainer": (False, True),
+        "process": (True, False),
+    }
 
 
 def test_a_cluster_isolates_as_what_its_nodes_start_does(tmp_path: Path) -> None:
@@ -271,8 +318,28 @@ def test_a_runtime_that_is_an_engine_needs_no_more_words(tmp_path: Path) -> None
         ("hub: http://x\npolicies: {databases: {mean: [b]}}", ("policies: databases gives 'mean' what isn't offered: "
          "expected a list of none")),
         ("hub: http://x\nenv_for: [1]", "env_for is a list: expected texts as keys, in quotes, each with its value"),
-        ("hub: http://x\nenvironments: {v: {provides: [x]}}", ("environment 'v': python is missing: expected the path "
-         "of an interpreter such as venv/bin/python")),
+        ("hub: http://x\nenvironments: {v: {provides: [x]}}", ("environment 'v': python or image is missing: expected "
+         "the path of an interpreter such as venv/bin/python, or the name of an image")),
+        (f"hub: http://x\nenvironments: {{v: {{python: {sys.executable}, image: x}}}}", ("environment 'v': python or "
+         "image is one too many: expected the path of an interpreter such as venv/bin/python, or the name of an "
+         "image")),
+        (f"hub: http://x\nruntime: docker\nenvironments: {{v: {sys.executable}}}", ("environment 'v': python is an "
+         "interpreter of this machine, and runtime docker runs images alone: expected 'image'")),
+        ("hub: http://x\nruntime: docker\nenvironments: {v: {image: 'https://ada:hidden@x'}}", (
+         f"environment 'v': image has no digest behind its @: {NAMES}")),
+        ("hub: http://x\nruntime: docker\nenvironments: {v: {image: 'https://x'}}", (
+         f"environment 'v': image is no name of an image: {NAMES}")),
+        ("hub: http://x\nruntime: docker\nenvironments: {v: {image: 'x@sha256:1'}}", (
+         f"environment 'v': image has no digest behind its @: {NAMES}")),
+        ("hub: http://x\nenvironments: {v: {image: stats}}", ("environment 'v': image is one of a container engine, "
+         "and this node has none: expected a section 'containers' beside it, or sif: and the path of a file")),
+        ("hub: http://x\nenvironments: {v: {image: 'sif:gone.sif'}}", ("environment 'v': image names ROOT/gone.sif, "
+         "which is not there")),
+        ("hub: http://x\nruntime: docker\nenvironments: {v: {image: 'sif:open'}}", ("environment 'v': image is a file, "
+         "and runtime docker runs no such images here: expected one of a container engine, or a runtime that is one of "
+         "bubblewrap, apptainer, slurm")),
+        ("hub: http://x\nruntime: kubernetes\nenvironments: {v: {image: stats}}", ("environment 'v': image has no "
+         "digest, by which a cluster is told of it: expected NAME@sha256:…")),
         ("hub: http://x\nenv: {A: {file: open}}", ("the variable A: the file ROOT/open can be read by others than its "
          "owner (mode 0644): chmod 600 ROOT/open")),
         ("hub: http://x\ndatabases: {a: {uri: {file: gone}}}", ("database 'a': the file ROOT/gone can't be read (No "

@@ -8,16 +8,19 @@ from atoll.model.errors import SpecInvalid
 from atoll.node.data_maps import read_maps
 from atoll.node.doctor import data, machine, network
 from atoll.node.doctor.containers import containers
+from atoll.node.doctor.environments import environments
 from atoll.node.doctor.findings import Finding, fault, fine
 from atoll.node.settings import NodeSettings
 
 
 async def examine(settings: NodeSettings) -> AsyncIterator[Finding]:
     """Look at everything. A fault at one place doesn't keep the others from being looked at."""
-    for look in (machine.workspace, machine.runtime, machine.reach, machine.environments):
+    for look in (machine.workspace, machine.runtime, machine.reach):
         for finding in look(settings):
             yield finding
     async for finding in containers(settings):
+        yield finding
+    async for finding in environments(settings):
         yield finding
     async for finding in data.databases(settings):
         yield finding

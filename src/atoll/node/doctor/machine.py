@@ -1,4 +1,4 @@
-"""Looks at the machine: the workspace and its disk, the runtime, the environments."""
+"""Looks at the machine: the workspace and its disk, the runtime, what algorithms reach."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from atoll.model.errors import RuntimeUnavailable
 from atoll.node import guarded
 from atoll.node.choosing import why_not
 from atoll.node.doctor.findings import Finding, doubt, fault, fine
 from atoll.node.network.squid import why_missing
 from atoll.node.settings import NodeSettings
-from atoll.runtimes.interpreter import describe
 
 #: Bytes that should be free beside what a job needs to begin.
 _COMFORT = 10
@@ -75,18 +73,6 @@ def reach(settings: NodeSettings) -> Iterator[Finding]:
         allowed = sum(len(each.domains) + len(each.addresses) for each in network.lists)
         services = sum(len(each.services) for each in network.lists)
         yield fine("allowed network", f"{allowed} domains and addresses, {services} services")
-
-
-def environments(settings: NodeSettings) -> Iterator[Finding]:
-    """Whether the interpreters that the settings name work."""
-    for each in settings.environments:
-        subject = f"environment {each.name}"
-        try:
-            found = describe(each.python)
-        except RuntimeUnavailable as error:
-            yield fault(subject, str(error), f"name another python for {each.name!r} in node.yaml")
-        else:
-            yield fine(subject, f"Python {found.version[0]}.{found.version[1]} ({each.python})")
 
 
 def _first_that_is_there(path: Path) -> Path:

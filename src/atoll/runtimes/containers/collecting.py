@@ -144,9 +144,21 @@ def _read(path: Path) -> Iterable[tuple[str, _Pulled]]:
 
 
 async def collect_images(
-    engine: aiodocker.Docker, ledger: Ledger, *, keep_days: float | None, keep_bytes: int | None
+    engine: aiodocker.Docker,
+    ledger: Ledger,
+    *,
+    keep_days: float | None,
+    keep_bytes: int | None,
+    stay: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Remove images that Atoll has pulled; the names of those that are gone.
+
+    Args:
+        engine: has them.
+        ledger: says which Atoll has pulled, and when they were used.
+        keep_days: how long one stays while nobody uses it; None for ever.
+        keep_bytes: how much may stay; None for all.
+        stay: digests of images that are in use, whether or not a container uses them now.
 
     Raises:
         DockerError: the engine doesn't answer.
@@ -167,7 +179,10 @@ async def collect_images(
                 name=image_id,
                 size_bytes=int(found.get("Size") or 0),
                 used=max(ledger.used(name), before.used if before else 0.0),
-                busy=image_id in running or image_id.removeprefix("sha256:") in running,
+                busy=image_id in running
+                or image_id.removeprefix("sha256:") in running
+                or not {image_id, name.rpartition("@")[2]}.isdisjoint(stay)
+                or (before is not None and before.busy),
             )
     removed: list[str] = []
     for each in choose(kept.values(), now=ledger.now(), keep_days=keep_days, keep_bytes=keep_bytes):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class ImageStore:
         self._looking = asyncio.Lock()
         self._architecture = ""
 
-    async def ensure(self, image: Image, *, told: Told | None = None) -> str:
+    async def ensure(self, image: Image, *, told: Told | None = None, signed: bool = True) -> str:
         """See that an image is there; the engine's id of exactly that image.
 
         Whoever asks for an image that is on its way waits for the same pull. One that nobody waits for
@@ -88,6 +88,8 @@ class ImageStore:
         Args:
             image: its digest may be a registry's, or the engine's own id.
             told: hears how much of it has arrived.
+            signed: whether somebody must have signed it, where the site's rules say who. What the site
+                itself has chosen needs nobody who vouches for it.
 
         Raises:
             JobRefused: the site's rules forbid it, or it has no signature that counts.
@@ -101,7 +103,8 @@ class ImageStore:
                 f"{image.name[:255]!r} is an image of Apptainer's format: a container engine doesn't run those"
             )
         reference = read_reference(image.name)
-        await self._signatures.check(image)
+        if signed:
+            await self._signatures.check(image)
         found = await self._used(reference, image.digest)
         if found is None and self._settings.pull is Pull.NEVER:
             raise JobRefused(
@@ -117,8 +120,11 @@ class ImageStore:
         await self._check_architecture(reference.at(image.digest), found)
         return _id_of(found)
 
-    async def collect(self) -> tuple[str, ...]:
+    async def collect(self, *, kept: Collection[str] = ()) -> tuple[str, ...]:
         """Remove the images that the site's rules keep no longer; the names of those that are gone.
+
+        Args:
+            kept: digests of those that stay however old they are.
 
         Raises:
             RuntimeUnavailable: the engine doesn't answer.
@@ -127,7 +133,11 @@ class ImageStore:
         async with self._looking:
             try:
                 return await collecting.collect_images(
-                    self._engine, self._ledger, keep_days=settings.keep_days, keep_bytes=settings.keep_bytes
+                    self._engine,
+                    self._ledger,
+                    keep_days=settings.keep_days,
+                    keep_bytes=settings.keep_bytes,
+                    stay=kept,
                 )
             except (DockerError, *_UNREACHED) as error:
                 raise _unanswered(error) from None

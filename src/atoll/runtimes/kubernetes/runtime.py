@@ -104,7 +104,7 @@ class KubernetesRuntime:
             AlgorithmFailed: nothing says what is to be started, or a folder can't be shown.
         """
         image = _image_of(launch)
-        if self._check is not None:
+        if self._check is not None and not launch.chosen_here:
             await self._check(image)
         await self._cluster.open()
         async with self._closing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from atoll.node.doctor.findings import Finding, Level
 from atoll.node.network import squid
 from atoll.node.network.permitted import Domain, NetworkRules, Permitted, Service
 from atoll.node.offer import Offer, Source
-from atoll.node.settings import Environment, Limits, NodeSettings
+from atoll.node.settings import Limits, NodeSettings
 
 
 def settings(root: Path) -> NodeSettings:
@@ -71,17 +70,6 @@ def test_a_runtime_that_does_not_work_is_a_fault_and_one_without_walls_is_told(
     monkeypatch.setattr(machine, "why_not", lambda _: None)
     assert told(machine.runtime(settings(tmp_path))) == [("runtime", "ok")]
     assert choosing.why_not(settings(tmp_path)) is not None
-
-
-def test_interpreters_are_asked_what_they_are(tmp_path: Path) -> None:
-    named = (
-        Environment(name="own", python=Path(sys.executable)),
-        Environment(name="none", python=tmp_path / "python"),
-    )
-
-    findings = list(machine.environments(replace(settings(tmp_path), environments=named)))
-
-    assert told(findings) == [("environment own", "ok"), ("environment none", "fault")]
 
 
 def look(root: Path, **sources: Source) -> list[Finding]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from typing import Any, cast
 
+import aiodocker
 import pytest
 
-from atoll.runtimes.containers.collecting import Kept, Ledger, choose
+from atoll.runtimes.containers.collecting import Kept, Ledger, choose, collect_images
 
 DAY = 86_400.0
 NOW = 1_000 * DAY
@@ -104,3 +107,43 @@ def test_a_ledger_without_a_file_remembers_as_long_as_it_lives() -> None:
     ledger.begin("a")
 
     assert ("a",) == ledger.names()
+
+
+class Engine:
+    """Has one old image, and nothing runs."""
+
+    def __init__(self) -> None:
+        self.images = self.containers = self
+        self.deleted: list[str] = []
+
+    async def inspect(self, name: str) -> dict[str, Any]:
+        """The image."""
+        return {"Id": OWN, "RepoDigests": [name], "Size": 1}
+
+    async def list(self, **_: bool) -> list[Any]:
+        """No container."""
+        return []
+
+    async def delete(self, name: str) -> None:
+        """Note it."""
+        self.deleted.append(name)
+
+
+OWN = "sha256:" + 64 * "b"
+
+
+@pytest.mark.parametrize(("stay", "removed"), [((), 2), ((OWN,), 0), (("sha256:" + 64 * "a",), 0)])
+def test_what_the_site_has_named_stays_however_old_it_is(stay: tuple[str, ...], removed: int) -> None:
+    now = 0.0
+    ledger = Ledger(None, now=lambda: now)
+    for digest in (64 * "a", 64 * "c"):
+        ledger.begin(f"registry.example/stats@sha256:{digest}")
+        ledger.end(f"registry.example/stats@sha256:{digest}", OWN)
+    now = 1e9
+    engine = Engine()
+
+    gone = asyncio.run(
+        collect_images(cast(aiodocker.Docker, engine), ledger, keep_days=1, keep_bytes=0, stay=stay)
+    )
+
+    assert len(gone) == len(engine.deleted) == removed

@@ -1,0 +1,105 @@
+"""Plain code at sites that run images alone: it runs in an image that each site has named for code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.acceptance.computations import atoll
+from tests.acceptance.pooling import COLUMN, ISLANDS, asked, mean_of, pooling
+from tests.engines import BOOKWORM, VANTAGE6_4, Engine
+from tests.stage import EXAMPLES, Federation, federation, hub_program
+
+from atoll.model.errors import RunFailed
+
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.timeout(180),
+    # What an engine does with an image is tried elsewhere, with each of them.
+    pytest.mark.parametrize("engine", ["docker"], indirect=True, scope="module"),
+]
+
+EXACTLY = 1e-12
+WAIT = 60.0
+#: Says what it runs in, and that it can't write to its code.
+WITNESS = """\
+import os
+import sys
+from atoll_algorithm import partial
+
+@partial
+def witness() -> dict:
+    with open("/etc/os-release") as file:
+        system = file.read()
+    try:
+        open("/computation/new", "w").close()
+    except OSError:
+        kept = True
+    else:
+        kept = False
+    return {"container": not os.path.exists("/root/.profile") or os.getuid() != 0, "kept": kept,
+            "interfaces": sorted(os.listdir("/sys/class/net")), "system": "bookworm" in system}
+"""
+
+
+@pytest.fixture(scope="module")
+def contained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """A federation whose nodes run images alone, and have named two for code."""
+    folder = tmp_path_factory.mktemp("environments")
+    settings = {
+        "runtime": engine.name,
+        "containers": {"socket": str(engine.socket), "pull": "never"},
+        "environments": {"bare": {"image": BOOKWORM}, "stats": {"image": f"docker:{VANTAGE6_4}"}},
+        "limits": {"disk_free": 1, "memory": "1GiB", "processes": 100},
+    }
+    with federation(folder, [hub_program(folder / "hub")], settings=settings) as there:
+        yield there
+
+
+def test_a_computation_runs_in_the_first_image_that_has_what_it_requires(
+    contained: Federation, tmp_path: Path
+) -> None:
+    folder = pooling(tmp_path / "pooled")
+    for site in contained.sites:
+        done = atoll(
+            *("node", "map", folder.name, "--config", site.home / "node.yaml"),
+            *("--input", 'data=["penguins.csv"]', "--folder", site.home / "files"),
+        )
+        assert done.returncode == 0, done.stderr
+
+    result = contained.submit(folder, inputs=asked()).wait(WAIT).result
+
+    assert {"mean": pytest.approx(mean_of(), rel=EXACTLY), "sites": list(ISLANDS)} == result
+
+
+@pytest.mark.parametrize("example", ["functions/mean", "vantage6/average-4"])
+def test_code_runs_in_an_image_with_its_libraries(contained: Federation, example: str) -> None:
+    run = contained.submit(EXAMPLES / example, args={"column": COLUMN}, databases=["penguins"])
+    result = run.wait(WAIT).result
+
+    assert pytest.approx(mean_of(), rel=EXACTLY) == (result["average"] if "vantage6" in example else result)
+
+
+def test_code_in_an_image_has_the_walls_of_an_image(contained: Federation, tmp_path: Path) -> None:
+    (tmp_path / "witness.py").write_text(WITNESS)
+
+    results = contained.submit(tmp_path / "witness.py", function="witness").wait(WAIT).results
+
+    assert {"kept": True, "container": True, "interfaces": ["lo"], "system": True} == results["Dream"]
+
+
+def test_what_no_image_has_is_told(contained: Federation, tmp_path: Path) -> None:
+    (tmp_path / "lost.py").write_text(f"import no_such_library\n{WITNESS}")
+
+    with pytest.raises(RunFailed, match="bare lacks no_such_library; stats lacks no_such_library"):
+        contained.submit(tmp_path / "lost.py", function="witness").wait(WAIT)
+
+
+def test_the_doctor_says_what_python_an_image_has(contained: Federation) -> None:
+    done = atoll("node", "doctor", "--config", contained.sites[0].home / "node.yaml", "--json")
+
+    found = {one["subject"]: one for one in json.loads(done.stdout)["findings"]}
+    assert "Python 3.11" in found["environment stats"]["words"]
+    assert "ok" == found["environment stats"]["level"]
