@@ -8,6 +8,7 @@ import sys
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from atoll import __version__
 from atoll.cli import check, login, simulate
@@ -19,8 +20,21 @@ from atoll.cli.node import node_app
 from atoll.cli.refusal import refuse
 from atoll.cli.run import collaboration_app, nodes, run_app
 
+
+class _Verbs(TyperGroup):
+    """The verbs. One that is interrupted says so: Typer would end it without a word."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # as Typer has it, which names a base of it
+        """Carry out a verb."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
+
 app = typer.Typer(
     name="atoll",
+    cls=_Verbs,
     add_completion=False,
     # Plain help: drawn boxes cut off what they have no room for, and take their time.
     rich_markup_mode=None,

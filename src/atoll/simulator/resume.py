@@ -77,6 +77,11 @@ def find(folder: Path, iteration: int) -> Kept:
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         lines = (folder / "calls.jsonl").open("rb")
+    except FileNotFoundError:
+        raise SpecInvalid(
+            f"{folder} holds no kept run: expected the folder that a run's --output named, with a run.json and a "
+            "calls.jsonl. They are written when a run ends: one that was killed keeps nothing to be repeated"
+        ) from None
     except (OSError, json.JSONDecodeError) as error:
         raise SpecInvalid(
             f"{folder} holds no kept run ({error}): expected the folder that a run's --output named"

@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from atoll import __version__
+from atoll.cli import main
 
 
 def atoll(*words: str) -> subprocess.CompletedProcess[str]:
@@ -74,3 +76,21 @@ def test_the_help_imports_nothing_that_takes_long() -> None:
     )
 
     assert set() == {"asyncio", "pydantic", "rich", "yaml"} & set(done.stdout.split())
+
+
+def test_a_verb_that_is_interrupted_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    app = typer.Typer(cls=main._Verbs)
+    app.command("simulate")(interrupted)
+    app.command("other")(interrupted)
+    monkeypatch.setattr(main, "app", app)
+    monkeypatch.setattr(sys, "argv", ["atoll", "simulate"])
+    with pytest.raises(SystemExit) as left:
+        main.run()
+
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "error: the command was interrupted\n"
