@@ -85,7 +85,7 @@ class FetchingRuntime:
             raise RuntimeUnavailable(f"the algorithm at {launch.seat} is code without an image to run it in")
         told = None if launch.waits is None else _telling(launch.waits)
         images = await self._images()
-        found = await images.ensure(image, told=told, signed=not launch.chosen_here)
+        found = await images.ensure(image, told=told, chosen_here=launch.chosen_here)
         # The very image: what the engine calls by the same name may be another by now.
         return await self._runtime.start(replace(launch, image=replace(image, digest=found)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from atoll.engine.running import ImageKind
 from atoll.node.settings import NodeSettings
 from atoll.runtimes.containers.reference import canonical_host
 from atoll.runtimes.containers.sources import Sources
@@ -13,7 +14,9 @@ def sources(settings: NodeSettings) -> Sources:
     """The registries that a node asks."""
     policies = settings.policies
     named = set(settings.containers.registries if settings.containers is not None else ())
-    named.update(_hosts((*policies.algorithms, *policies.signers)))
+    images = (each.image for each in settings.environments)
+    for_code = (each.name for each in images if each is not None and each.kind is ImageKind.OCI)
+    named.update(_hosts((*policies.algorithms, *policies.signers, *for_code)))
     return Sources(policies.registries or ("*",), named)
 
 

@@ -66,17 +66,17 @@ class Store:
     """Says that an image arrives, byte by byte or layer by layer."""
 
     counted = True
-    #: Of each image that was asked for: whether somebody must have signed it.
-    signed: ClassVar[list[bool]] = []
+    #: Of each image that was asked for: whether the site has chosen it.
+    chosen: ClassVar[list[bool]] = []
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
     async def ensure(
-        self, image: Image, *, told: Callable[[Arrived], None] | None = None, signed: bool = True
+        self, image: Image, *, told: Callable[[Arrived], None] | None = None, chosen_here: bool = False
     ) -> str:
         """Tell a thousand times how far it is."""
-        self.signed.append(signed)
+        self.chosen.append(chosen_here)
         for number in range(1_001):
             done, total = (number * 1_000_000, 1_000_000_000) if self.counted else (0, 0)
             if told is not None:
@@ -101,7 +101,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fetching.Fetchin
     """A runtime that fetches images, with an engine that is played."""
     monkeypatch.setattr(fetching, "DockerRuntime", Runtime)
     monkeypatch.setattr(fetching, "ImageStore", Store)
-    monkeypatch.setattr(Store, "signed", [])
+    monkeypatch.setattr(Store, "chosen", [])
     return fetching.FetchingRuntime(
         ContainerSettings(), "owner", signers={}, folder=tmp_path, kept={IMAGE.digest}
     )
@@ -162,14 +162,14 @@ def test_the_rest_is_the_engine_s(tmp_path: Path, runtime: fetching.FetchingRunt
     assert asyncio.run(all_of_it()) == ["docker", "it is played", "registry.example/old", IMAGE.digest]
 
 
-def test_nobody_has_to_have_signed_what_the_site_has_chosen(
+def test_what_the_site_has_chosen_is_told_from_what_others_ask_for(
     tmp_path: Path, runtime: fetching.FetchingRuntime
 ) -> None:
     for chosen_here in (False, True):
         with pytest.raises(AlgorithmFailed):
             asyncio.run(runtime.start(replace(launch(tmp_path, IMAGE), chosen_here=chosen_here)))
 
-    assert Store.signed == [True, False]
+    assert Store.chosen == [False, True]
 
 
 def test_a_name_without_a_digest_means_what_the_engine_has(runtime: fetching.FetchingRuntime) -> None:

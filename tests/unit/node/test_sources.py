@@ -12,6 +12,7 @@ from atoll.node.sources import sources
 SETTINGS = """
 hub: https://hub.example
 containers: {registries: {"10.0.0.1:0443": {plain: true}}}
+environments: {stats: {image: "10.0.0.5/stats"}, own: {image: stats}}
 policies:
   algorithms: ["10.0.0.2/group/*", "10.0.0.3*/x", mean, "functions:10.0.0.4/x", "vantage6:mean"]
   signers: {"registry.lan:5000/*": []}
@@ -24,6 +25,7 @@ policies:
         ("10.0.0.1", "", True),
         ("10.0.0.2", "", True),
         ("registry.lan:5000", "", True),
+        ("10.0.0.5", "", True),
         ("registry.lan", "", False),
         ("10.0.0.3", "", False),
         ("10.0.0.4", "", False),

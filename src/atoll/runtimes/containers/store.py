@@ -79,7 +79,7 @@ class ImageStore:
         self._looking = asyncio.Lock()
         self._architecture = ""
 
-    async def ensure(self, image: Image, *, told: Told | None = None, signed: bool = True) -> str:
+    async def ensure(self, image: Image, *, told: Told | None = None, chosen_here: bool = False) -> str:
         """See that an image is there; the engine's id of exactly that image.
 
         Whoever asks for an image that is on its way waits for the same pull. One that nobody waits for
@@ -88,8 +88,8 @@ class ImageStore:
         Args:
             image: its digest may be a registry's, or the engine's own id.
             told: hears how much of it has arrived.
-            signed: whether somebody must have signed it, where the site's rules say who. What the site
-                itself has chosen needs nobody who vouches for it.
+            chosen_here: whether the site itself has named it: then nobody has to have signed it, and its
+                registry is one that the site means.
 
         Raises:
             JobRefused: the site's rules forbid it, or it has no signature that counts.
@@ -103,7 +103,7 @@ class ImageStore:
                 f"{image.name[:255]!r} is an image of Apptainer's format: a container engine doesn't run those"
             )
         reference = read_reference(image.name)
-        if signed:
+        if not chosen_here:
             await self._signatures.check(image)
         found = await self._used(reference, image.digest)
         if found is None and self._settings.pull is Pull.NEVER:
@@ -112,7 +112,8 @@ class ImageStore:
                 "none (pull: never): ask its admin to bring it here"
             )
         if found is None:
-            await self._sources.check_found(reference.host)
+            if not chosen_here:
+                await self._sources.check_found(reference.host)
             begin = partial(self._pull, reference, image.digest)
             return await self._pulls.join(reference.at(image.digest), begin, told=told)
         if self._settings.pull is Pull.ALWAYS:
@@ -200,9 +201,7 @@ class ImageStore:
         No engine is asked to pull it again: Docker wouldn't ask the registry for what it has.
         """
         known = self._settings.registries.get(reference.host, Registry())
-        async with Repository(
-            reference, known, proxy=self._proxy, sources=self._sources
-        ) as repository:
+        async with Repository(reference, known, proxy=self._proxy, sources=self._sources) as repository:
             if not await repository.has(digest):
                 raise RuntimeUnavailable(
                     f"the registry {reference.host} has no image {reference.at(digest)} any more, and this site runs "
