@@ -2,7 +2,8 @@
 
 Left out are tests, sites' files, kept runs, caches, virtual environments, what a version control
 keeps, hidden files, and whatever a file that describes a federation names. Nothing outside of
-the folder is ever taken: a link that leads out is refused.
+the folder is ever taken, nor what is left out of it by another name: a link that leads to either is
+refused.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def files_of(folder: Path, without: Iterable[str] = ()) -> list[str]:
     root = folder.resolve()
     left_out = {root / part for part in without} | set(kept_runs(root)) | set(of_federations(root))
     left_out |= {root / name for name in _TESTS} | set(_of_sites(root))
+    left_out |= {path.resolve() for path in left_out}
     names: list[str] = []
     total = 0
     for path in _walked(root, left_out):
@@ -76,12 +78,21 @@ def _walked(root: Path, left_out: set[Path]) -> Iterator[Path]:
             path = here / name
             if not _is_part(path, left_out):
                 continue
-            if not path.resolve().is_relative_to(root) or not path.is_file():
+            if not path.is_file() or (path.is_symlink() and not _leads_to_part(path, root, left_out)):
                 raise SpecInvalid(
-                    f"{path} can't be in a bundle: expected a file, and no link that leads out of {root}. Remove it, "
-                    "or put the file itself in its place"
+                    f"{path} can't be in a bundle: expected a file, and no link that leads out of {root} or to what is "
+                    "left out there, such as tests and data. Remove it, or put the file itself in its place"
                 )
             yield path
+
+
+def _leads_to_part(link: Path, root: Path, left_out: set[Path]) -> bool:
+    target = link.resolve()
+    if not target.is_relative_to(root):
+        return False
+    names = target.relative_to(root).parts
+    on_the_way = [root.joinpath(*names[:count]) for count in range(1, len(names) + 1)]
+    return not _FOLDERS & set(names) and all(_is_part(path, left_out) for path in on_the_way)
 
 
 def _is_part(path: Path, left_out: set[Path]) -> bool:

@@ -161,6 +161,28 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
         _packed(tmp_path, folder)
 
 
+@pytest.mark.parametrize("target", ["test/rows.csv", ".git/config", "local0/rows.csv"])
+def test_a_link_to_what_stays_at_home_is_refused(tmp_path: Path, target: str) -> None:
+    folder = _module(tmp_path / "mean")
+    (folder / target).parent.mkdir()
+    (folder / target).write_text("1,2,3")
+    (folder / "rows.csv").symlink_to(target)
+    (folder / "compspec.json").write_text(COMPSPEC)
+
+    with pytest.raises(SpecInvalid, match="or to what is left out there"):
+        _packed(tmp_path, folder)
+
+
+def test_what_a_database_is_a_link_to_stays_at_home_with_it(tmp_path: Path) -> None:
+    folder = _module(tmp_path / "mean")
+    (folder / "compspec.json").write_text(COMPSPEC)
+    (folder / "federation.yaml").write_text("sites: {alpha: {databases: {default: {uri: rows.csv}}}}")
+    (folder / "rows.csv").symlink_to("rows-of-2024.csv")
+    (folder / "rows-of-2024.csv").write_text("1,2,3")
+
+    assert ("code/compspec.json", "code/mean.py") == _packed(tmp_path, folder).files
+
+
 def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "sum"
     (folder / "inner").mkdir(parents=True)
