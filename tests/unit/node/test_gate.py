@@ -16,13 +16,14 @@ from tests.federation import RUN, Heard, blob_of, in_chunks, openings, seats
 from tests.harbour import FAILURE, InOrder, broken, done
 
 from atoll.engine import calls
-from atoll.engine.gate import Part
+from atoll.engine.gate import Child, Part
 from atoll.engine.limits import BODY_BYTES_INSIDE_MAX, PROGRESS_TEXT_BYTES_MAX
+from atoll.engine.ports import ChildState
 from atoll.engine.running import whole
 from atoll.hub.hub import Hub
 from atoll.model.errors import BlobMismatch, JobRefused, NotRepeatable, NotYours
 from atoll.model.events import RoundRequested
-from atoll.model.work import Blob, Content, JobStatus, Message, RunId, RunStatus, Seat, Ticket
+from atoll.model.work import Blob, Content, JobId, JobStatus, Message, RunId, RunStatus, Seat, Ticket
 from atoll.node import policies
 from atoll.node.gateway.gate import JobGate
 from atoll.node.settings import Limits
@@ -41,6 +42,11 @@ class Noting(LocalLink):
         super().__init__(hub, seat, turnstile)
         self.asked: list[tuple[RoundRequested, Sequence[Message]]] = []
         self.put = 0
+        self.looked = 0
+
+    async def child(self, run_id: RunId, job_id: JobId, number: int) -> ChildState:
+        self.looked += 1
+        return await super().child(run_id, job_id, number)
 
     async def ask(self, event: RoundRequested, messages: Sequence[Message]) -> int:
         self.asked.append((event, messages))
@@ -286,6 +292,30 @@ def test_a_round_is_seen_as_far_as_it_is(tmp_path: Path) -> None:
         ) == child.parts
 
     at(tmp_path, work)
+
+
+def test_the_hub_tells_once_what_an_ended_round_has_left(tmp_path: Path) -> None:
+    async def work(court: Court, gate: JobGate) -> None:
+        first, second = [await gate.ask(name, [(LOCAL1, b"")]) for name in ("first", "second")]
+        assert [1, 1] == [(await gate.child(first, bodies=False)).open_count for _ in "12"]
+        assert 2 == court.link.looked, "what goes on is looked at each time"
+        await court.answer(LOCAL1, body=b"1")
+        await court.answer(LOCAL1, body=b"2")
+        assert (0, [None]) == _found(await gate.child(first, bodies=False))
+        assert (0, [b"1"]) == _found(await gate.child(first))
+        assert 3 == court.link.looked
+        assert (0, [b"1"]) == _found(await gate.child(first))
+        assert 4 == court.link.looked, "it isn't kept for longer than it is needed"
+        assert (0, [None]) == _found(await gate.child(first, bodies=False))
+        assert (0, [b"2"]) == _found(await gate.child(second))
+        assert (0, [b"1"]) == _found(await gate.child(first))
+        assert 7 == court.link.looked
+
+    at(tmp_path, work)
+
+
+def _found(child: Child) -> tuple[int, list[Content | None]]:
+    return child.open_count, [part.body for part in child.parts]
 
 
 def test_who_waits_holds_no_slot_and_who_goes_on_holds_one(tmp_path: Path) -> None:

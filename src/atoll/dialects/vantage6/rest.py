@@ -175,6 +175,7 @@ class Door:
         digest = hashlib.sha256(content).digest()
         if unheard := self._unheard.get(digest):
             number = unheard.pop(0)
+            child = await self._slim(number)
         else:
             asked = read_task(content, self._gate.ticket, self._call, self._databases)
             number = await self._gate.ask(asked.method, asked.calls)
@@ -186,7 +187,7 @@ class Door:
                 runs=tuple(part.ordinal for part in child.parts),
             )
         lost = partial(self._lost, digest, number)
-        return HttpResponse(status=201, body=_text(await self._task(number)), lost=lost)
+        return HttpResponse(status=201, body=_text(self._told(child)), lost=lost)
 
     def _lost(self, digest: bytes, number: int) -> None:
         self._unheard.setdefault(digest, []).append(number)
@@ -207,10 +208,17 @@ class Door:
         return self._described(own, name=name, description="", method=self._call.method, status=waiting)
 
     async def _task(self, number: int) -> dict[str, Any]:
-        made = self._made[number]
-        status = self._word(await self._slim(number))
+        return self._told(await self._slim(number))
+
+    def _told(self, child: Child) -> dict[str, Any]:
+        """One of the call's own tasks, as its round is now."""
+        made = self._made[child.number]
         return self._described(
-            number, name=made.name, description=made.description, method=made.method, status=status
+            child.number,
+            name=made.name,
+            description=made.description,
+            method=made.method,
+            status=self._word(child),
         )
 
     def _described(

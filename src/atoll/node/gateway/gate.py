@@ -15,7 +15,7 @@ from typing import Protocol
 from atoll.engine.gate import Child, Part
 from atoll.engine.limits import PROGRESS_TEXT_BYTES_MAX, REFUSALS_MAX
 from atoll.engine.peers import Address
-from atoll.engine.ports import HubLink
+from atoll.engine.ports import ChildState, HubLink
 from atoll.model.errors import AtollError
 from atoll.model.events import RoundGivenUp, RoundRequested
 from atoll.model.work import Content, Job, JobStatus, Message, MessageId, Order, Seat, Ticket
@@ -71,6 +71,8 @@ class JobGate:
         self._asked = 0
         self._refused = 0
         self._asking = asyncio.Lock()
+        #: The round that was found to have ended, as long as its answers weren't read: nothing changes in it.
+        self._over: ChildState | None = None
 
     @property
     def ticket(self) -> Ticket:
@@ -111,7 +113,11 @@ class JobGate:
     async def child(self, number: int, *, bodies: bool = True) -> Child:
         """How far a child round of this job is."""
         job = self._ticket.job
-        state = await self._link.child(job.run_id, job.id, number)
+        state = self._over
+        if state is None or state.round.number != number:
+            state = await self._link.child(job.run_id, job.id, number)
+        # Who hears that a round has ended asks next for what it has left: that was told with it.
+        self._over = state if state.round.ended and not bodies else None
         parts = [
             await self._part(of, message if bodies else None)
             for of, message in zip(state.jobs, state.messages, strict=True)
@@ -145,6 +151,7 @@ class JobGate:
     async def release(self, number: int) -> None:
         """The answers of a child round were read for the last time."""
         job = self._ticket.job
+        self._over = None
         await self._link.release(job.run_id, job.id, number)
 
     async def addresses(self) -> Sequence[Address]:
