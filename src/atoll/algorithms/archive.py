@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from atoll.engine.limits import BUNDLE_BYTES_MAX, BUNDLE_FILES_MAX, CHUNK_BYTES
 from atoll.model.errors import JobRefused, SpecInvalid, UnsafeName
@@ -38,6 +38,12 @@ class Member:
     name: str
     size_bytes: int
     executable: bool = False
+
+    @classmethod
+    def of(cls, name: str, file: Path) -> Self:
+        """What holds the content of a file."""
+        status = file.stat()
+        return cls(name=name, size_bytes=status.st_size, executable=bool(status.st_mode & 0o100))
 
 
 def write(target: BinaryIO, members: Iterable[tuple[Member, bytes | Path]]) -> None:

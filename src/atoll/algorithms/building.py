@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from atoll.algorithms import archive
 from atoll.algorithms.archive import Member
+from atoll.algorithms.bundle import CODE
 from atoll.algorithms.contents import files_of
 from atoll.algorithms.describing import Described, describe
 from atoll.algorithms.images import LABEL
@@ -133,7 +134,7 @@ def _generated(described: Described, folder: Path, name: str, asked: Asked) -> R
     base = asked.base or (BASE_OF_VANTAGE6_5 if manifest.generation == 5 else BASE)
     if not (_ID.match(base) or is_image_name(base.partition("@")[0])):
         raise SpecInvalid(f"the base {base[:80]!r} is no name of an image: expected one such as {BASE}")
-    files: dict[str, bytes | Path] = dict(_code(described))
+    files: dict[str, bytes | Path] = dict(described.placed())
     if manifest.dialect == "functions":
         files |= _sdk()
     if lines:
@@ -246,7 +247,7 @@ def _dockerfile(manifest: Manifest, base: str, *, installs: bool) -> str:
         lines += [f"COPY lib {_LENT}/lib", f"ENV PYTHONPATH={_LENT}/lib"]
     if _is_wrapped(manifest):
         lines += [f"ENV PKG_NAME={manifest.target} PYTHONPATH={_CODE}"]
-    lines += [f"COPY code {_CODE}", f"WORKDIR {_CODE}", f"USER {_USER}"]
+    lines += [f"COPY {CODE} {_CODE}", f"WORKDIR {_CODE}", f"USER {_USER}"]
     command = _command(manifest)
     if command:
         lines += ["ENTRYPOINT []", f"CMD {json.dumps(command)}"]
@@ -260,15 +261,6 @@ def _command(manifest: Manifest) -> tuple[str, ...]:
     return manifest.command if manifest.serves else ()
 
 
-def _code(described: Described) -> Iterator[tuple[str, Path]]:
-    """The algorithm's files, where a bundle has them."""
-    inner = "/".join(("code", *filter(None, [described.manifest.code_name])))
-    if not described.files:
-        yield inner, described.path
-    for name in described.files:
-        yield f"{inner}/{name}", described.path / name
-
-
 def _sdk() -> dict[str, Path]:
     """The package that functions import. It needs no other, and so isn't installed from anywhere."""
     package = sdk()
@@ -280,5 +272,4 @@ def _sdk() -> dict[str, Path]:
 def _member(name: str, content: bytes | Path) -> Member:
     if isinstance(content, bytes):
         return Member(name=name, size_bytes=len(content))
-    status = content.stat()
-    return Member(name=name, size_bytes=status.st_size, executable=bool(status.st_mode & 0o100))
+    return Member.of(name, content)

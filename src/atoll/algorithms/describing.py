@@ -6,10 +6,11 @@ The code is read, never run.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from atoll.algorithms.bundle import CODE
 from atoll.algorithms.code import Code, find_code
 from atoll.algorithms.contents import files_of, of_federations
 from atoll.algorithms.image import dockerfile_of, read_dockerfile, starts_itself
@@ -39,6 +40,14 @@ class Described:
     path: Path
     #: Its files, relative to the folder; empty where `path` is the only one.
     files: tuple[str, ...]
+
+    def placed(self) -> Iterator[tuple[str, Path]]:
+        """The files, each by its name in a bundle."""
+        inner = f"{CODE}/{self.manifest.code_name}" if self.manifest.code_name else CODE
+        if not self.files:
+            yield inner, self.path
+        for name in self.files:
+            yield f"{inner}/{name}", self.path / name
 
 
 def describe(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from atoll.algorithms import archive
 from atoll.algorithms.archive import Member
-from atoll.algorithms.bundle import CODE, Bundle, digest_of_file, look_into
-from atoll.algorithms.describing import Described, describe
+from atoll.algorithms.bundle import Bundle, digest_of_file, look_into
+from atoll.algorithms.describing import describe
 from atoll.algorithms.manifest import MANIFEST, ImageNamed, Manifest, decode
 from atoll.model.errors import JobRefused, SpecInvalid
 
@@ -42,7 +42,9 @@ def pack(
     if image is not None:
         # What it requires is in the image.
         manifest = replace(manifest, image=image, requires=())
-    return _pack(manifest, _members(described), folder, str(path))
+    return _pack(
+        manifest, ((Member.of(name, file), file) for name, file in described.placed()), folder, str(path)
+    )
 
 
 def pack_image(manifest: Manifest, folder: Path) -> Bundle:
@@ -74,17 +76,3 @@ def _pack(manifest: Manifest, members: Iterable[tuple[Member, Path]], folder: Pa
     finally:
         written.unlink(missing_ok=True)
     return look_into(bundle)
-
-
-def _members(described: Described) -> Iterator[tuple[Member, Path]]:
-    inner = f"{CODE}/{described.manifest.code_name}" if described.manifest.code_name else CODE
-    if not described.files:
-        yield _member(inner, described.path), described.path
-    for name in described.files:
-        path = described.path / name
-        yield _member(f"{inner}/{name}", path), path
-
-
-def _member(name: str, path: Path) -> Member:
-    status = path.stat()
-    return Member(name=name, size_bytes=status.st_size, executable=bool(status.st_mode & 0o100))
