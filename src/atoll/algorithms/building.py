@@ -22,12 +22,12 @@ from atoll.algorithms.contents import files_of
 from atoll.algorithms.describing import Described, describe
 from atoll.algorithms.images import LABEL
 from atoll.algorithms.installing import sdk
-from atoll.algorithms.manifest import Manifest, is_image_name, programs
+from atoll.algorithms.manifest import Manifest, decode, is_image_name, programs
 from atoll.algorithms.requirements import Requirements, read_requirements, read_version
 from atoll.algorithms.sources import read
 from atoll.dialects.vantage6.wrapping import WRAPPER
 from atoll.engine.limits import IMAGE_LABEL_CHARACTERS_MAX
-from atoll.model.errors import SpecInvalid
+from atoll.model.errors import JobRefused, SpecInvalid
 
 #: What images are made on where nobody says it. Generation 5 of vantage6 asks for Python 3.13.
 BASE = "docker.io/library/python:3.11-slim"
@@ -105,6 +105,10 @@ def plan(path: Path, asked: Asked) -> Recipe:
         SpecInvalid: it is no algorithm, or no image can be made of it in this way.
     """
     described = describe(path, dialect=asked.dialect, package=asked.package, entry=asked.entry)
+    try:
+        decode(described.manifest.encode())
+    except JobRefused as error:  # Its names stand in the Dockerfile as they are.
+        raise SpecInvalid(f"{path} can't be packed: {error}") from None
     name = asked.name or _name(described.manifest)
     if not is_image_name(name):
         raise SpecInvalid(f"{name[:80]!r} is no name of an image: expected one such as example/mean:1.0")

@@ -161,6 +161,14 @@ def test_a_description_that_engines_can_t_repeat_is_refused(tmp_path: Path) -> N
         plan(tmp_path, CHOSEN)
 
 
+def test_a_name_that_no_bundle_may_have_is_none_for_an_image_either(tmp_path: Path) -> None:
+    """It would be more than one word of the Dockerfile."""
+    shutil.copytree(AVERAGE_4 / "averages", tmp_path / "v6 USER=0")
+
+    with pytest.raises(SpecInvalid, match="the target 'v6 USER=0' is no plain name"):
+        plan(tmp_path, CHOSEN)
+
+
 def test_an_image_is_called_as_its_algorithm_is(tmp_path: Path) -> None:
     shutil.copy(MEAN / "mean.py", tmp_path / "Group_Means.py")
     named = [plan(path, CHOSEN).name for path in (SUM, MEAN, tmp_path / "Group_Means.py")]
