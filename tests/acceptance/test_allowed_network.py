@@ -23,6 +23,7 @@ from atoll.engine.running import Launch, Mount, Request, Session, Style, whole
 from atoll.model.work import Seat
 from atoll.node.network.network import Network
 from atoll.node.network.permitted import Address, Domain, NetworkRules, Permitted, Service
+from atoll.node.network.refused import Asking
 from atoll.node.network.relay import Relay
 from atoll.runtimes.bubblewrap import BubblewrapRuntime
 
@@ -319,7 +320,7 @@ def test_nobody_else_on_the_machine_may_use_the_proxy() -> None:
         assert squid is not None
         said = []
         try:
-            (await squid.connect(0))[1].close()  # it listens
+            (await squid.connect(0, Asking(who="a test")))[1].close()  # it listens
             for preface in (b"", b"PROXY UNKNOWN\r\n", b"PROXY TCP4 127.0.0.1 127.0.0.1 1 1\r\n"):
                 reader, writer = await asyncio.open_connection("127.0.0.1", squid._port)
                 writer.write(preface + b"CONNECT data.example.org:443 HTTP/1.1\r\n\r\n")

@@ -90,6 +90,14 @@ REACH_SECONDS_MAX = 10.0
 #: of a database's clients has ten or twenty; each takes two descriptors of its node.
 RELAYED_MAX = 64
 
+#: Hosts that an algorithm at one seat may not reach, and that its node writes down. One that tries its
+#: way through the world has shown enough.
+REFUSED_HOSTS_MAX = 20
+
+#: Connections to the proxy of which a node knows whose they are. Each is refused at its beginning, or
+#: is one of the few hundred that are open.
+REFUSED_CALLERS_MAX = 10_000
+
 #: Refusals of one call that are recorded. Who asks for what it may not have a second time has
 #: shown enough, and one that does nothing else would fill a disk.
 REFUSALS_MAX = 100

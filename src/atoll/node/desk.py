@@ -273,7 +273,10 @@ class Desk:
             modules=installed.modules,
             libraries=installed.libraries,
             speaks_http=installed.speaks_http,
-            outlets=tuple(self._relay.outlet(target) for target in reach.targets),
+            outlets=tuple(
+                self._relay.outlet(target, f"run {ticket.job.run_id} at {self.seat}")
+                for target in reach.targets
+            ),
         )
 
     def _lay_out(self, chair: Chair) -> None:

@@ -2,7 +2,9 @@
 
 Squid listens on this machine's loopback, where any user may connect. It believes the address of whoever
 comes only where a line before the request says it (the PROXY protocol), and serves none but addresses
-that were drawn by chance, one for each list: 120 bits that the node alone knows.
+that were drawn by chance, a network for each list: 104 bits that the node alone knows. The rest of an
+address, and its port, say which connection it is. That is written down of what is refused, with the host
+that was asked for, and of nothing else.
 
 ::
 
@@ -18,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, collapse_addresses, ip_network
 
 from atoll.node.network.permitted import Address, Network, Permitted
+from atoll.node.network.refused import FORMAT
 
 #: Addresses that are nobody's, or somebody's own: this machine, the networks of a site, the services of
 #: a cloud that tell a machine its secrets, and those that stand for another address. The last of them is
@@ -28,13 +31,12 @@ _PRIVATE = (
     "::/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/32 2002::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8"
 ).split()
 
-#: What holds whatever is allowed. Nothing is cached, nothing is logged of what is asked, nobody is told
+#: What holds whatever is allowed. Nothing is cached, nothing is logged of what is allowed, nobody is told
 #: who asks, and there is no other way in.
 _ALWAYS = """\
 cache deny all
 cache_mem 0
 memory_pools off
-access_log none
 cache_store_log none
 cache_log /dev/null
 netdb_filename none
@@ -68,21 +70,24 @@ def write(
     lists: Sequence[Permitted],
     own: Iterable[Network],
     names: Sequence[str],
+    refused: str = "none",
 ) -> str:
     """A configuration.
 
     Args:
         port: where to listen, on the loopback.
-        callers: the address from which those come that a list is for.
+        callers: the network from which those come that a list is for.
         lists: what they may reach, in the same order.
         own: addresses of this machine.
         names: lines that say how names are looked up, beside what Squid does of itself.
+        refused: the file for what is refused.
     """
     here = list(own)
     lines = [
         f"http_port 127.0.0.1:{port} require-proxy-header name=atoll",
         *names,
         _ALWAYS,
+        *_logged(refused),
         "acl node src 127.0.0.1",
         "proxy_protocol_access allow node",
         "proxy_protocol_access deny all",
@@ -96,6 +101,17 @@ def write(
     for number, (caller, permitted) in enumerate(zip(callers, lists, strict=True)):
         lines += _rules(f"list{number}", caller, permitted, here)
     return "\n".join([*lines, "http_access deny all", ""])
+
+
+def _logged(refused: str) -> list[str]:
+    if refused == "none":
+        return ["access_log none"]
+    return [
+        f"logformat atoll {FORMAT}",
+        "acl forbidden http_status 403",
+        "buffered_logs off",
+        f"access_log stdio:{refused} logformat=atoll forbidden",
+    ]
 
 
 def _rules(name: str, caller: str, permitted: Permitted, own: Sequence[Network]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from atoll.node.network.homes import PROXY, Homes
 from atoll.node.network.permitted import NetworkRules, Permitted
 from atoll.node.network.reach import Reach, served
+from atoll.node.network.refused import Asking
 from atoll.node.network.relay import Direct, Target
 from atoll.node.network.squid import Squid
 from atoll.node.offer import Source
@@ -91,6 +92,6 @@ class _Proxy:
         """The proxy."""
         return "the proxy to what is allowed"
 
-    async def connect(self) -> Streams:
+    async def connect(self, asking: Asking) -> Streams:
         """A new connection to the proxy."""
-        return await self.squid.connect(self.number)
+        return await self.squid.connect(self.number, asking)

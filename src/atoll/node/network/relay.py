@@ -19,6 +19,7 @@ from typing import Protocol
 
 from atoll.engine.limits import RELAYED_MAX
 from atoll.engine.running import Outlet
+from atoll.node.network.refused import Asking
 from atoll.runtimes.outlets import Streams, streams
 
 _log = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ class Way(Protocol):
         """What it leads to, for sentences."""
         ...
 
-    async def connect(self) -> Streams:
-        """A new connection.
+    async def connect(self, asking: Asking) -> Streams:
+        """A new connection, on behalf of somebody.
 
         Raises:
             OSError: nobody is there.
@@ -70,7 +71,7 @@ class Direct:
         """The server."""
         return f"{self.host}, port {self.port}"
 
-    async def connect(self) -> Streams:
+    async def connect(self, _asking: Asking) -> Streams:
         """A new connection to the server."""
         return await asyncio.open_connection(self.host, self.port)
 
@@ -80,12 +81,14 @@ class Relay:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: dict[str, Asking] = {}
 
-    def outlet(self, target: Target) -> Outlet:
-        """An outlet that leads to a target."""
+    def outlet(self, target: Target, who: str = "an algorithm") -> Outlet:
+        """An outlet that leads to a target, for somebody, in words."""
+        asking = self._asking.setdefault(who, Asking(who=who))
 
         def take(descriptor: int) -> None:
-            self._take(descriptor, target.way)
+            self._take(descriptor, target.way, asking)
 
         return Outlet(host=target.host, port=target.port, alias=target.alias, take=take)
 
@@ -96,25 +99,25 @@ class Relay:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _take(self, descriptor: int, way: Way) -> None:
+    def _take(self, descriptor: int, way: Way, asking: Asking) -> None:
         if len(self._tasks) >= RELAYED_MAX:
             os.close(descriptor)
             return
-        task = asyncio.get_running_loop().create_task(_relay(descriptor, way))
+        task = asyncio.get_running_loop().create_task(_relay(descriptor, way, asking))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _relay(descriptor: int, way: Way) -> None:
+async def _relay(descriptor: int, way: Way, asking: Asking) -> None:
     inner = await streams(descriptor)
     try:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                outer = await way.connect()
+                outer = await way.connect(asking)
         except (OSError, TimeoutError) as error:
             # What is wrong is the site's matter: the algorithm finds its connection closed.
             said = str(error) or "no answer"
-            _log.warning("an algorithm asked for %s, which can't be reached: %s", way.what, said)
+            _log.warning("%s asked for %s, which can't be reached: %s", asking.who, way.what, said)
             return
         try:
             await _both(inner, outer)

@@ -14,12 +14,14 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import IPv6Address, ip_network
+from ipaddress import IPv6Network, ip_network
 from pathlib import Path
+from typing import IO
 
 from atoll.model.errors import RuntimeUnavailable
 from atoll.node.network.configuration import own_addresses, write
 from atoll.node.network.permitted import Permitted
+from atoll.node.network.refused import Asking, Callers, Lines
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ _PAUSES_SECONDS = (0.1, 1.0, 5.0, 30.0)
 _STEADY_SECONDS = 60.0
 #: Times that it is tried with another port, where somebody has taken the one that was free.
 _PORTS_TRIED = 5
+#: Bits of an address that say for which list it is: the rest are a connection's.
+_CALLER_BITS = 112
 _LISTENS = re.compile(rb"Accepting .*HTTP Socket connections")
 _FAULT = re.compile(rb"FATAL: (.*)|(Cannot bind socket.*)")
 #: Where shared memory lies, and how Squid calls ours; the number is the node's.
@@ -63,12 +67,17 @@ class Squid:
     def __init__(self, lists: Sequence[Permitted], *, names: Sequence[str] = ()) -> None:
         self._lists = lists
         self._names = names
-        # Its own network of local addresses, so that none of them can be a real one.
-        self._callers = [str(IPv6Address((0xFD << 120) | secrets.randbits(120))) for _ in lists]
+        # Its own networks of local addresses, so that none of them can be a real one.
+        self._networks = [
+            IPv6Network(((0xFD << 120) | (secrets.randbits(104) << 16), _CALLER_BITS)) for _ in lists
+        ]
+        self._callers = Callers()
         # By this name it calls what it keeps in shared memory, as small as that is.
         self._name = f"atoll{os.getpid()}x{secrets.token_hex(8)}"
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
+        #: What it says of what it has refused.
+        self._refused: IO[bytes] | None = None
         self._ready = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
@@ -85,7 +94,7 @@ class Squid:
         await self._start()
         self._watching = asyncio.create_task(self._watch())
 
-    async def connect(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self, number: int, asking: Asking) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to it, on behalf of a list. Where it is being started again, that is waited for."""
         while True:
             await self._ready.wait()
@@ -95,7 +104,8 @@ class Squid:
                 await asyncio.sleep(_RETRY_SECONDS)  # it has just begun, or just ended
             else:
                 break
-        writer.write(f"PROXY TCP6 {self._callers[number]} ::1 1 1\r\n".encode())
+        low, port = self._callers.enter(asking)
+        writer.write(f"PROXY TCP6 {self._networks[number][low]} ::1 {port} 1\r\n".encode())
         return reader, writer
 
     async def close(self) -> None:
@@ -110,7 +120,8 @@ class Squid:
         said = ""
         for _ in range(_PORTS_TRIED):
             self._port = await _free_port()
-            configuration = self._configuration()
+            refused, told = _pipe()
+            configuration = self._configuration(f"/proc/self/fd/{told}")
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *_command(self._name, configuration),
@@ -120,10 +131,15 @@ class Squid:
                     env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
                     cwd="/",
                     start_new_session=True,
-                    pass_fds=(configuration,),
+                    pass_fds=(configuration, told),
                 )
+            except BaseException:
+                refused.close()
+                raise
             finally:
                 os.close(configuration)
+                os.close(told)
+            self._refused = refused
             try:
                 async with asyncio.timeout(_START_SECONDS):
                     fault = await _heard(self._process)
@@ -147,7 +163,8 @@ class Squid:
         while True:
             began = loop.time()
             assert self._process is not None
-            await _drain(self._process)
+            assert self._refused is not None
+            await asyncio.gather(_drain(self._process), _hear(self._refused, self._callers))
             status = await self._process.wait()
             self._ready.clear()
             _log.warning("Squid has ended with status %d, and is started again", status)
@@ -165,6 +182,8 @@ class Squid:
 
     async def _end(self) -> None:
         self._ready.clear()
+        if self._refused is not None:
+            self._refused.close()
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
@@ -174,15 +193,16 @@ class Squid:
         await process.wait()
         _sweep(self._name)
 
-    def _configuration(self) -> int:
+    def _configuration(self, refused: str) -> int:
         """Its configuration, in a file that has no name: there are secrets in it."""
         own = own_addresses(_read("/proc/net/fib_trie"), _read("/proc/net/if_inet6"))
         text = write(
             port=self._port,
-            callers=self._callers,
+            callers=[str(network) for network in self._networks],
             lists=self._lists,
             own=[ip_network(address) for address in sorted(own, key=str)],
             names=self._names,
+            refused=refused,
         )
         descriptor = os.memfd_create("squid.conf", os.MFD_CLOEXEC)
         with open(descriptor, "w", closefd=False) as file:
@@ -260,6 +280,28 @@ async def _heard(process: asyncio.subprocess.Process) -> str | None:
         if (found := _FAULT.search(line)) is not None:
             fault = (found[1] or found[2]).decode("utf-8", "replace").strip()
     return fault
+
+
+def _pipe() -> tuple[IO[bytes], int]:
+    """A pipe whose one end Squid may open, whoever it runs as."""
+    user = _user() if os.geteuid() == 0 else None
+    ours, theirs = os.pipe()
+    if user is not None:
+        os.fchown(theirs, user.pw_uid, user.pw_gid)
+    return open(ours, "rb", buffering=0), theirs
+
+
+async def _hear(refused: IO[bytes], callers: Callers) -> None:
+    """Read what it says of what it has refused, until it ends."""
+    reader, lines = asyncio.StreamReader(), Lines(callers)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), refused
+    )
+    try:
+        while piece := await reader.read(65_536):
+            lines.take(piece)
+    finally:
+        transport.close()
 
 
 async def _drain(process: asyncio.subprocess.Process) -> None:
