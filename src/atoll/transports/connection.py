@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -155,7 +156,7 @@ class Connection:
         self._url = _checked(url)
         self._key = key
         self._ca_file = ca_file
-        self._proxy = proxy
+        self._proxy = proxy if proxy is not None else _named_proxy(self._url)
         self._connector = connector
         self.pace = pace or Pace()
         self._session: aiohttp.ClientSession | None = None
@@ -311,7 +312,6 @@ class Connection:
                 headers={version.HEADER: __version__, "Accept-Encoding": "identity"},
                 skip_auto_headers=("User-Agent",),
                 timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS),
-                trust_env=self._proxy is None,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )
@@ -357,6 +357,19 @@ def _checked(url: str) -> URL:
             "expected https://. Plain http:// is for this machine alone"
         )
     return parsed.with_path(parsed.path.rstrip("/") + "/")
+
+
+def _named_proxy(url: URL) -> str | None:
+    """The proxy that the environment names for an address.
+
+    It is looked up once. The library would do that for each request, in a thread that this waits for; and it
+    would take a password for the hub from a file that is meant for other programs.
+    """
+    proxy = getproxies().get(url.scheme)
+    # The library doesn't take one from the environment either that is itself spoken to over TLS.
+    if proxy is None or proxy.startswith("https://") or proxy_bypass(url.host or ""):
+        return None
+    return proxy
 
 
 def _is_loopback(host: str) -> bool:

@@ -303,6 +303,52 @@ def test_what_is_no_hub_and_no_way_to_one_is_tried_again(said: bytes) -> None:
     asyncio.run(visit())
 
 
+@pytest.mark.parametrize(
+    ("exceptions", "asked"),
+    [("", ["CONNECT 127.0.0.1:1"]), ("hub.example", ["CONNECT 127.0.0.1:1"]), ("127.0.0.1", [])],
+)
+def test_the_way_that_the_environment_names_is_taken(
+    exceptions: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def sleep(_: float) -> None:
+        raise _GivenUp
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await reader.readuntil(b"\r\n\r\n")).decode().partition(" HTTP/")[0])
+        writer.close()
+
+    async def visit() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+            monkeypatch.setenv("no_proxy", exceptions)
+            connection = Connection("https://127.0.0.1:1", "atn_key", pace=Pace(sleep=sleep))
+            try:
+                with pytest.raises(_GivenUp):
+                    await connection.call("GET", "/x")
+            finally:
+                await connection.close()
+
+    asyncio.run(visit())
+
+    assert asked == seen
+
+
+class _GivenUp(Exception):
+    """It was tried, and nobody tries it again."""
+
+
+def test_passwords_that_are_meant_for_other_programs_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    assert b"well" == ask(Hub())
+
+
 def test_what_is_sent_is_made_anew_for_each_try() -> None:
     hub = Hub(lambda: web.Response(status=503))
     bodies = iter([b"one", b"two"])
