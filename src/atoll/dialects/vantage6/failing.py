@@ -18,9 +18,21 @@ _TYPE = re.compile(r"(?:\w+\.)*(?P<type>[^\W\d]\w{0,99})(?::.*)?")
 _SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 #: A file's name that holds nothing but a name: code that is made while it runs may have any text for one.
 _PLAIN = re.compile(r"[\w.+<>/-]{1,200}")
+#: What Python says of a call that doesn't fit the function: names of its code, and of what was submitted.
+_NAMED = r"'[^\W\d]\w{0,99}'"
+_MISFITS = (
+    (rf"missing \d+ required [\w-]+ arguments?: ({_NAMED}(?:(?:,| and|, and) {_NAMED})*)", "it needs {}"),
+    (rf"got an unexpected keyword argument ({_NAMED})", "it takes no argument {}"),
+)
+#: What a program ends with that could not be started, as a shell has it.
+_NOT_STARTED = {
+    126: "the program that it starts can't be run",
+    127: "the program that it starts is not there",
+}
 #: Places in the code that are shown: the innermost.
 _FRAMES_MAX = 3
 _LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python")
+_TOOLS = "/vantage6/algorithm/"
 _WRAPPER = "vantage6/algorithm/tools/wrap.py"
 #: What a wrapper prints before it ends without an exception, and what that means.
 _PRINTED = (
@@ -71,6 +83,8 @@ class Traceback:
 
     type: str
     frames: tuple[Frame, ...]
+    #: How the call didn't fit the function; empty where it is about something else.
+    misfit: str = ""
 
 
 def last_traceback(log: str) -> Traceback | None:
@@ -86,7 +100,9 @@ def last_traceback(log: str) -> Traceback | None:
             frames.append(Frame(file=found["file"], line=int(found["line"]), function=function))
         elif not line.startswith(" "):
             named = _TYPE.fullmatch(line)
-            return Traceback(type=named["type"], frames=tuple(frames)) if named else None
+            return named and Traceback(
+                type=named["type"], frames=tuple(frames), misfit=next(_misfits(line), "")
+            )
     return None
 
 
@@ -105,7 +121,7 @@ def why(exit_code: int, *, function: str, package: str, log: str, printed: str) 
         return f"{function} was ended by the signal {name}; what it wrote is in this site's log"
     traceback = last_traceback(log)
     if traceback is None:
-        reason = next(_reasons(f"{printed}\n{log}"), None)
+        reason = next(_reasons(f"{printed}\n{log}"), _NOT_STARTED.get(exit_code))
         return (
             f"{function} ended with exit status {exit_code}{f': {reason}' if reason else ''}; what it wrote is "
             "in this site's log"
@@ -120,9 +136,12 @@ def _failed(traceback: Traceback, function: str, package: str) -> str:
         if wrapper[-1] == "_write_output":
             return f"{function} returned what can't be written as a result ({traceback.type})"
         if traceback.type == "AttributeError" and traceback.frames[-1].file.endswith(_WRAPPER):
-            return f"{package} has no function named {function}"
+            return f"{package or 'its package'} has no function named {function}"
         if traceback.type == "ModuleNotFoundError":
-            return f"{package} can't be imported, or a module that it imports is missing"
+            return f"{package or 'its package'} can't be imported, or a module that it imports is missing"
+        # Raised where the tools call the function: what its own code calls in a wrong way may hold data.
+        if traceback.misfit and _TOOLS in traceback.frames[-1].file:
+            return f"{function} can't be called like that: {traceback.misfit}"
     others = [frame for frame in traceback.frames if not frame.file.endswith(_WRAPPER)]
     shown = _without_repeats(frame.shown(package) for frame in own or others[-1:])[-_FRAMES_MAX:]
     places = ", ".join(shown)
@@ -132,6 +151,13 @@ def _failed(traceback: Traceback, function: str, package: str) -> str:
 def _without_repeats(places: Iterable[str]) -> list[str]:
     """A function that calls itself is shown once."""
     return [place for place, _ in groupby(places)]
+
+
+def _misfits(line: str) -> Iterator[str]:
+    if line.startswith("TypeError: "):
+        for pattern, reason in _MISFITS:
+            if found := re.search(rf"\(\) {pattern}", line):
+                yield reason.format(found[1])
 
 
 def _reasons(text: str) -> Iterator[str]:

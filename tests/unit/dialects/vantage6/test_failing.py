@@ -154,3 +154,66 @@ def test_a_signal_is_named(exit_code: int, name: str) -> None:
     assert f"partial was ended by the signal {name}; what it wrote is in this site's log" == told(
         "", exit_code
     )
+
+
+TOOLS = (
+    '  File "/v/lib/python3.11/site-packages/vantage6/algorithm/tools/decorators.py", line 108, in decorator\n'
+    "    return func(client, *args, **kwargs)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("partial() missing 1 required positional argument: 'column'", "it needs 'column'"),
+        ("partial() missing 2 required positional arguments: 'a' and 'b'", "it needs 'a' and 'b'"),
+        (
+            "partial() missing 3 required keyword-only arguments: 'a', 'b', and 'c'",
+            "it needs 'a', 'b', and 'c'",
+        ),
+        (
+            "f.<locals>.partial() got an unexpected keyword argument 'colum'. Did you mean 'column'?",
+            "it takes no argument 'colum'",
+        ),
+    ],
+)
+def test_a_call_that_does_not_fit_the_function_is_told_with_the_names_of_arguments(
+    said: str, words: str
+) -> None:
+    told_of = told(f"{HEAD}{WRAPPER}{TOOLS}TypeError: {said}\nerror > None\n")
+
+    assert told_of == f"partial can't be called like that: {words}; the traceback is in this site's log"
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "TypeError: unsupported operand: 'Smith'",
+        "ValueError: partial() missing 1 required positional argument: 'Smith'",
+        "TypeError: partial() missing 1 required positional argument: 'Jane Smith'",
+    ],
+)
+def test_of_any_other_error_no_word_is_told(raised: str) -> None:
+    assert "Smith" not in told(f"{HEAD}{WRAPPER}{TOOLS}{raised}\n")
+    # What the algorithm's own code calls in a wrong way is its own affair.
+    installed = '  File "/v/lib/python3.11/site-packages/v6_average/sums.py", line 7, in add\n    f()\n'
+    for frame in (OWN, installed):
+        log = f"{HEAD}{WRAPPER}{frame}TypeError: add() got an unexpected keyword argument 'Smith'\n"
+        assert "Smith" not in told(log, package="")
+
+
+def test_a_package_that_an_image_names_itself_is_told_of_without_its_name() -> None:
+    assert told(HEAD + WRAPPER + "ModuleNotFoundError: No module\n", package="").startswith(
+        "its package can't be imported"
+    )
+    assert told(HEAD + WRAPPER + "AttributeError: module\n", package="").startswith(
+        "its package has no function named partial"
+    )
+
+
+@pytest.mark.parametrize(("exit_code", "words"), [(127, "is not there"), (126, "can't be run")])
+def test_a_program_that_could_not_be_started_is_told_as_that(exit_code: int, words: str) -> None:
+    assert told("", exit_code) == (
+        f"partial ended with exit status {exit_code}: the program that it starts {words}; what it wrote is in this "
+        "site's log"
+    )
