@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atoll.cli.escape import escape
-from atoll.cli.exits import DONE, FAILED, UNUSABLE
-from atoll.cli.refusal import print_document
+from atoll.cli.exits import DONE, FAILED
+from atoll.cli.refusal import tell_failure
 from atoll.model.errors import AtollError, Unusable
 
 hub_app = typer.Typer(
@@ -104,18 +102,10 @@ def _do(verb: str, config: Path | None, flags: dict[str, Any], **more: Any) -> i
         from atoll.hub.settings import read_settings
     except ModuleNotFoundError as error:
         lacking = Unusable(f"a hub needs {error.name}, which is not installed: run pip install 'atoll[hub]'")
-        return _refused(lacking, as_json=more.get("as_json", False))
+        return tell_failure(lacking, as_json=more.get("as_json", False))
     try:
         settings = read_settings(config, os.environ, flags)
         done: bool = getattr(hosting, verb)(settings, **more)
     except AtollError as error:
-        return _refused(error, as_json=more.get("as_json", False))
+        return tell_failure(error, as_json=more.get("as_json", False))
     return DONE if done else FAILED
-
-
-def _refused(error: AtollError, *, as_json: bool) -> int:
-    for line in str(error).splitlines():
-        print(f"error: {escape(line)}", file=sys.stderr)
-    if as_json:
-        print_document({"error": {"type": type(error).__name__, "message": str(error)}})
-    return UNUSABLE if isinstance(error, Unusable) else FAILED

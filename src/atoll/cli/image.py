@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from atoll.cli.escape import escape
-from atoll.cli.exits import DONE, FAILED, UNUSABLE
+from atoll.cli.exits import DONE
 from atoll.cli.image_sign import sign
-from atoll.cli.refusal import print_document
+from atoll.cli.refusal import print_document, tell_failure
 from atoll.model.errors import AtollError, Unusable
 
 image_app = typer.Typer(name="image", help="Algorithms as images.", rich_markup_mode=None)
@@ -95,7 +93,7 @@ def build(
         lacking = Unusable(
             f"images need {error.name}, which is not installed: run pip install 'atoll[containers]'"
         )
-        return _refused(lacking, as_json=as_json)
+        return tell_failure(lacking, as_json=as_json)
     try:
         wish = imaging.Wish(
             path=path,
@@ -115,7 +113,7 @@ def build(
         )
         document = imaging.planned(wish) if show else imaging.built(wish)
     except AtollError as error:
-        return _refused(error, as_json=as_json)
+        return tell_failure(error, as_json=as_json)
     if as_json:
         print_document(document)
     else:
@@ -124,12 +122,3 @@ def build(
 
 
 image_app.command("sign")(sign)
-
-
-def _refused(error: AtollError, *, as_json: bool) -> int:
-    for line in str(error).splitlines():
-        print(f"error: {escape(line)}", file=sys.stderr)
-    if as_json:
-        document: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}
-        print_document(document)
-    return UNUSABLE if isinstance(error, Unusable) else FAILED

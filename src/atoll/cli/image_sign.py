@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from atoll.cli.escape import escape
-from atoll.cli.exits import DONE, FAILED, UNUSABLE
-from atoll.cli.refusal import print_document
+from atoll.cli.exits import DONE
+from atoll.cli.refusal import print_document, tell_failure
 from atoll.model.errors import AtollError, Unusable
 
 
@@ -60,7 +58,7 @@ def sign(
         lacking = Unusable(
             f"signing needs {error.name}, which is not installed: run pip install 'atoll[containers]'"
         )
-        return _refused(lacking, as_json=as_json)
+        return tell_failure(lacking, as_json=as_json)
     try:
         document = image_signing.signed(
             image_signing.Wish(
@@ -76,18 +74,9 @@ def sign(
             )
         )
     except AtollError as error:
-        return _refused(error, as_json=as_json)
+        return tell_failure(error, as_json=as_json)
     if as_json:
         print_document(document)
     else:
         image_signing.tell(document)
     return DONE
-
-
-def _refused(error: AtollError, *, as_json: bool) -> int:
-    for line in str(error).splitlines():
-        print(f"error: {escape(line)}", file=sys.stderr)
-    if as_json:
-        document: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}
-        print_document(document)
-    return UNUSABLE if isinstance(error, Unusable) else FAILED

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from atoll.cli.exits import DONE, FAILED, UNUSABLE
+from atoll.cli.exits import DONE, FAILED
+from atoll.cli.refusal import tell_failure
 from atoll.model.errors import AtollError, Unusable
 
 node_app = typer.Typer(
@@ -48,12 +48,12 @@ def start(
         if register is not None:
             stationed.join(register, hub, config, ca_file=ca_file, proxy=proxy)
         elif hub is not None or ca_file is not None or proxy is not None:
-            return _refused(
+            return tell_failure(
                 Unusable("--hub, --ca-file and --proxy go with --register: else node.yaml says them")
             )
         stationed.serve(config)
     except AtollError as error:
-        return _refused(error)
+        return tell_failure(error)
     return DONE
 
 
@@ -65,7 +65,7 @@ def doctor(config: _Config = _CONFIG, as_json: _Json = False) -> int:
     try:
         return FAILED if stationed.examine(config, as_json=as_json) else DONE
     except AtollError as error:
-        return _refused(error, as_json=as_json)
+        return tell_failure(error, as_json=as_json)
 
 
 @node_app.command("status")
@@ -76,7 +76,7 @@ def status(config: _Config = _CONFIG, as_json: _Json = False) -> int:
     try:
         stationed.show_status(config, as_json=as_json)
     except AtollError as error:
-        return _refused(error, as_json=as_json)
+        return tell_failure(error, as_json=as_json)
     return DONE
 
 
@@ -98,7 +98,7 @@ def map_data(
     try:
         stationed.map_data(config, computation, given or [], folder=folder, digest=digest)
     except AtollError as error:
-        return _refused(error)
+        return tell_failure(error)
     return DONE
 
 
@@ -110,18 +110,5 @@ def maps(config: _Config = _CONFIG, as_json: _Json = False) -> int:
     try:
         stationed.show_maps(config, as_json=as_json)
     except AtollError as error:
-        return _refused(error, as_json=as_json)
+        return tell_failure(error, as_json=as_json)
     return DONE
-
-
-def _refused(error: AtollError, *, as_json: bool = False) -> int:
-    # Late, as above.
-    from atoll.cli.escape import escape
-    from atoll.cli.refusal import print_document
-
-    for line in str(error).splitlines():
-        print(f"error: {escape(line)}", file=sys.stderr)
-    if as_json:
-        document: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}
-        print_document(document)
-    return UNUSABLE if isinstance(error, Unusable) else FAILED

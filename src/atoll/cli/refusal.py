@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from atoll.cli.escape import escape
+from atoll.cli.exits import FAILED, UNUSABLE
+from atoll.model.errors import AtollError, Unusable
 
 
 def print_document(document: dict[str, Any]) -> None:
@@ -28,6 +30,15 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def tell_failure(error: AtollError, *, as_json: bool = False) -> int:
+    """Say why a command failed, one line per fault; the status that it ends with."""
+    for line in str(error).splitlines():
+        print(f"error: {escape(line)}", file=sys.stderr)
+    if as_json:
+        print_document({"error": {"type": type(error).__name__, "message": str(error)}})
+    return UNUSABLE if isinstance(error, Unusable) else FAILED
 
 
 def refuse(kind: str, message: str, *, as_json: bool) -> None:
