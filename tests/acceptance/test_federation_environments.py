@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.acceptance.computations import atoll
-from tests.acceptance.pooling import COLUMN, ISLANDS, asked, mean_of, pooling
+from tests.acceptance.pooling import COLUMN, asked, mean_of, pooling
 from tests.engines import BOOKWORM, VANTAGE6_4, Engine
+from tests.sif import from_container, make_image
 from tests.stage import EXAMPLES, Federation, federation, hub_program
+from tests.stations import SITES as STATIONS
+from tests.stations import federation as station_federation
 
+from atoll.dialects.functions.body import plain
+from atoll.engine.running import ImageKind
 from atoll.model.errors import RunFailed
+from atoll.node.environment import Environment, NamedImage
+from atoll.node.settings import Limits, Policies
 
-pytestmark = [
-    pytest.mark.acceptance,
-    pytest.mark.timeout(180),
-    # What an engine does with an image is tried elsewhere, with each of them.
-    pytest.mark.parametrize("engine", ["docker"], indirect=True, scope="module"),
-]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 EXACTLY = 1e-12
 WAIT = 60.0
+SITES = ("Biscoe", "Dream")
 #: Says what it runs in, and that it can't write to its code.
 WITNESS = """\
 import os
@@ -44,6 +48,10 @@ def witness() -> dict:
 """
 
 
+#: What an engine does with an image is tried elsewhere, with each of them.
+of_docker = pytest.mark.parametrize("engine", ["docker"], indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
 def contained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """A federation whose nodes run images alone, and have named two for code."""
@@ -54,10 +62,11 @@ def contained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "environments": {"bare": {"image": BOOKWORM}, "stats": {"image": f"docker:{VANTAGE6_4}"}},
         "limits": {"disk_free": 1, "memory": "1GiB", "processes": 100},
     }
-    with federation(folder, [hub_program(folder / "hub")], settings=settings) as there:
+    with federation(folder, [hub_program(folder / "hub")], islands=SITES, settings=settings) as there:
         yield there
 
 
+@of_docker
 def test_a_computation_runs_in_the_first_image_that_has_what_it_requires(
     contained: Federation, tmp_path: Path
 ) -> None:
@@ -71,17 +80,21 @@ def test_a_computation_runs_in_the_first_image_that_has_what_it_requires(
 
     result = contained.submit(folder, inputs=asked()).wait(WAIT).result
 
-    assert {"mean": pytest.approx(mean_of(), rel=EXACTLY), "sites": list(ISLANDS)} == result
+    assert {"mean": pytest.approx(mean_of(*SITES), rel=EXACTLY), "sites": list(SITES)} == result
 
 
+@of_docker
 @pytest.mark.parametrize("example", ["functions/mean", "vantage6/average-4"])
 def test_code_runs_in_an_image_with_its_libraries(contained: Federation, example: str) -> None:
     run = contained.submit(EXAMPLES / example, args={"column": COLUMN}, databases=["penguins"])
     result = run.wait(WAIT).result
 
-    assert pytest.approx(mean_of(), rel=EXACTLY) == (result["average"] if "vantage6" in example else result)
+    assert pytest.approx(mean_of(*SITES), rel=EXACTLY) == (
+        result["average"] if "vantage6" in example else result
+    )
 
 
+@of_docker
 def test_code_in_an_image_has_the_walls_of_an_image(contained: Federation, tmp_path: Path) -> None:
     (tmp_path / "witness.py").write_text(WITNESS)
 
@@ -90,6 +103,7 @@ def test_code_in_an_image_has_the_walls_of_an_image(contained: Federation, tmp_p
     assert {"kept": True, "container": True, "interfaces": ["lo"], "system": True} == results["Dream"]
 
 
+@of_docker
 def test_what_no_image_has_is_told(contained: Federation, tmp_path: Path) -> None:
     (tmp_path / "lost.py").write_text(f"import no_such_library\n{WITNESS}")
 
@@ -97,9 +111,47 @@ def test_what_no_image_has_is_told(contained: Federation, tmp_path: Path) -> Non
         contained.submit(tmp_path / "lost.py", function="witness").wait(WAIT)
 
 
+@of_docker
 def test_the_doctor_says_what_python_an_image_has(contained: Federation) -> None:
     done = atoll("node", "doctor", "--config", contained.sites[0].home / "node.yaml", "--json")
 
     found = {one["subject"]: one for one in json.loads(done.stdout)["findings"]}
     assert "Python 3.11" in found["environment stats"]["words"]
     assert "ok" == found["environment stats"]["level"]
+
+
+ONLY_HERE = """\
+from atoll_algorithm import partial
+import only_here
+
+@partial
+def answer() -> int:
+    return only_here.ANSWER
+"""
+
+
+@pytest.mark.needs("mksquashfs")
+@pytest.mark.needs("bubblewrap")
+def test_code_runs_in_a_file_that_the_site_has_chosen(tmp_path: Path) -> None:
+    """Nobody has signed it, and no folder of files that others may name holds it."""
+    variables = from_container(environment={"PYTHONPATH": "/opt/libs"})
+    file = make_image(tmp_path / "stats.sif", {**variables, "/opt/libs/only_here.py": "ANSWER = 42"})
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "answer.py").write_text(ONLY_HERE)
+    named = Environment(name="stats", image=NamedImage(kind=ImageKind.SIF, name=str(file)))
+
+    async def play() -> bytes:
+        async with station_federation(
+            tmp_path,
+            runtime="bubblewrap",
+            environments=(named,),
+            policies=Policies(bundles="allow", images="refuse", signers={"*": ()}),
+            limits=Limits(disk_free=1),
+        ) as there:
+            await there.nodes[STATIONS[0]].start()
+            asked = await there.asked(tmp_path / "code", function="answer")
+            found = await there.results(await there.submit(asked, sites=(STATIONS[0],)))
+            await there.nodes[STATIONS[0]].end()
+            return found[STATIONS[0]]
+
+    assert 42 == plain(asyncio.run(play()))

@@ -126,6 +126,27 @@ def test_an_image_that_nobody_signed_is_refused_and_not_pulled(
     assert [] == asyncio.run(ask())
 
 
+def test_an_image_that_the_site_itself_has_chosen_needs_no_signature(
+    registry: RealRegistry, site: Site, docker_socket: Path
+) -> None:
+    """Nor is its registry one that a stranger has named."""
+    image = registry.push_image(REPOSITORY)
+
+    async def ask() -> str:
+        async with aiodocker.Docker(f"unix://{docker_socket}") as engine:
+            store = ImageStore(
+                engine,
+                ContainerSettings(registries=site.registries),
+                signers=site.signers,
+                sources=Sources(("registry.example",)),
+            )
+            found = await store.ensure(image, chosen_here=True)
+            await engine.images.delete(found, force=True)
+            return found
+
+    assert asyncio.run(ask()).startswith("sha256:")
+
+
 def test_a_signature_with_another_key_does_not_count(
     registry: RealRegistry, site: Site, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 import shutil
 import time
@@ -28,6 +29,7 @@ from atoll.node.choosing import Runtimes
 from atoll.node.environment import Environment
 from atoll.node.environments import Needs
 
+_log = logging.getLogger(__name__)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 
 
@@ -151,6 +153,10 @@ class BundleLibrary:
             python=needs_python(manifest),
         )
         chosen = await environments.choose(self._environments, needs, self._runtimes, waits)
+        if chosen.image is not None:
+            _log.info(
+                "code of %s runs in the image %s (%s)", manifest.name, chosen.image.name, chosen.image.digest
+            )
         installed = replace(known.installed, environment=chosen.image)
         return replace(known, python=chosen.python, installed=installed)
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.algorithms.packing import pack, pack_image
 from atoll.engine import limits
 from atoll.engine.limits import LIBRARY_SECONDS_MAX
+from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import AtollError, BlobMismatch, JobRefused, LimitReached, NotThere
-from atoll.model.work import Algorithm, RunId, Ticket
+from atoll.model.work import Algorithm, Role, RunId, Ticket
 from atoll.node import library
 from atoll.node.at_hand import AtHand
 from atoll.node.choosing import Runtimes
+from atoll.node.environment import Environment, NamedImage
 from atoll.node.library import BundleLibrary
 from atoll.node.policies import admission
 from atoll.node.settings import NodeSettings, Policies
@@ -72,13 +74,15 @@ class Node:
         at: float = 0.0,
         containers: ContainerSettings | None = None,
         rules: Policies | None = None,
+        environments: Sequence[Environment] = (),
+        runtime: str = "inline",
     ) -> None:
         self.hub = Hub({each.digest: each.path.read_bytes() for each in bundles})
         self.folder = root / "algorithms"
         settings = NodeSettings(
             hub="http://localhost",
             key_file=root / "key",
-            runtime="inline",
+            runtime=runtime,
             allow_unsandboxed=True,
             workspace=root,
             data_maps=root / "maps",
@@ -86,7 +90,7 @@ class Node:
         )
         admit = admission(rules or Policies(bundles="allow", images="allow"))
         self.library = BundleLibrary(
-            self.hub, self.folder, (), Runtimes(settings, []), admit=admit, now=lambda: at
+            self.hub, self.folder, environments, Runtimes(settings, []), admit=admit, now=lambda: at
         )
 
     def get(self, *tickets: Ticket) -> list[AtHand]:
@@ -135,6 +139,31 @@ def test_an_image_is_run_by_the_containers_of_its_node(tmp_path: Path) -> None:
     assert found.runtime.name in ("docker", "podman")
     assert found.installed.code is None
     assert found.installed.image is not None
+
+
+def test_code_runs_in_an_image_that_node_yaml_names_where_images_alone_run(tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path)
+    named = NamedImage(kind=ImageKind.OCI, name="registry.example/stats", digest="sha256:" + 64 * "b")
+    stats = Environment(name="stats", image=named, provides=("python",))
+    rules = Policies(bundles="allow", images="refuse", signers={"*": ()})
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "engine"))
+        engine = ContainerSettings(socket=tmp_path / "engine")
+        contained = Node(
+            tmp_path, bundle, containers=engine, rules=rules, environments=[stats], runtime="docker"
+        )
+        without = Node(tmp_path / "without", bundle, containers=engine, rules=rules, runtime="docker")
+
+        (found,) = contained.get(ticket(bundle.digest))
+        with pytest.raises(JobRefused, match=r"This site's people can name an image for code in node\.yaml"):
+            without.get(ticket(bundle.digest))
+
+    assert found.runtime.name == "docker"
+    assert found.installed.code is not None
+    assert found.installed.image is None, "what is said of images that algorithms name doesn't count"
+    assert found.installed.image_for(Role.SITE) == Image(
+        kind=ImageKind.OCI, name="registry.example/stats", digest="sha256:" + 64 * "b"
+    )
 
 
 def test_a_node_without_containers_takes_no_image(tmp_path: Path) -> None:

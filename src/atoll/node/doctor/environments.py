@@ -27,6 +27,8 @@ async def environments(settings: NodeSettings) -> AsyncIterator[Finding]:
     Images are left out where nothing could run them: then the runtime's finding says so.
     """
     runs_images = why_not(settings) is None
+    if not settings.runs_code and not settings.environments:
+        yield fine("environments", "none: this node runs algorithms that are images, and refuses code")
     for each in settings.environments:
         if each.python is not None:
             yield _interpreter(each, each.python)

@@ -116,7 +116,7 @@ class DockerRuntime:
 
     def _seat(self, place: BoxPlace, launch: Launch, facts: ImageFacts) -> Session:
         """A session in a box whose first process is Atoll's."""
-        coinstac = launch.style is not Style.TALK and not launch.speaks_http
+        coinstac = launch.style is not Style.TALK and not launch.speaks_http and not launch.chosen_here
         asked = self._settings.service is Service.WEBSOCKET and coinstac
         # A computation of protocol 2 that imports `coinstac` gets Atoll's, which needs no port.
         alien = launch.style is Style.SERVE and not launch.command and "coinstac" not in place.found
@@ -131,9 +131,9 @@ class DockerRuntime:
             raise RuntimeUnavailable(
                 f"the image {facts.name} has no Python 3.8 or later, which functions need: put one in it"
             )
-        served = launch.style is Style.SERVE or (
-            self._settings.service is not Service.EXEC and _has_service(facts) and not launch.speaks_http
-        )
+        # What the site has chosen for code serves no computation of its own.
+        may_serve = self._settings.service is not Service.EXEC and not launch.chosen_here
+        served = launch.style is Style.SERVE or (may_serve and _has_service(facts) and not launch.speaks_http)
         helped = None
         if served or launch.speaks_http or launch.outlets:
             helped = await self._helper_place(facts)

@@ -100,6 +100,12 @@ def test_interpreters_are_asked_what_they_are(tmp_path: Path) -> None:
     ]
 
 
+def test_where_images_alone_run_and_none_is_for_code_that_is_told(tmp_path: Path) -> None:
+    (finding,) = found(settings(tmp_path, runtime="docker", containers=ContainerSettings()))
+
+    assert (finding.level.value, finding.words.endswith("and refuses code")) == ("ok", True)
+
+
 def test_an_image_that_is_there_is_told_with_its_python(tmp_path: Path) -> None:
     remember(tmp_path, DIGEST, STATS)
     remember(tmp_path, OWN, Inventory(programs=frozenset({"Rscript"})))
