@@ -14,7 +14,7 @@ from rich.table import Table
 
 from atoll.algorithms.words import COMMAND
 from atoll.cli.escape import escape
-from atoll.cli.exits import DONE, FAILED, UNUSABLE
+from atoll.cli.exits import DONE, FAILED, INTERRUPTED, UNUSABLE
 from atoll.cli.login_kept import open_hub
 from atoll.cli.output import console
 from atoll.cli.refusal import print_document
@@ -207,7 +207,9 @@ def _await(run: Run, *, as_json: bool) -> int:
         pass  # It is told below, with all else.
     except KeyboardInterrupt:
         print(f"run {run.id} goes on: atoll run cancel {run.id} ends it", file=sys.stderr)
-        raise
+        if as_json:
+            print_document(_document(run))
+        return INTERRUPTED
     return _told_end(run, as_json=as_json)
 
 

@@ -23,7 +23,11 @@ def show(events: Iterable[Event]) -> None:
             form = event.form
             if event.kind == "run":
                 if form["status"] != "active":
-                    bars.update(task, description=escape(f"{form['name']}: {form['status']}"))
+                    # What the last round was about is settled with the run: a site need not be told.
+                    total = bars.tasks[task].total if form["status"] == "done" else None
+                    bars.update(
+                        task, description=escape(f"{form['name']}: {form['status']}"), completed=total
+                    )
             elif event.kind == "round":
                 what = form["name"] or ("aggregator" if form["role"] == "aggregator" else "sites")
                 done = form["job_count"] - form["open_count"]
