@@ -190,6 +190,12 @@ REGISTRY_REDIRECTS_MAX = 5
 #: Bytes of a registry's answer that Atoll itself reads: a list of signatures, or one of them.
 REGISTRY_ANSWER_BYTES_MAX = 4 * 1024**2
 
+#: Images of one list that are looked at: one for each kind of processor.
+LISTED_IMAGES_MAX = 32
+
+#: Folders that an image may call a volume, where room is made for each in memory.
+VOLUMES_MAX = 32
+
 #: Signatures of one image that are tried. An image is signed by a handful of people.
 SIGNATURES_MAX = 100
 

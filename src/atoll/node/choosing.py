@@ -19,7 +19,7 @@ from atoll.node.inventory import Inventories, Inventory
 from atoll.node.settings import RUNTIMES, NodeSettings
 from atoll.runtimes import outside
 from atoll.runtimes.containers.reference import read_reference
-from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.containers.settings import ContainerSettings, Registry
 from atoll.runtimes.outside import RuntimeContext
 
 
@@ -233,8 +233,22 @@ class Runtimes:
             from atoll.runtimes.kubernetes.runtime import KubernetesRuntime  # Late, as said above.
 
             folder = self._settings.workspace.absolute() / "kubernetes"
-            self._in_pods = KubernetesRuntime(self._settings.kubernetes, folder, check=self._fetched_elsewhere())
+            look = self._volumes_of if self._settings.kubernetes.volumes == "covered" else None
+            self._in_pods = KubernetesRuntime(
+                self._settings.kubernetes, folder, check=self._fetched_elsewhere(), look=look
+            )
         return self._in_pods
+
+    async def _volumes_of(self, image: Image) -> Sequence[str]:
+        """The folders that an image of a registry calls volumes."""
+        from atoll.node.sources import sources  # Late, as said above.
+        from atoll.runtimes.containers.registry import Repository  # Late, as said above.
+
+        reference = read_reference(image.name)
+        known = self._settings.kubernetes.registries.get(reference.host, Registry())
+        repository = Repository(reference, known, proxy=self._settings.proxy, sources=sources(self._settings))
+        async with repository:
+            return await repository.volumes(image.digest)
 
     def _fetched_elsewhere(self) -> Callable[[Image], Awaitable[None]]:
         """Checks an image that somebody else fetches for this node."""
@@ -273,6 +287,7 @@ class Runtimes:
         folder = self._settings.workspace.absolute() / "images" / "signatures"
         return SignatureCheck(
             self._settings.policies.signers,
+            registries=self._settings.kubernetes.registries,
             sources=sources(self._settings),
             folder=folder,
             proxy=self._settings.proxy,

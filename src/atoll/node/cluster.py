@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atoll.node.containers import read_registries
 from atoll.node.sections import Section
 from atoll.runtimes.containers.settings import Pull
 from atoll.runtimes.kubernetes.settings import KubernetesSettings
@@ -43,6 +44,8 @@ def read_kubernetes(section: Section, runtime: str) -> KubernetesSettings:
         kubeconfig=None if kubeconfig is None else section.folder / kubeconfig,
         pull=Pull(section.choice("pull", tuple(pull.value for pull in Pull), default.pull.value)),
         image_pull_secrets=section.words("image_pull_secrets"),
+        registries=read_registries(section),
+        volumes=section.choice("volumes", ("covered", "left"), default.volumes),
         node_selector=section.mapping("node_selector"),
         tolerations=tuple(tolerations) if isinstance(tolerations, list) else default.tolerations,
         gpus=section.whole("gpus", default.gpus, least=0),

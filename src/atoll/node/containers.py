@@ -40,7 +40,7 @@ def read_containers(section: Section, runtime: str) -> ContainerSettings:
         engine=engine,
         socket=None if socket is None else section.folder / socket.removeprefix("unix://"),
         pull=_choice(section, "pull", default.pull),
-        registries=_registries(section),
+        registries=read_registries(section),
         user=_user(section),
         gpus=section.words("gpus"),
         helper_image=_image(section),
@@ -90,7 +90,8 @@ def _choice(section: Section, key: str, default: _Choice) -> _Choice:
     return kind(section.choice(key, tuple(one.value for one in kind), default.value))
 
 
-def _registries(section: Section) -> dict[str, Registry]:
+def read_registries(section: Section) -> dict[str, Registry]:
+    """How registries are spoken to, by their hosts."""
     found: dict[str, Registry] = {}
     for host, described in section.mapping("registries").items():
         inner = Section(

@@ -16,6 +16,7 @@ def sources(settings: NodeSettings) -> Sources:
     named = set(settings.containers.registries if settings.containers is not None else ())
     images = (each.image for each in settings.environments)
     for_code = (each.name for each in images if each is not None and each.kind is ImageKind.OCI)
+    named.update(settings.kubernetes.registries)
     named.update(_hosts((*policies.algorithms, *policies.signers, *for_code)))
     return Sources(policies.registries or ("*",), named)
 

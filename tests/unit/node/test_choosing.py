@@ -291,7 +291,11 @@ def test_a_node_does_not_start_without_the_engine_that_it_names(tmp_path: Path) 
 def test_a_cluster_runs_images_alone_and_those_that_are_signed_as_the_site_wants_it(tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").touch()
     cluster = KubernetesSettings(
-        namespace="algorithms", claim="data", mounted_at=tmp_path, kubeconfig=tmp_path / "kubeconfig"
+        namespace="algorithms",
+        claim="data",
+        mounted_at=tmp_path,
+        kubeconfig=tmp_path / "kubeconfig",
+        volumes="left",
     )
     asked = replace(
         settings(tmp_path, "kubernetes"),

@@ -27,10 +27,12 @@ from yarl import URL
 
 from atoll import __version__
 from atoll.engine.limits import (
+    LISTED_IMAGES_MAX,
     REGISTRY_ANSWER_BYTES_MAX,
     REGISTRY_REDIRECTS_MAX,
     REGISTRY_SECONDS_MAX,
     SIGNATURES_MAX,
+    VOLUMES_MAX,
 )
 from atoll.model.errors import BlobMismatch, RuntimeUnavailable
 from atoll.runtimes.containers.reference import Reference
@@ -158,6 +160,41 @@ class Repository:
             found.append(Signed(payload=await self._blob(blob), signature=signature))
         return found
 
+    async def volumes(self, digest: str) -> tuple[str, ...]:
+        """The folders for which an image wants room of their own, for whatever kind of processor it is.
+
+        Raises:
+            RuntimeUnavailable: the registry doesn't answer, refuses, or says it of none that can be read.
+            BlobMismatch: it gives something else than what was asked for.
+        """
+        manifest = await self._exactly(digest)
+        listed = manifest.get("manifests")
+        several = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        if several:
+            named = [str(each.get("digest")) for each in several if _is_for_linux(each)]
+            if len(named) > LISTED_IMAGES_MAX:
+                raise self._unreadable(digest)
+            manifests = [await self._exactly(each) for each in named if _DIGEST.fullmatch(each)]
+        else:
+            manifests = [manifest]
+        found: dict[str, None] = {}
+        for each in manifests:
+            described = each.get("config")
+            config = str(described.get("digest")) if isinstance(described, dict) else ""
+            document = _read_json(await self._blob(config)) if _DIGEST.fullmatch(config) else {}
+            inner = document.get("config")
+            volumes = (inner.get("Volumes") or {}) if isinstance(inner, dict) else None
+            if not isinstance(volumes, dict) or len(volumes) > VOLUMES_MAX:
+                raise self._unreadable(digest)
+            found.update(dict.fromkeys(volumes))
+        return tuple(found)
+
+    def _unreadable(self, digest: str) -> RuntimeUnavailable:
+        return RuntimeUnavailable(
+            f"what the registry {self._host} says of {self._name} ({digest}) can't be read: expected an image, with "
+            f"{VOLUMES_MAX} volumes at most"
+        )
+
     async def publish(self, digest: str, signed: Signed) -> None:
         """Bring a signature to the others that an image has there.
 
@@ -186,19 +223,26 @@ class Repository:
                 return {}
             self._granted(answer)
             content = await self._read(answer)
-        try:
-            manifest = json.loads(content)
-        except (ValueError, RecursionError):
-            manifest = None
-        return manifest if isinstance(manifest, dict) else {}
+        return _read_json(content)
+
+    async def _exactly(self, digest: str) -> dict[str, Any]:
+        """The manifest of a digest."""
+        async with self._asked("GET", self._root / "manifests" / digest, headers=_ANY_IMAGE) as answer:
+            self._granted(answer)
+            content = await self._read(answer)
+        self._compare(content, digest)
+        return _read_json(content)
 
     async def _blob(self, digest: str) -> bytes:
         async with self._asked("GET", self._root / "blobs" / digest) as answer:
             self._granted(answer)
             content = await self._read(answer)
+        self._compare(content, digest)
+        return content
+
+    def _compare(self, content: bytes, digest: str) -> None:
         if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
             raise BlobMismatch(f"what the registry {self._host} gives as {digest} is something else")
-        return content
 
     async def _bring(self, content: bytes, kind: str) -> dict[str, Any]:
         """Bring content there; what a manifest says of it."""
@@ -376,6 +420,21 @@ def _proxy_of(url: URL) -> str | None:
     if url.host is None or proxy_bypass(f"{url.host}:{url.port}"):
         return None
     return getproxies().get(url.scheme)
+
+
+def _read_json(content: bytes) -> dict[str, Any]:
+    """A document; nothing where it is none."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        document = None
+    return document if isinstance(document, dict) else {}
+
+
+def _is_for_linux(listed: Mapping[str, Any]) -> bool:
+    """Whether an image of a list may run here: others are for other systems, or no images at all."""
+    platform = listed.get("platform")
+    return not isinstance(platform, dict) or platform.get("os") in ("linux", None)
 
 
 def _tag_of(digest: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ _SCRIPT = f'exec "$@" < {_FILES}/{IN} > {_FILES}/{OUT} 2>> {_FILES}/{LOG}'
 _VOLUME, _EMPTY = "claim", "nothing"
 #: Bytes that a pod may take of its machine's own disk: what it writes lies in the claim's volume.
 _DISK_BYTES = 256 * 1024**2
+#: Bytes of each folder that the image calls a volume. They count as memory.
+_ROOM_BYTES = 256 * 1024**2
 #: Seconds after its end when a Job removes itself, where its node didn't.
 _KEPT_SECONDS = 600
 #: Seconds between the word to end and the end. With 0 a pod counts as gone before it is.
@@ -60,6 +62,8 @@ class Call:
     #: The user and the group that it runs as, neither of them root's; and further groups.
     user: tuple[int, int]
     groups: tuple[int, ...] = ()
+    #: Folders for which a cluster would make room on a machine's disk, which nobody bounds.
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +153,9 @@ class Manifests:
         ]
         if any(mount["name"] == _EMPTY for mount in mounts):
             volumes.append({"name": _EMPTY, "emptyDir": {"medium": "Memory", "sizeLimit": "4Ki"}})
+        for name, target in _room(call, mounts):
+            mounts.append({"name": name, "mountPath": target})
+            volumes.append({"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": str(_ROOM_BYTES)}})
         pod = {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
@@ -248,6 +255,15 @@ class Manifests:
                 f"{self.settings.claim}, which this node sees at {self.settings.mounted_at}. Put it there"
             )
         return {"name": _VOLUME, "mountPath": target, "subPath": within, "readOnly": not writable}
+
+
+def _room(call: Call, mounts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Folders that the image calls volumes, but for those over which something lies already."""
+    shown = {str(mount["mountPath"]) for mount in mounts}
+    # A path that begins with two strokes keeps both of them.
+    targets = {"/" + os.path.normpath(f"/{volume}").lstrip("/") for volume in call.volumes} - shown
+    for number, target in enumerate(sorted(targets - {"/"})):
+        yield f"room{number}", target
 
 
 def owner_of(claim: str, mounted_at: Path, folder: Path) -> str:

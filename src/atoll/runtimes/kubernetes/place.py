@@ -75,6 +75,7 @@ class PodPlace:
         folder: where calls' folders are made; in the claim's volume.
         user: whom algorithms run as, where it isn't this process's own.
         pace: how often one looks.
+        volumes: folders of the image over which room is laid that is bounded.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class PodPlace:
         folder: Path,
         user: tuple[int, int] | None,
         pace: Pace,
+        volumes: Sequence[str] = (),
     ) -> None:
         self.limits = launch.limits
         self.log = launch.log
@@ -97,6 +99,7 @@ class PodPlace:
         self._folder = folder
         self._user = user
         self._pace = pace
+        self._volumes = tuple(volumes)
         shown = [(mount.source, os.path.normpath(mount.target)) for mount in launch.mounts]
         self._points = Points([*shown, (launch.temporary, _TEMPORARY)], str(launch.seat))
 
@@ -110,6 +113,7 @@ class PodPlace:
             environment={**self._launch.environment, **environment},
             user=self._user or (os.geteuid(), os.getegid()),
             groups=() if self._user else tuple(group for group in os.getgroups() if group),
+            volumes=self._volumes,
         )
         run = PodRun(call, self._cluster, self._manifests, streams, self._pace)
         try:

@@ -27,6 +27,9 @@ from atoll.runtimes.warm import ParentLost
 
 _log = logging.getLogger(__name__)
 
+#: Images of which it is remembered what they call volumes.
+_IMAGES_KNOWN_MAX = 1_000
+
 _CAVEATS = (
     "what keeps pods from the network is a policy, and only as good as the cluster's network plugin. Try it",
     "how many processes a call has is bounded by the cluster (podPidsLimit), and not by 'limits: processes'",
@@ -41,6 +44,7 @@ class KubernetesRuntime:
         settings: the cluster, and what pods get.
         folder: where calls' files lie; in the claim's volume, and this node's alone.
         check: looks whether the site runs an image at all; raises where it doesn't.
+        look: says which folders an image calls volumes. None: they are left to the cluster.
         pace: how often the cluster is looked at.
     """
 
@@ -53,11 +57,15 @@ class KubernetesRuntime:
         folder: Path,
         *,
         check: Callable[[Image], Awaitable[None]] | None = None,
+        look: Callable[[Image], Awaitable[Sequence[str]]] | None = None,
         pace: Pace | None = None,
     ) -> None:
         assert settings.mounted_at is not None  # `why_not` has said so before.
         self._folder = folder
         self._check = check
+        self._look = look
+        #: What was found of images, by their digests.
+        self._volumes: dict[str, Sequence[str]] = {}
         self._pace = pace or Pace()
         self._cluster = Cluster(settings)
         self._manifests = Manifests(
@@ -106,6 +114,7 @@ class KubernetesRuntime:
         image = _image_of(launch)
         if self._check is not None and not launch.chosen_here:
             await self._check(image)
+        volumes = await self._volumes_of(image)
         await self._cluster.open()
         async with self._closing:
             await self._close_network()
@@ -114,11 +123,34 @@ class KubernetesRuntime:
             writable = [launch.temporary, *(mount.source for mount in launch.mounts if mount.writable)]
             await asyncio.to_thread(hand_over, writable, user)
         self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        return PodSession(PodPlace(launch, self._cluster, self._manifests, self._folder, user, self._pace))
+        place = PodPlace(launch, self._cluster, self._manifests, self._folder, user, self._pace, volumes)
+        return PodSession(place)
 
     async def close(self) -> None:
         """Hang up."""
         await self._cluster.close()
+
+    async def _volumes_of(self, image: Image) -> Sequence[str]:
+        """The folders that an image calls volumes, where somebody looks.
+
+        Raises:
+            RuntimeUnavailable: they can't be found out, and so can't be covered.
+        """
+        if self._look is None:
+            return ()
+        if image.digest not in self._volumes:
+            try:
+                found = await self._look(image)
+            except RuntimeUnavailable as error:
+                raise RuntimeUnavailable(
+                    f"{error}. So it isn't known for which folders this image wants room on a machine's disk: see that "
+                    "this node can ask the registry (kubernetes: registries), or leave them unbounded (kubernetes: "
+                    "volumes: left)"
+                ) from None
+            if len(self._volumes) >= _IMAGES_KNOWN_MAX:
+                self._volumes.clear()
+            self._volumes[image.digest] = found
+        return self._volumes[image.digest]
 
     async def _close_network(self) -> None:
         """See that a policy leaves this node's pods no network, and that no other gives them one.

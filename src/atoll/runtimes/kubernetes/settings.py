@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import QUEUED_SECONDS_MAX
-from atoll.runtimes.containers.settings import Pull
+from atoll.runtimes.containers.settings import Pull, Registry
 
 #: A name of Kubernetes' own things.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z")
@@ -37,6 +37,12 @@ class KubernetesSettings:
     pull: Pull = Pull.MISSING
     #: The names of secrets with which the cluster fetches images.
     image_pull_secrets: tuple[str, ...] = ()
+    #: By the registry's host, with its port: how this node itself asks it, for signatures and for what an image
+    #: calls a volume.
+    registries: Mapping[str, Registry] = field(default_factory=dict)
+    #: What becomes of the folders that an image calls volumes: ``covered`` by memory that is bounded, or ``left``
+    #: to the cluster, on a machine's disk that nobody bounds.
+    volumes: str = "covered"
     #: Labels that a machine must have.
     node_selector: Mapping[str, str] = field(default_factory=dict)
     #: Taints of machines that don't keep algorithms away, as Kubernetes has them.

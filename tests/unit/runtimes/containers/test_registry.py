@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -344,3 +345,83 @@ def test_a_password_file_must_be_its_owners_alone(tmp_path: Path) -> None:
     path.chmod(0o640)
     with pytest.raises(RuntimeUnavailable, match=f"chmod 600 {path}"):
         read_password(path)
+
+
+def _digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _keeping(*documents: object) -> tuple[Answer, list[str]]:
+    """What answers with documents by their digests, and those."""
+    contents = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in documents]
+    kept = {_digest_of(each): each for each in contents}
+
+    async def answer(request: web.Request) -> web.Response:
+        found = kept.get(request.path.rpartition("/")[2])
+        return web.Response(status=404) if found is None else web.Response(body=found)
+
+    return answer, list(kept)
+
+
+def _volumes(known: Registry, answer: Answer, digest: str) -> tuple[str, ...]:
+    return _asked(answer, lambda repository: repository.volumes(digest), known)
+
+
+def test_a_registry_says_what_an_image_calls_volumes(known: Registry) -> None:
+    """Of a list of images, of whichever may run here."""
+    configs: list[object] = [
+        {"config": {"Volumes": {"/a": {}, "/b": {}}}},
+        {"config": {"Volumes": {"/c": {}}}},
+        {"config": {}},
+    ]
+    _, named = _keeping(*configs)
+    images: list[object] = [{"config": {"digest": digest}, "layers": []} for digest in named]
+    _, listed = _keeping(*images)
+    systems: list[object] = [{"os": "linux"}, None, {"os": "windows"}]
+    index = {
+        "manifests": [
+            {"digest": each, "platform": system} for each, system in zip(listed, systems, strict=True)
+        ]
+    }
+    answer, everything = _keeping(*configs, *images, index)
+
+    assert _volumes(known, answer, listed[0]) == ("/a", "/b")
+    assert _volumes(known, answer, listed[2]) == ()
+    assert _volumes(known, answer, everything[-1]) == ("/a", "/b", "/c")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b"",
+        b"[" * 100_000,
+        [],
+        {"config": []},
+        {"config": {"Volumes": ["/a"]}},
+        {"config": {"Volumes": dict.fromkeys(map(str, range(33)))}},
+    ],
+)
+def test_what_no_registry_says_is_not_taken_for_no_volumes(config: object, known: Registry) -> None:
+    _, (named, *_) = _keeping(config)
+    answer, (_, image) = _keeping(config, {"config": {"digest": named}})
+
+    with pytest.raises(RuntimeUnavailable, match="can't be read: expected an image, with 32 volumes at most"):
+        _volumes(known, answer, image)
+
+
+@pytest.mark.parametrize(
+    "image", [b"", {}, {"config": {"digest": "latest"}}, {"manifests": [{"digest": DIGEST}] * 33}]
+)
+def test_what_is_no_image_has_no_volumes_that_are_known(image: object, known: Registry) -> None:
+    answer, (digest,) = _keeping(image)
+
+    with pytest.raises(RuntimeUnavailable, match="can't be read"):
+        _volumes(known, answer, digest)
+
+
+def test_volumes_of_another_image_are_not_taken(known: Registry) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="{}")
+
+    with pytest.raises(BlobMismatch, match="is something else"):
+        _volumes(known, answer, DIGEST)

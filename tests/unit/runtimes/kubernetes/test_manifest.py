@@ -202,3 +202,21 @@ def test_a_policy_opens_what_its_selector_may_fit(selector: dict[str, Any], fits
 
     assert opens({"spec": {"podSelector": selector, **rules}}, {OWNER: "me"}) is fits
     assert not opens({"spec": {"podSelector": selector, "policyTypes": ["Egress"]}}, {OWNER: "me"})
+
+
+def test_folders_that_an_image_calls_volumes_are_covered(tmp_path: Path) -> None:
+    """Else they lie on a machine's disk, where no bound holds for them."""
+    asked = replace(
+        call(tmp_path), volumes=("/cache/", "//cache", "/var/../data", "/tmp", "log", "/", "/input")
+    )
+
+    pod = manifests(tmp_path).job(asked)["spec"]["template"]["spec"]
+
+    bounded = {"medium": "Memory", "sizeLimit": str(256 * 1024**2)}
+    room = {each["name"]: each["emptyDir"] for each in pod["volumes"] if each["name"].startswith("room")}
+    assert room == dict.fromkeys(["room0", "room1", "room2"], bounded)
+    mounts = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] in room]
+    assert mounts == [
+        {"name": name, "mountPath": target}
+        for name, target in zip(room, ("/cache", "/input", "/log"), strict=True)
+    ]

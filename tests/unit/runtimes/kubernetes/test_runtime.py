@@ -290,3 +290,12 @@ def test_nothing_reaches_a_pod_and_what_isn_t_contained_is_told(tmp_path: Path) 
 
     with playing("policy-changed", tmp_path) as play:
         asyncio.run(main(play))
+
+
+def test_what_nobody_can_cover_is_not_run(tmp_path: Path) -> None:
+    async def away(_: Image) -> tuple[str, ...]:
+        raise RuntimeUnavailable("the registry is away")
+
+    made = KubernetesRuntime(settings(tmp_path, tmp_path / "none"), tmp_path / "kubernetes", look=away)
+    with pytest.raises(RuntimeUnavailable, match=r"the registry is away\. .*kubernetes: registries"):
+        asyncio.run(made.start(launch(tmp_path)))
