@@ -125,10 +125,10 @@ class HttpLink:
         await self._connection.close()
 
     async def over(self) -> None:
-        """Wait until the hub doesn't know this node any more.
+        """Wait until the hub doesn't know this node any more, or can't be listened to.
 
         Raises:
-            AtollError: why.
+            Exception: why.
         """
         assert self._over is not None
         await asyncio.shield(self._over)
@@ -335,8 +335,9 @@ class HttpLink:
         async def until_refused() -> None:
             try:
                 await work
-            except _FINAL as error:
-                _LOG.error("the hub refuses this node: %s", error)  # The sentence says it all.
+            except Exception as error:  # whatever it is: a node that doesn't hear its hub is of no use
+                if isinstance(error, _FINAL):
+                    _LOG.error("the hub refuses this node: %s", error)  # The sentence says it all.
                 if self._over is not None and not self._over.done():
                     self._over.set_exception(error)
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from tests.federation import blob_of, in_chunks
 
 from atoll.model.errors import AtollError, BlobMismatch, Malformed, NotAllowed
@@ -91,6 +92,19 @@ def test_a_node_whose_hub_does_not_let_it_listen_is_told_why() -> None:
                 await link.start()
 
     asyncio.run(go())
+
+
+def test_a_node_that_can_t_listen_for_a_reason_that_nobody_has_thought_of_ends() -> None:
+    def events() -> web.Response:
+        return web.Response(body=b"{}\n" + bytes(1_000_000))
+
+    async def go() -> None:
+        async with linked({"/v1/node/events": events}) as link:
+            await link.start()
+            await link.over()
+
+    with pytest.raises(LineTooLong):
+        asyncio.run(go())
 
 
 def test_a_file_of_which_the_hub_has_more_than_is_there_is_not_brought_for_ever() -> None:
