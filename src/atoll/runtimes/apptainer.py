@@ -19,23 +19,26 @@ from pathlib import Path
 
 from atoll.engine.limits import CallLimits
 from atoll.engine.running import Image, Launch, Mount, Session
-from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
+from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes import environment, groups, view
 from atoll.runtimes.apptainer_words import Shown, Version, read_version, words_of
-from atoll.runtimes.boxes import LINE, MODULES, Boot, BoxPlace, NoPython, hand_over
-from atoll.runtimes.childbox import ChildBox, ColdPlace, image_of, paper, read_paper, start_child
+from atoll.runtimes.boxes import LINE, Boot, NoPython, hand_over
+from atoll.runtimes.childbox import (
+    NOBODY,
+    ChildBox,
+    FileRuntime,
+    image_of,
+    paper,
+    read_paper,
+    start_child,
+)
 from atoll.runtimes.children import Bounds, Child, Streams, spawn
 from atoll.runtimes.command import code_at
 from atoll.runtimes.facts import ImageFacts
 from atoll.runtimes.planning import plan_of, told_at_start
-from atoll.runtimes.served import seat
-from atoll.runtimes.sif.kept import Roots
-from atoll.runtimes.sif.looking import facts_of
 
 #: What Apptainer and its elder are called, in the order in which they are looked for.
 PROGRAMS = ("apptainer", "singularity")
-#: Who an algorithm is where Atoll is root: nobody, on every machine.
-_NOBODY = (65532, 65532)
 #: Seconds that a question to the program may take.
 _ASKED_SECONDS = 60.0
 #: Asks an interpreter whether Atoll's program runs under it.
@@ -43,7 +46,7 @@ _IS_NEW_ENOUGH = "import sys; sys.exit(sys.version_info < (3, 8))"
 _UNTRIED = "Atoll's commands for Apptainer were tried with a stand-in for it, and with no real one"
 
 
-class ApptainerRuntime:
+class ApptainerRuntime(FileRuntime):
     """Runs algorithms in images that are files, by the program ``apptainer`` or ``singularity``.
 
     Args:
@@ -52,36 +55,21 @@ class ApptainerRuntime:
     """
 
     name = "apptainer"
-    isolated = True
 
     def __init__(self, *, cache: Path, program: str | None = None) -> None:
-        self._cache = cache
-        self._roots = Roots(cache)
+        super().__init__(cache=cache)
         self._program = program
         self._version: Version | None = None
-        self._facts: dict[str, ImageFacts] = {}
         #: The interpreter that an image is known to have; None where it has none. By digest.
         self._pythons: dict[str, str | None] = {}
 
     def caveats(self) -> Sequence[str]:
         """What a box doesn't bound here, and what nobody has tried."""
-        return (groups.caveat(), _UNTRIED)
-
-    async def recover(self) -> None:
-        """Remove control groups: a box ends with whoever started it, and they don't."""
-        await groups.end_orphans()
+        return (*super().caveats(), _UNTRIED)
 
     async def warm_up(self, launch: Launch) -> None:
         """See that the program is there."""
         await self.version()
-
-    async def facts(self, name: str) -> ImageFacts:
-        """What an image says of itself.
-
-        Raises:
-            RuntimeUnavailable: there is no such image, or it can't be run here.
-        """
-        return await facts_of(Path(name), cache=self._cache)
 
     async def version(self) -> Version:
         """The program's.
@@ -108,25 +96,12 @@ class ApptainerRuntime:
         facts = await self._facts_of(image)
         if os.geteuid() == 0:
             writable = [launch.temporary, *(mount.source for mount in launch.mounts if mount.writable)]
-            await asyncio.to_thread(hand_over, writable, _NOBODY)
+            await asyncio.to_thread(hand_over, writable, NOBODY)
         boxes = _Boxes(self, version, image)
-        plan = plan_of(launch, facts, _NOBODY if os.geteuid() == 0 else None)
+        plan = plan_of(launch, facts, NOBODY if os.geteuid() == 0 else None)
         if image.digest not in self._pythons:
             self._pythons[image.digest] = await boxes.find_python(plan.pythons)
-        place = BoxPlace(plan, boxes)
-        try:
-            await place.open()
-        except NoPython:
-            await place.close()
-            return seat(ColdPlace(plan, boxes), launch.style)
-        except BaseException:
-            await place.close()
-            raise
-        return seat(place, launch.style)
-
-    async def close(self) -> None:
-        """Use no image any more."""
-        await self._roots.close()
+        return await self._seat(plan, boxes)
 
     def python_of(self, image: Image) -> str | None:
         """The interpreter that an image is known to have."""
@@ -162,9 +137,7 @@ class ApptainerRuntime:
                 f"{image.name} is not the image that was asked for: its digest is {found}, and expected was "
                 f"{image.digest}"
             )
-        if found not in self._facts:
-            self._facts[found] = await self.facts(image.name)
-        return self._facts[found]
+        return await super()._facts_of(image)
 
     def _found(self) -> str:
         for name in PROGRAMS if self._program is None else (self._program,):
@@ -183,7 +156,7 @@ class _Boxes:
         self._runtime = runtime
         self._version = version
         self._image = image
-        self._user = _NOBODY if os.geteuid() == 0 else None
+        self._user = NOBODY if os.geteuid() == 0 else None
 
     async def find_python(self, words: Sequence[str]) -> str | None:
         """The first of these interpreters that the image has, and under which Atoll's program runs."""
@@ -259,35 +232,19 @@ class _Boxes:
         shown = [
             Shown(source=str(self._runtime.over(view.hosts(launch.outlets))), target="/etc/hosts"),
             Shown(source=os.path.realpath(launch.temporary), target=view.TEMPORARY, writable=True),
-            *(
-                Shown(source=source, target=f"{MODULES}/{Path(target).name}")
-                for _, source, target in view.lent(launch.modules)
-            ),
+            *(Shown(source=source, target=target) for _, source, target in view.lent(launch.modules)),
         ]
         if launch.code is not None:
-            code = Path(os.path.realpath(launch.code))
-            shown.append(Shown(source=str(code), target=code_at(launch)))
-            for part in launch.masked:
-                real = Path(os.path.realpath(code / part))
-                if code in real.parents and real.exists():
-                    over = self._runtime.over(None if real.is_dir() else "")
-                    shown.append(
-                        Shown(source=str(over), target=f"{code_at(launch)}/{real.relative_to(code)}")
-                    )
+            shown.append(Shown(source=os.path.realpath(launch.code), target=code_at(launch)))
+            for real, inside in view.masked(launch):
+                over = self._runtime.over(None if real.is_dir() else "")
+                shown.append(Shown(source=str(over), target=inside))
         return [*shown, *map(_mounted, launch.mounts)]
 
 
 def _mounted(mount: Mount) -> Shown:
-    target = os.path.normpath(mount.target)
-    if not target.startswith("/") or target == "/":
-        raise AlgorithmFailed(
-            f"a folder can't be shown to the algorithm at {mount.target!r}: expected an absolute path"
-        )
-    if not mount.source.exists():
-        raise AlgorithmFailed(
-            f"{str(mount.source)!r} can't be shown to the algorithm: there is no such file or folder"
-        )
-    return Shown(source=os.path.realpath(mount.source), target=target, writable=mount.writable)
+    source, target = view.shown(mount)
+    return Shown(source=str(source), target=target, writable=mount.writable)
 
 
 def _left_over(limits: CallLimits) -> CallLimits:

@@ -41,6 +41,7 @@ from atoll.runtimes.outlets import readable
 from atoll.runtimes.places import Inside, Place
 from atoll.runtimes.points import Points
 from atoll.runtimes.refused import refusing
+from atoll.runtimes.view import GUEST
 from atoll.runtimes.warm import Call, MustStartCold, Parent, begin
 
 _log = logging.getLogger(__name__)
@@ -48,10 +49,6 @@ _log = logging.getLogger(__name__)
 #: Where a box finds the folder with its socket, and what is in it.
 LINE = "/run/atoll/line"
 _SOCKET = "node"
-#: Where the guest programs appear in a box, and the module that served processes import.
-GUEST = "/run/atoll/lib"
-SERVED = "/run/atoll/serve"
-MODULES = "/run/atoll/modules"
 #: Seconds that a box gets to end a call that is to end. Then the box itself is ended.
 _END_SECONDS = 3.0
 
@@ -199,8 +196,16 @@ class BoxPlace(Place):
                 self._box, self._parent = await start_box(self._plan, self._driver)
             except MustStartCold as error:
                 _log.debug("nothing is imported ahead at %s: %s", self._launch.seat, error)
-                self._box, self._parent = await start_box(self._plan, self._driver, ahead=False)
+                self._box, self._parent = await self._start_bare()
             self._group_seen = groups.group_of(self._parent.peer)
+
+    async def _start_bare(self) -> tuple[Box, Parent]:
+        try:
+            return await start_box(self._plan, self._driver, ahead=False)
+        except MustStartCold as error:
+            raise AlgorithmFailed(
+                f"the Python of the image can't start the algorithm's calls: {str(error)[:300]}"
+            ) from None
 
     def refusals(self) -> int | None:
         return None if self._group_seen is None else self._group_seen.refusals()
@@ -351,7 +356,7 @@ async def start_box(plan: Plan, driver: Driver, *, ahead: bool = True) -> tuple[
         NoPython: its image has no Python that could be its first process.
         RuntimeUnavailable: this machine can't.
         AlgorithmFailed: it can't be started, or its first process ended.
-        MustStartCold: a library that was imported ahead keeps the first process from forking.
+        MustStartCold: a library that was imported ahead keeps the first process from forking, or ended it.
     """
     # Not in the workspace: the path of a Unix socket is short.
     folder = Path(tempfile.mkdtemp(prefix="atoll-box-"))

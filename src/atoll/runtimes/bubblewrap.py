@@ -20,8 +20,10 @@ from atoll.runtimes.command import BOOT, CODE, code_at, code_of, is_python, sour
 from atoll.runtimes.doors import SandboxDoors
 from atoll.runtimes.interpreter import Interpreter, describe, within_any
 from atoll.runtimes.places import Inside, Place, Way, ways
+from atoll.runtimes.points import Points
+from atoll.runtimes.pool import Kind, Pool
 from atoll.runtimes.served import seat
-from atoll.runtimes.warm import CellRefused, Kind, Parent, Pool
+from atoll.runtimes.warm import CellRefused, Parent
 
 _log = logging.getLogger(__name__)
 
@@ -116,18 +118,10 @@ class _Sandbox(Place):
         self._interpreter = interpreter
         self._roots = roots
         file = _find(launch, interpreter)
-        self._shown: dict[Path, str] = {}
-        #: Folders of this machine that are shown, and where.
-        self._points = [
-            (Path(os.path.realpath(source)), target)
-            for source, target in (
-                *((mount.source, mount.target) for mount in launch.mounts),
-                (launch.temporary, view.TEMPORARY),
-                (code_of(launch), code_at(launch)),
-            )
-        ]
-        reachable = all(within_any(source, roots) for source, _ in self._points)
-        if not reachable:
+        shown = [(mount.source, mount.target) for mount in launch.mounts]
+        shown += [(launch.temporary, view.TEMPORARY), (code_of(launch), code_at(launch))]
+        self._points = Points(shown, str(launch.seat))
+        if not all(within_any(source, roots) for source in self._points.sources):
             pool = None
         #: What the algorithm sees. What can't be shown to it is said now, and not at its first call.
         self._view = view.seats(launch, interpreter, roots, within_parent=pool is not None)
@@ -145,18 +139,7 @@ class _Sandbox(Place):
         )
 
     def inside(self, path: Path) -> str:
-        # Asked for four folders at every call, and none of them moves.
-        if path not in self._shown:
-            self._shown[path] = self._find_inside(path)
-        return self._shown[path]
-
-    def _find_inside(self, path: Path) -> str:
-        real = Path(os.path.realpath(path))
-        fitting = [(source, target) for source, target in self._points if within_any(real, [source])]
-        if not fitting:
-            raise ValueError(f"{path} is not shown to the algorithm of {self._launch.seat}")
-        source, target = max(fitting, key=lambda pair: len(pair[0].parts))
-        return os.path.normpath(os.path.join(target, real.relative_to(source)))
+        return self._points.inside(path)
 
     async def close(self) -> None:
         if self._cell is not None:

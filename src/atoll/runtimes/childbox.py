@@ -13,14 +13,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from atoll.engine.running import Image, ImageKind, Launch, Style
+from atoll.engine.running import Image, ImageKind, Launch, Session, Style
 from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes import groups
-from atoll.runtimes.boxes import Plan
+from atoll.runtimes.boxes import BoxPlace, Driver, NoPython, Plan
 from atoll.runtimes.children import Bounds, Child, Streams
 from atoll.runtimes.doors import Doors
+from atoll.runtimes.facts import ImageFacts
 from atoll.runtimes.places import Place
+from atoll.runtimes.served import seat
+from atoll.runtimes.sif.kept import Roots
+from atoll.runtimes.sif.looking import facts_of
 
+#: Who an algorithm is where Atoll is root: nobody, on every machine.
+NOBODY = (65532, 65532)
 #: Bytes that are kept of what a box's first process says before it can be spoken to.
 _SAID_BYTES = 4096
 
@@ -113,8 +119,8 @@ class ChildBox:
         )
 
 
-class ColdStarter(Protocol):
-    """Starts a command in a box of its own."""
+class Boxes(Driver, Protocol):
+    """Starts boxes of one image, and commands in boxes of their own."""
 
     def start_cold(
         self,
@@ -132,7 +138,7 @@ class ColdStarter(Protocol):
 class ColdPlace(Place):
     """Where an image has no Python: a box for each call."""
 
-    def __init__(self, plan: Plan, starter: ColdStarter) -> None:
+    def __init__(self, plan: Plan, starter: Boxes) -> None:
         launch = plan.launch
         if launch.style is not Style.CALL or launch.speaks_http or launch.outlets:
             raise RuntimeUnavailable(
@@ -153,6 +159,65 @@ class ColdPlace(Place):
         return self._starter.start_cold(
             self._launch, [self._file, *arguments], variables, streams, self._bounds, self._inside.code
         )
+
+
+class FileRuntime:
+    """Runs algorithms in images that are files: all that is the same whatever program builds the walls.
+
+    Args:
+        cache: the folder in which images are kept; see `Roots`.
+    """
+
+    isolated = True
+
+    def __init__(self, *, cache: Path) -> None:
+        self._cache = cache
+        self._roots = Roots(cache)
+        #: What images say of themselves, by their digests.
+        self._facts: dict[str, ImageFacts] = {}
+
+    def caveats(self) -> Sequence[str]:
+        """What a box doesn't bound here."""
+        return (groups.caveat(),)
+
+    async def recover(self) -> None:
+        """Remove control groups: a box ends with whoever started it, and they don't."""
+        await groups.end_orphans()
+
+    async def facts(self, name: str) -> ImageFacts:
+        """What an image says of itself.
+
+        Raises:
+            RuntimeUnavailable: there is no such image, or it can't be run here.
+        """
+        return await facts_of(Path(name), cache=self._cache)
+
+    async def close(self) -> None:
+        """Use no image any more."""
+        await self._roots.close()
+
+    async def _facts_of(self, image: Image) -> ImageFacts:
+        if image.digest not in self._facts:
+            self._facts[image.digest] = await self.facts(image.name)
+        return self._facts[image.digest]
+
+    async def _seat(self, plan: Plan, boxes: Boxes) -> Session:
+        """A session in a box, or in a box for each call where the image has no Python.
+
+        Raises:
+            RuntimeUnavailable: this machine can't, or the image has no Python and the session needs one.
+            AlgorithmFailed: the box can't be started.
+        """
+        place = BoxPlace(plan, boxes)
+        try:
+            await place.open()
+        except NoPython:
+            await place.close()
+            return seat(ColdPlace(plan, boxes), plan.launch.style)
+        except BaseException:
+            await asyncio.shield(place.close())
+            raise
+        return seat(place, plan.launch.style)
 
 
 def bounds_of(launch: Launch, group: groups.Group | None) -> Bounds:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -70,6 +70,14 @@ def find_libraries(
     for top in {name.partition(".")[0] for name in names} - own:
         installed[top] = _is_installed(top, interpreter.libraries)
     return tuple(sorted(name for name in names if installed.get(name.partition(".")[0])))
+
+
+def modules_of(package: Path) -> Iterator[str]:
+    """The names of a package that is lent, and of its own modules but the one that is its program."""
+    yield package.stem
+    for file in sorted(package.glob("*.py")):
+        if not file.stem.startswith("__"):
+            yield f"{package.name}.{file.stem}"
 
 
 def _state(path: Path) -> _State:

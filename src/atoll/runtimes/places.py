@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from atoll.runtimes.children import Bounds, Child, Streams
 from atoll.runtimes.command import Program, code_of, read_program
 from atoll.runtimes.doors import Doors
 from atoll.runtimes.groups import Grouped
-from atoll.runtimes.imports import find_libraries
+from atoll.runtimes.imports import find_libraries, modules_of
 from atoll.runtimes.interpreter import Interpreter
 from atoll.runtimes.outlets import Address, connected
+from atoll.runtimes.pool import Kind, Pool
 from atoll.runtimes.sessions import Running
-from atoll.runtimes.warm import CellRefused, Kind, Parent, ParentLost, Pool
+from atoll.runtimes.warm import CellRefused, Parent, ParentLost
 
 #: How a served process learns which descriptor is its line; the guests know the name too.
 SERVE_VARIABLE = "ATOLL_SERVE_FD"
@@ -323,7 +324,7 @@ def _choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Ki
     """What this launch's warm parent must be like."""
     # What is lent stands in front of all else, and knows nothing of what lies behind it.
     lent = {module.stem for module in launch.modules}
-    libraries = {name for module in launch.modules for name in _parts(module)}
+    libraries = {name for module in launch.modules for name in modules_of(module)}
     libraries |= {name for name in launch.libraries if name.partition(".")[0] in lent}
     # A path of the author's own may hold other libraries of the same names.
     if "PYTHONPATH" not in launch.environment:
@@ -346,11 +347,3 @@ def _choose_kind(launch: Launch, interpreter: Interpreter, inside: Inside) -> Ki
         modules=launch.modules,
         environment=tuple(ahead.items()),
     )
-
-
-def _parts(module: Path) -> Iterator[str]:
-    """A package that is lent, with its own modules but not the one that is its program."""
-    yield module.stem
-    for file in sorted(module.glob("*.py")):
-        if not file.stem.startswith("__"):
-            yield f"{module.name}.{file.stem}"

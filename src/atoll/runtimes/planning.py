@@ -13,13 +13,14 @@ from pathlib import Path
 from atoll.engine.running import Launch, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes import environment
-from atoll.runtimes.boxes import GUEST, MODULES, SERVED, Plan
+from atoll.runtimes.boxes import Plan
 from atoll.runtimes.command import CODE, code_at, is_python, read_program
 from atoll.runtimes.facts import ImageFacts
+from atoll.runtimes.imports import modules_of
 from atoll.runtimes.places import Inside
 from atoll.runtimes.points import Points
+from atoll.runtimes.view import GUEST, MODULES, SERVED, TEMPORARY
 
-_TEMPORARY = "/tmp"  # noqa: S108 -- the box's own
 #: What is tried where a command doesn't say which interpreter it means.
 _PYTHONS = ("python3", "python")
 #: How a shell is told a command in a Dockerfile.
@@ -75,7 +76,7 @@ def plan_of(launch: Launch, facts: ImageFacts, user: tuple[int, int] | None) -> 
             "masked": [f"{code_at(launch)}/{part}" for part in launch.masked] if launch.code else [],
             "beside": list(launch.libraries),
             "without": ["coinstac"],
-            "lent": [name for module in launch.modules for name in _parts(module)],
+            "lent": [name for module in launch.modules for name in modules_of(module)],
         },
         user=user,
         look_for=("coinstac",),
@@ -107,8 +108,8 @@ def variables(launch: Launch, facts: ImageFacts) -> dict[str, str]:
         "LANG": "C.UTF-8",
         **environment.numeric(),
         **facts.environment,
-        "HOME": facts.environment.get("HOME", _TEMPORARY),
-        "TMPDIR": _TEMPORARY,
+        "HOME": facts.environment.get("HOME", TEMPORARY),
+        "TMPDIR": TEMPORARY,
         **launch.environment,
     }
 
@@ -117,8 +118,8 @@ def told_at_start(launch: Launch) -> dict[str, str]:
     """What the first process of a box has in its environment: nothing that a site may mean as a secret."""
     return {
         **environment.numeric(),
-        "HOME": _TEMPORARY,
-        "TMPDIR": _TEMPORARY,
+        "HOME": TEMPORARY,
+        "TMPDIR": TEMPORARY,
         "LANG": "C.UTF-8",
         **environment.read_at_import(launch.environment),
     }
@@ -145,7 +146,7 @@ def unwrapped(command: tuple[str, ...]) -> tuple[str, ...]:
 def _points(launch: Launch) -> Iterator[tuple[Path, str]]:
     for mount in launch.mounts:
         yield mount.source, os.path.normpath(mount.target)
-    yield launch.temporary, _TEMPORARY
+    yield launch.temporary, TEMPORARY
     if launch.code is not None:
         yield launch.code, code_at(launch)
 
@@ -162,11 +163,3 @@ def _folders(launch: Launch, command: tuple[str, ...], folder: str) -> Iterator[
             yield lies_in
     if folder not in _SYSTEM:
         yield folder
-
-
-def _parts(module: Path) -> Iterator[str]:
-    """A package that is lent, with its own modules but not the one that is its program."""
-    yield module.stem
-    for file in sorted(module.glob("*.py")):
-        if not file.stem.startswith("__"):
-            yield f"{module.name}.{file.stem}"

@@ -17,8 +17,8 @@ from atoll.runtimes.command import code_at, code_of, is_python, rewrite
 from atoll.runtimes.doors import Doors, LoopbackDoors
 from atoll.runtimes.interpreter import Interpreter, describe
 from atoll.runtimes.places import Inside, Place, ways
+from atoll.runtimes.pool import HERE, SERVED, Kind, Pool
 from atoll.runtimes.served import seat
-from atoll.runtimes.warm import HERE, SERVED, Kind, Pool
 
 _OUTLIVES = "a process that detaches itself from its call may outlive it"
 

@@ -174,19 +174,10 @@ def _people(root: Path, user: tuple[int, int]) -> Iterator[Line]:
 def _code(launch: Launch) -> Iterator[Line]:
     if launch.code is None:
         return
-    code = Path(os.path.realpath(launch.code))
-    at = code_at(launch)
-    yield "read", str(code), at
-    for part in launch.masked:
-        real = Path(os.path.realpath(code / part))
-        if code in real.parents and real.exists():
-            yield "cover" if real.is_dir() else "blank", "", f"{at}/{real.relative_to(code)}"
+    yield "read", os.path.realpath(launch.code), code_at(launch)
+    yield from view.masks(launch)
 
 
 def _mounted(mount: Mount) -> Line:
-    source = os.path.realpath(mount.source)
-    if not os.path.exists(source):
-        raise AlgorithmFailed(
-            f"{str(mount.source)!r} can't be shown to the algorithm: there is no such file or folder"
-        )
-    return "write" if mount.writable else "read", source, os.path.normpath(mount.target)
+    source, target = view.shown(mount)
+    return "write" if mount.writable else "read", str(source), target

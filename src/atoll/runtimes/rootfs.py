@@ -12,59 +12,27 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from atoll.engine.running import Image, Launch, Session
+from atoll.engine.running import Launch, Session
 from atoll.model.errors import RuntimeUnavailable
-from atoll.runtimes import bwrap, groups, rooted, view
-from atoll.runtimes.boxes import LINE, Boot, BoxPlace, NoPython
-from atoll.runtimes.childbox import ChildBox, ColdPlace, image_of, start_child
+from atoll.runtimes import bwrap, rooted, view
+from atoll.runtimes.boxes import LINE, Boot, NoPython
+from atoll.runtimes.childbox import NOBODY, ChildBox, FileRuntime, image_of, start_child
 from atoll.runtimes.children import Bounds, Child, Streams
 from atoll.runtimes.facts import ImageFacts
 from atoll.runtimes.planning import plan_of, told_at_start
-from atoll.runtimes.served import seat
 from atoll.runtimes.sif import paths
-from atoll.runtimes.sif.kept import Root, Roots
-from atoll.runtimes.sif.looking import facts_of
-
-#: Who an algorithm is inside, where Atoll is root. Outside it is who Atoll is, with no rights of root's.
-_NOBODY = 65532
+from atoll.runtimes.sif.kept import Root
 
 
-class RootfsRuntime:
-    """Runs algorithms in images of Apptainer's format, and in unpacked root file systems.
-
-    Args:
-        cache: the folder in which unpacked images are kept.
-    """
+class RootfsRuntime(FileRuntime):
+    """Runs algorithms in images of Apptainer's format, and in unpacked root file systems."""
 
     name = "bubblewrap"
-    isolated = True
-
-    def __init__(self, *, cache: Path) -> None:
-        self._cache = cache
-        self._roots = Roots(cache)
-        #: What images say of themselves, by their digests.
-        self._facts: dict[str, ImageFacts] = {}
-
-    def caveats(self) -> Sequence[str]:
-        """What a sandbox doesn't bound here."""
-        return (groups.caveat(),)
-
-    async def recover(self) -> None:
-        """Remove control groups: a sandbox ends with whoever started it, and they don't."""
-        await groups.end_orphans()
 
     async def warm_up(self, launch: Launch) -> None:
         """Unpack the image."""
         if launch.image is not None and bwrap.probe() is None:
             await self._roots.open(Path(launch.image.name), launch.image.digest)
-
-    async def facts(self, name: str) -> ImageFacts:
-        """What an image says of itself.
-
-        Raises:
-            RuntimeUnavailable: there is no such image, or it can't be run here.
-        """
-        return await facts_of(Path(name), cache=self._cache)
 
     async def start(self, launch: Launch) -> Session:
         """Start a sandbox for a session, in the unpacked image.
@@ -78,27 +46,7 @@ class RootfsRuntime:
         image = image_of(launch, self.name)
         root = await self._roots.open(Path(image.name), image.digest)
         facts = await self._facts_of(image)
-        plan = plan_of(launch, facts, None)
-        sandboxes = _Sandboxes(root, facts)
-        place = BoxPlace(plan, sandboxes)
-        try:
-            await place.open()
-        except NoPython:
-            await place.close()
-            return seat(ColdPlace(plan, sandboxes), launch.style)
-        except BaseException:
-            await place.close()
-            raise
-        return seat(place, launch.style)
-
-    async def close(self) -> None:
-        """Use no image any more."""
-        await self._roots.close()
-
-    async def _facts_of(self, image: Image) -> ImageFacts:
-        if image.digest not in self._facts:
-            self._facts[image.digest] = await self.facts(image.name)
-        return self._facts[image.digest]
+        return await self._seat(plan_of(launch, facts, None), _Sandboxes(root, facts))
 
 
 def find_python(root: Path, words: Sequence[str], path: str) -> str | None:
@@ -128,7 +76,8 @@ class _Sandboxes:
         self._root = root
         self._facts = facts
         me = os.geteuid(), os.getegid()
-        self._user = me if me[0] else (_NOBODY, _NOBODY)
+        # Outside it is who Atoll is, with no rights of root's.
+        self._user = me if me[0] else NOBODY
 
     async def start(self, boot: Boot) -> ChildBox:
         python = find_python(self._root.folder, boot.pythons, boot.environment["PATH"])

@@ -165,10 +165,10 @@ def seats(
         *tools,
         *_hides(interpreter, [*roots, *(code / part for part in launch.masked), *_sources(launch)], code),
         *_code(launch, translate),
-        *_masks(launch, [*launch.masked, *map(str, roots)]),
+        *masks(launch, roots),
     ]
     for mount in launch.mounts:
-        lines.append(_shown(mount, launch, lines, translate))
+        lines.append(_mounted(mount, launch, lines, translate))
     return lines
 
 
@@ -194,7 +194,12 @@ def _at_parent(path: Path) -> str:
     return f"{HOST}{path}"
 
 
-def _shown(mount: Mount, launch: Launch, lines: Sequence[Line], translate: Callable[[Path], str]) -> Line:
+def shown(mount: Mount) -> tuple[Path, str]:
+    """What of this machine a mount shows, without links in its path, and where.
+
+    Raises:
+        AlgorithmFailed: it isn't there, or its place is none.
+    """
     source = Path(os.path.realpath(mount.source))
     target = os.path.normpath(mount.target)
     if not target.startswith("/") or target == "/":
@@ -205,6 +210,35 @@ def _shown(mount: Mount, launch: Launch, lines: Sequence[Line], translate: Calla
         raise AlgorithmFailed(
             f"{str(mount.source)!r} can't be shown to the algorithm: there is no such file or folder"
         )
+    return source, target
+
+
+def masked(launch: Launch, beside: Iterable[Path] = ()) -> Iterator[tuple[Path, str]]:
+    """What of an algorithm's folder it must not see, without links in its path, and where it would be seen.
+
+    A link that leads out of the folder is none of it: what it names was never there.
+
+    Args:
+        launch: names it.
+        beside: further paths of this machine, of which those within the folder count.
+    """
+    if launch.code is None:
+        return
+    code = Path(os.path.realpath(launch.code))
+    for part in (*map(Path, launch.masked), *beside):
+        real = Path(os.path.realpath(code / part))
+        if code in real.parents and real.exists():
+            yield real, f"{code_at(launch)}/{real.relative_to(code)}"
+
+
+def masks(launch: Launch, beside: Iterable[Path] = ()) -> Iterator[Line]:
+    """Covers over what of an algorithm's folder it must not see; see `masked`."""
+    for real, inside in masked(launch, beside):
+        yield "cover" if real.is_dir() else "blank", "", inside
+
+
+def _mounted(mount: Mount, launch: Launch, lines: Sequence[Line], translate: Callable[[Path], str]) -> Line:
+    source, target = shown(mount)
     if target.startswith((at := code_at(launch)) + "/"):
         # The code is somebody's folder: no point to mount on may be made in it.
         covered = any(kind == "cover" and (target + "/").startswith(point + "/") for kind, _, point in lines)
@@ -213,21 +247,6 @@ def _shown(mount: Mount, launch: Launch, lines: Sequence[Line], translate: Calla
                 f"nothing can be shown to the algorithm at {mount.target!r}: its folder has no such file or folder"
             )
     return ("write" if mount.writable else "read"), translate(source), target
-
-
-def _masks(launch: Launch, masked: Iterable[str]) -> Iterator[Line]:
-    code = Path(os.path.realpath(code_of(launch)))
-    for part in masked:
-        if not os.path.lexists(path := code / part):
-            continue
-        real = Path(os.path.realpath(path))
-        if real == code or code not in real.parents:
-            continue  # a link that leads out: what it names was never there
-        inside = f"{code_at(launch)}/{real.relative_to(code)}"
-        if real.is_dir():
-            yield "cover", "", inside
-        elif real.exists():
-            yield "blank", "", inside
 
 
 def _hides(interpreter: Interpreter, paths: Iterable[Path], code: Path | None = None) -> Iterator[Line]:

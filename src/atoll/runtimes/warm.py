@@ -1,8 +1,7 @@
-"""The host's side of warm parents: who there are, and what is under way in each.
+"""The host's side of a warm parent, and what is under way in it.
 
-A parent is one process per interpreter, set of libraries and import-time environment, shared
-by every seat of a runtime. It is started when a call first needs it and ends with the runtime,
-or with this process, however that ends: its line to us closes then.
+A parent is a process that has imported libraries, and forks a call whenever it is told to: one that calls
+share (see ``pool.py``), or the first of a box (see ``boxes.py``). It ends with its line to us, however we end.
 
 What a parent forks is told in files that only the fork reads; see ``guest/warm.py``.
 """
@@ -18,25 +17,17 @@ import socket
 import struct
 from array import array
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from atoll.engine.limits import START_SECONDS_MAX
-from atoll.model.errors import AlgorithmFailed
 from atoll.runtimes.aside import leave, receive
 from atoll.runtimes.children import Child, Streams, kill_tree
-from atoll.runtimes.command import BOOT
 from atoll.runtimes.outlets import Address, Delivery, readable
 
 _log = logging.getLogger(__name__)
 
-#: The folder that holds the guest package.
-HERE = Path(__file__).parent
-#: The folder that holds the ``coinstac`` module of served processes.
-SERVED = HERE / "guest"
 #: Bytes of one message of a parent.
 _MESSAGE_BYTES_MAX = 65536
 #: Messages that are heard before other work of the loop gets its turn: a box may talk without end.
@@ -45,8 +36,6 @@ _MESSAGES_AT_A_TIME = 64
 _PORTS_SECONDS = 30.0
 #: Seconds that a parent gets to end by itself once its line is closed.
 _END_SECONDS = 5.0
-
-
 #: What the system knows of the other end of a line: its process, user and group.
 _PEER = struct.Struct("3i")
 
@@ -61,25 +50,6 @@ class CellRefused(Exception):
 
 class MustStartCold(Exception):
     """A process that has imported libraries must not fork: why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """What calls must have in common to share a parent."""
-
-    executable: Path
-    libraries: tuple[str, ...]
-    #: Put in front of the import path while the libraries are imported.
-    path: tuple[str, ...] = ()
-    #: Packages that Atoll lends to the calls.
-    modules: tuple[Path, ...] = ()
-    #: Variables that libraries read when they are imported.
-    environment: tuple[tuple[str, str], ...] = ()
-
-
-#: Starts the process of a parent: its command behind the interpreter, its environment, and
-#: the descriptors of its line and of its standard error.
-Starter = Callable[[Kind, Sequence[str], int, int], Child]
 
 
 class Call:
@@ -366,88 +336,30 @@ class Parent:
         self._cells.clear()
 
 
-class Pool:
-    """The warm parents of one runtime."""
-
-    def __init__(self, starter: Starter, *, here: str, isolated: bool) -> None:
-        self._starter = starter
-        self._here = here
-        self._isolated = isolated
-        self._parents: dict[Kind, asyncio.Task[Parent | None]] = {}
-
-    async def parent(self, kind: Kind) -> Parent | None:
-        """The parent of a kind, started if there is none; None where this kind must start cold."""
-        task = self._parents.get(kind)
-        if task is None or _is_over(task):
-            task = self._parents[kind] = asyncio.create_task(self._start(kind))
-        return await asyncio.shield(task)
-
-    async def close(self) -> None:
-        """End every parent."""
-        tasks = list(self._parents.values())
-        self._parents.clear()
-        for task in tasks:
-            if not task.done():
-                task.cancel()
-        for parent in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(parent, Parent):
-                await parent.close()
-
-    async def _start(self, kind: Kind) -> Parent | None:
-        boot = BOOT.format(here=self._here, program="warm", arguments=f"{{line}}, {self._isolated}")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        errors = os.memfd_create("errors", os.MFD_CLOEXEC)
-        child = None
-        try:
-            with theirs:
-                child = self._starter(
-                    kind, ["-c", boot.format(line=theirs.fileno())], theirs.fileno(), errors
-                )
-            first = {"libraries": kind.libraries, "path": kind.path, "here": self._here}
-            ours.send(json.dumps(first).encode())
-            reason = await _first_word(ours)
-            if reason is None:
-                return Parent(child, ours, isolated=self._isolated)
-            said = os.pread(errors, 2000, 0).decode("utf-8", "replace").strip()
-            _log.debug("no warm parent for %s: %s %s", kind.executable, reason, said)
-            await _end(child, ours)
-        except BaseException:
-            if child is not None:
-                await _end(child, ours)
-            ours.close()
-            raise
-        finally:
-            os.close(errors)
-        return None
-
-
-async def begin(line: socket.socket, first: Mapping[str, Any]) -> Parent:
-    """Make a parent of a process that somebody else has started, and will end.
+async def begin(
+    line: socket.socket, first: Mapping[str, Any], *, child: Child | None = None, isolated: bool = True
+) -> Parent:
+    """Make a parent of a process that was started.
 
     Args:
         line: the connection to it; taken over.
         first: what it is told first.
+        child: the process, where the parent ends it; else somebody else does.
+        isolated: whether what it forks ends with it, whatever that does.
 
     Raises:
-        AlgorithmFailed: it ended.
-        MustStartCold: it can't be a parent, with what it has imported.
+        MustStartCold: it can't be a parent, with what it has imported, or has ended.
     """
     line.setblocking(False)
     try:
-        line.send(json.dumps(first).encode())
-        told = await _first_message(line)
-    except BaseException as error:
+        told = await _first_message(line, first)
+    except BaseException:
         leave(line)
-        if isinstance(error, OSError):
-            raise AlgorithmFailed(
-                f"the first process of the algorithm's box ended: {error.strerror}"
-            ) from None
         raise
     if "cold" in told:
         leave(line)
         raise MustStartCold(str(told["cold"]))
-    return Parent(None, line, isolated=True, found=told.get("found"))
+    return Parent(child, line, isolated=isolated, found=told.get("found"))
 
 
 def _heard(future: asyncio.Future[Any]) -> None:
@@ -455,31 +367,11 @@ def _heard(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-async def _end(child: Child, line: socket.socket) -> None:
-    line.close()
-    child.kill()
-    await child.ended
-
-
-def _is_over(start: asyncio.Task[Parent | None]) -> bool:
-    """Whether it has led to no parent, or to one that has ended. That a kind must start cold stays so."""
-    if not start.done():
-        return False
-    if start.cancelled() or start.exception() is not None:
-        return True
-    parent = start.result()
-    return parent is not None and not parent.alive
-
-
-async def _first_word(line: socket.socket) -> str | None:
-    """Wait until a parent has imported its libraries; why it can't be one, if so."""
-    told = await _first_message(line)
-    return str(told["cold"]) if "cold" in told else None
-
-
-async def _first_message(line: socket.socket) -> Mapping[str, Any]:
+async def _first_message(line: socket.socket, first: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a parent tells when it has imported its libraries: ``cold`` says why it can't be one."""
     try:
+        with suppress(ConnectionError):  # it has ended, and may have said why
+            line.send(json.dumps(first).encode())
         async with asyncio.timeout(START_SECONDS_MAX):
             await readable(line)
             text = receive(line, _MESSAGE_BYTES_MAX)

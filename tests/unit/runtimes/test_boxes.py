@@ -12,10 +12,15 @@ from pathlib import Path
 import pytest
 from tests.descriptors import descriptors
 
+from atoll.engine.running import Launch, Style
 from atoll.model.errors import AlgorithmFailed
+from atoll.model.work import Seat
 from atoll.runtimes.aside import receive
-from atoll.runtimes.boxes import _accept, check_readable, hand_over
+from atoll.runtimes.boxes import Boot, BoxPlace, Plan, _accept, check_readable, hand_over
 from atoll.runtimes.children import Streams
+from atoll.runtimes.places import Inside
+from atoll.runtimes.points import Points
+from atoll.runtimes.view import GUEST
 from atoll.runtimes.warm import Parent, ParentLost
 
 NOBODY = (65532, 65532)
@@ -164,6 +169,46 @@ def test_the_connection_of_a_box_is_not_lost_with_who_waits_for_it(tmp_path: Pat
             with suppress(asyncio.CancelledError):
                 (await waiting).close()
             del waiting
+        assert descriptors() == before
+
+    asyncio.run(go())
+
+
+class _Refusing:
+    """Starts boxes whose first process can't be a parent, whatever it imports."""
+
+    async def start(self, boot: Boot) -> _Waiting:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+            line.connect(str(boot.line / "node"))
+            line.send(b'{"cold": "No module named resource"}')
+        return _Waiting()
+
+
+def test_an_image_whose_python_can_start_nothing_is_said_to_be_so(tmp_path: Path) -> None:
+    launch = Launch(
+        seat=Seat("local0"),
+        style=Style.CALL,
+        code=None,
+        command=("python3", "local.py"),
+        temporary=tmp_path,
+        log=tmp_path / "log",
+    )
+    plan = Plan(
+        launch=launch,
+        inside=Inside(code="/", guest=GUEST, path=(), environment={}),
+        command=launch.command,
+        file="python3",
+        points=Points([], "local0"),
+        pythons=("python3",),
+        scan={},
+    )
+
+    async def go() -> None:
+        before = descriptors()
+        place = BoxPlace(plan, _Refusing())
+        with pytest.raises(AlgorithmFailed, match="can't start the algorithm's calls: No module named"):
+            await place.open()
+        await place.close()
         assert descriptors() == before
 
     asyncio.run(go())

@@ -17,8 +17,8 @@ from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
 from atoll.runtimes import process
 from atoll.runtimes.children import Child
+from atoll.runtimes.pool import HERE, SERVED, Kind, Pool
 from atoll.runtimes.process import ProcessRuntime
-from atoll.runtimes.warm import HERE, SERVED, Kind, Pool
 
 #: Ends the parent that forked it, as often as there are files to remove.
 PARRICIDE = """

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atoll.engine.running import Launch, Mount
+from atoll.engine.running import Launch
 from atoll.model.errors import AlgorithmFailed
-from atoll.runtimes.boxes import GUEST, LINE, MODULES, SERVED
+from atoll.runtimes import view
+from atoll.runtimes.boxes import LINE
 from atoll.runtimes.command import code_at
 from atoll.runtimes.containers.engine import OWNER, SEAT
 
-_PROGRAMS = Path(__file__).parent.parent / "guest"
-_TEMPORARY = "/tmp"  # noqa: S108 -- the box's own
 #: Bytes of what a container's first process may print, which nobody reads unless it can't start.
 _LOG_OPTIONS = {"max-size": "1m", "max-file": "1"}
 #: Bytes of shared memory, which libraries with workers use. They count as the container's own.
@@ -146,34 +145,23 @@ def _gpus(wanted: Sequence[str]) -> dict[str, Any]:
 
 
 def _mounts(launch: Launch, flags: Flags) -> Iterator[dict[str, Any]]:
-    yield _bind(launch.temporary, _TEMPORARY, writable=True)
+    yield _bind(launch.temporary, view.TEMPORARY, writable=True)
     if launch.code is not None:
         yield _bind(launch.code, code_at(launch))
-        for source, target in _blanks(launch):
-            yield _bind(source, target)
+        for real, inside in view.masked(launch):
+            if not real.is_dir():
+                yield _bind(Path(os.devnull), inside)
     for mount in launch.mounts:
-        yield _shown(mount)
-    for module in launch.modules:
-        yield _bind(module, f"{MODULES}/{module.name}")
+        shown, target = view.shown(mount)
+        yield _bind(shown, target, writable=mount.writable)
+    for _, source, target in view.lent(launch.modules):
+        yield _bind(Path(source), target)
     if flags.hosts is not None:
         yield _bind(flags.hosts, "/etc/hosts")
     if flags.line is not None:
         yield _bind(flags.line, LINE, writable=True)
-        yield _bind(_PROGRAMS, f"{GUEST}/guest")
-        yield _bind(_PROGRAMS / "coinstac", f"{SERVED}/coinstac")
-
-
-def _shown(mount: Mount) -> dict[str, Any]:
-    target = os.path.normpath(mount.target)
-    if not target.startswith("/") or target == "/":
-        raise AlgorithmFailed(
-            f"a folder can't be shown to the algorithm at {mount.target!r}: expected an absolute path"
-        )
-    if not mount.source.exists():
-        raise AlgorithmFailed(
-            f"{str(mount.source)!r} can't be shown to the algorithm: there is no such file or folder"
-        )
-    return _bind(mount.source, target, writable=mount.writable)
+        for _, source, target in view.guests():
+            yield _bind(Path(source), target)
 
 
 def _bind(source: Path, target: str, *, writable: bool = False) -> dict[str, Any]:
@@ -205,7 +193,7 @@ def _mounted_within(path: str) -> str | None:
 
 def _rooms(launch: Launch, flags: Flags) -> dict[str, str]:
     """Folders of an image that are written to: each is memory, and counts as that of the container."""
-    shown = {_TEMPORARY, *(os.path.normpath(mount.target) for mount in launch.mounts)}
+    shown = {view.TEMPORARY, *(os.path.normpath(mount.target) for mount in launch.mounts)}
     if launch.code is not None:
         shown.add(code_at(launch))
     folders = {os.path.normpath(volume) for volume in flags.volumes} - shown
@@ -217,22 +205,6 @@ def _rooms(launch: Launch, flags: Flags) -> dict[str, str]:
 
 def _covers(launch: Launch) -> Iterator[tuple[str, str]]:
     """Folders of the code that the algorithm must not see: an empty one lies over each."""
-    for real, inside in _masked(launch):
+    for real, inside in view.masked(launch):
         if real.is_dir():
             yield inside, "ro,size=4k,mode=0555"
-
-
-def _blanks(launch: Launch) -> Iterator[tuple[Path, str]]:
-    for real, inside in _masked(launch):
-        if not real.is_dir():
-            yield Path(os.devnull), inside
-
-
-def _masked(launch: Launch) -> Iterator[tuple[Path, str]]:
-    if launch.code is None:
-        return
-    code = Path(os.path.realpath(launch.code))
-    for part in launch.masked:
-        real = Path(os.path.realpath(code / part))
-        if code in real.parents and real.exists():
-            yield real, f"{code_at(launch)}/{real.relative_to(code)}"
