@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from atoll.client.records import Event
+from atoll.client.records import Event, Waiting
 
 
-def show(events: Iterable[Event]) -> None:
-    """Draw what happens until it ends: on standard error, so that results can be piped."""
+def show(events: Iterable[Event], waiting: Iterable[Waiting] = ()) -> None:
+    """Draw what happens until it ends: on standard error, so that results can be piped.
+
+    Args:
+        events: what happens.
+        waiting: what was waited for before: whoever begins to watch hasn't heard it.
+    """
     # Imported here: who only submits and waits draws nothing.
     from rich.console import Console
     from rich.markup import escape
@@ -19,6 +24,10 @@ def show(events: Iterable[Event]) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=False) as bars:
         task = bars.add_task("waits for the first job", total=None)
+        for one in waiting:
+            words = [*([one.text] if one.text else []), *([] if one.online else ["its node is away"])]
+            if words:
+                bars.console.print(escape(f"{one.seat}: {', '.join(words)}"))
         for event in events:
             form = event.form
             if event.kind == "run":

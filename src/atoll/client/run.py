@@ -254,7 +254,7 @@ class Run:
         Raises:
             RunFailed: it has failed.
         """
-        progress.show(self.events())
+        progress.show(self.events(), self.waiting_for)
         return self.wait()
 
     def _repr_html_(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from atoll.client import progress
-from atoll.client.records import Event
+from atoll.client.records import Event, Waiting
 
 
 def drawn(capsys: pytest.CaptureFixture[str], *events: tuple[str, dict[str, Any]]) -> str:
@@ -38,3 +38,17 @@ def test_what_a_site_waits_for_is_told(capsys: pytest.CaptureFixture[str]) -> No
     queued = {"seat": "alpha", "status": "active", "text": "queued in Slurm as job 7 (reason: Resources)"}
 
     assert "alpha: queued in Slurm as job 7 (reason: Resources)" in drawn(capsys, ("job", queued))
+
+
+def test_what_was_waited_for_before_is_told_first(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [
+        Waiting(id="1", seat="alpha", node="alpha", status="active", online=True, text="queued as job 7"),
+        Waiting(id="2", seat="beta", node="beta", status="queued", online=False),
+        Waiting(id="3", seat="gamma", node="gamma", status="queued", online=True),
+    ]
+
+    progress.show([], jobs)
+
+    shown = capsys.readouterr().err
+    assert "alpha: queued as job 7\nbeta: its node is away\n" in shown
+    assert "gamma" not in shown
