@@ -71,19 +71,19 @@ def built(wish: Wish) -> dict[str, Any]:
         BuildFailed: building or pushing it failed.
     """
     recipe = _recipe(wish)
+    credentials = _credentials(wish)  # Before: nobody builds for minutes to hear that there is none.
     for note in recipe.notes:
         print(f"note: {escape(note)}", file=sys.stderr)
-    return asyncio.run(_built(wish, recipe))
+    return asyncio.run(_built(wish, recipe, credentials))
 
 
-async def _built(wish: Wish, recipe: Recipe) -> dict[str, Any]:
+async def _built(wish: Wish, recipe: Recipe, credentials: Mapping[str, str] | None) -> dict[str, Any]:
     engine = Engine(find_socket(ContainerSettings(engine=wish.engine, socket=wish.socket)))
     try:
         await engine.open()
         made = await _made(engine, recipe)
         digest = None
         if wish.push:
-            credentials = _credentials(wish)
             digest = await push_image(engine, recipe.name, credentials=credentials, hear=_hear) or None
         return _document(recipe, made, digest, engine)
     finally:

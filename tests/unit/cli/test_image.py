@@ -52,6 +52,11 @@ def test_the_base_is_a_setting_of_the_environment(
         ),
         (["--dialect", "latin"], "SpecInvalid", "there is no dialect 'latin'"),
         (["--username", "ada"], "SpecInvalid", "--username and --password-file belong together"),
+        (
+            ["--socket", "/nowhere", "--push", "--username", "ada", "--password-file", "/nowhere/password"],
+            "RuntimeUnavailable",
+            "the file /nowhere/password can't be read",
+        ),
         (["--socket", "/nowhere"], "RuntimeUnavailable", "no container engine answers"),
     ],
 )
