@@ -203,7 +203,7 @@ class SlurmSession:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._fail_waiting(LineBrokenError("its session was closed"))
+            self._lose(LineBrokenError("its session was closed"))
             self._door.close()
             self._berth.folder.remove(failed=not self._parted or self._troubled)
             self._tell_closed()
@@ -303,13 +303,13 @@ class SlurmSession:
                     # What runs where nothing keeps it in may speak for the job.
                     raise LineBrokenError("the job said what none says") from None
         except LineBrokenError as error:
-            self._heard.put_nowait(error)
-            self._fail_waiting(error)
+            self._lose(error)
             self._over.set()
             await self._frames.close()
 
-    def _fail_waiting(self, error: LineBrokenError) -> None:
-        """Nobody opens an outlet, or makes a connection, any more."""
+    def _lose(self, error: LineBrokenError) -> None:
+        """Nobody answers a call, opens an outlet or makes a connection any more."""
+        self._heard.put_nowait(error)
         for future in [*self._offered.values(), *self._reached.values()]:
             if not future.done():
                 future.set_exception(error)
