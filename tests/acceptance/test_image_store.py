@@ -240,6 +240,16 @@ def test_an_image_that_its_registry_gives_no_more_runs_no_more_where_it_is_alway
     assert pulled == site.ensure(image)
 
 
+@once
+def test_what_the_site_means_as_it_is_here_no_registry_has_to_know(site: Site) -> None:
+    image = site.push()
+    here = replace(image, digest=site.ensure(image))
+    site.settings = replace(site.settings, pull=Pull.ALWAYS)
+
+    assert f"the registry {site.registry.host}" in site.refusal(here)
+    assert here.digest == site.run(lambda store, _: store.ensure(here, chosen_here=True))
+
+
 def test_who_asks_at_the_same_time_gets_the_same_image_and_hears_of_it(site: Site) -> None:
     image = site.push(size_bytes=3_000_000)
     heard: list[Arrived] = []

@@ -7,6 +7,7 @@ may do both.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -169,6 +170,7 @@ class Runtimes:
         Raises:
             RuntimeUnavailable: the engine doesn't answer.
         """
+        await asyncio.to_thread(self._inventories.sweep)
         if self._settings.containers is not None:
             await self._containers(self._settings.containers).recover()
         if self._settings.runtime == "kubernetes":

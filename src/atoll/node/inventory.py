@@ -12,13 +12,21 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from atoll.engine.limits import INVENTORY_BYTES_MAX, INVENTORY_SECONDS_MAX, CallLimits
+from atoll.engine.limits import (
+    INVENTORY_BYTES_MAX,
+    INVENTORY_SECONDS_MAX,
+    LIBRARY_SECONDS_MAX,
+    QUEUED_SECONDS_MAX,
+    START_SECONDS_MAX,
+    CallLimits,
+)
 from atoll.engine.running import Image, Launch, Reply, Request, Runtime, Style, whole
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.model.work import Seat
@@ -33,6 +41,9 @@ _LIMITS = CallLimits(
     log_bytes=INVENTORY_BYTES_MAX,
     processes=64,
 )
+#: Seconds after which a folder that was made for a question is left over. Whoever asks by way of a cluster's queue
+#: makes a new one for each question.
+_LEFT_SECONDS = QUEUED_SECONDS_MAX + START_SECONDS_MAX + INVENTORY_SECONDS_MAX
 #: For Python 3.8 and later. Nothing is imported: installed packages are looked for where they lie.
 _OF_PYTHON = """\
 import json, os, sys
@@ -114,7 +125,10 @@ class Inventories:
         """
         async with self._asking.setdefault(image.digest, asyncio.Lock()):
             found = self._known.get(image.digest) or self.remembered(image)
-            if found is None:
+            if found is not None:
+                with contextlib.suppress(OSError):
+                    os.utime(self._file(image))
+            else:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 found = await ask(image, runtime, self._folder, waits)
                 self._write(image, found)
@@ -128,6 +142,16 @@ class Inventories:
         except (OSError, msgspec.DecodeError):
             return None
         return found if found.format == _FORMAT else None
+
+    def sweep(self) -> None:
+        """Remove what nobody has needed for long, and what was left by one who was ended while he asked."""
+        for path in self._folder.glob("*"):
+            with contextlib.suppress(OSError):
+                seconds = time.time() - path.stat().st_mtime
+                if path.is_dir() and seconds > _LEFT_SECONDS:
+                    shutil.rmtree(path)
+                elif path.is_file() and seconds > LIBRARY_SECONDS_MAX:
+                    path.unlink()
 
     def _write(self, image: Image, inventory: Inventory) -> None:
         file = self._file(image)
@@ -187,7 +211,7 @@ def _by_shell(image: Image, reply: Reply, why: str) -> Inventory:
                 f"the image {image.name} has Python {'.'.join(version)}, which doesn't say what it has: {why}"
             )
     programs = frozenset(rest[0] for word, *rest in lines if word == "program" and rest)
-    if not programs:
+    if not programs or reply.exit_code:
         raise RuntimeUnavailable(
             f"the image {image.name} has neither a Python nor a shell that says what it has: {why}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -89,6 +90,22 @@ def test_an_image_is_asked_once_and_what_it_says_outlives_the_node(tmp_path: Pat
     assert [path.name for path in (tmp_path / "kept").iterdir()] == [f"{64 * 'a'}.json"]
 
 
+def test_what_nobody_needs_any_more_is_removed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    Inventories(kept).sweep()  # There is nothing yet.
+    asked(kept, Boxes(python=Reply(output=PYTHON)))
+    for name in ("old.json", "asking-old/tmp", "asking-new/tmp"):
+        (kept / name).parent.mkdir(exist_ok=True)
+        (kept / name).touch()
+    for name in ("old.json", "asking-old", f"{64 * 'a'}.json"):
+        os.utime(kept / name, (0, 0))
+    asked(kept, Boxes())
+
+    Inventories(kept).sweep()
+
+    assert sorted(path.name for path in kept.iterdir()) == [f"{64 * 'a'}.json", "asking-new"]
+
+
 @pytest.mark.parametrize("kept", ["{", '{"format": 0}'])
 def test_what_was_written_by_another_version_is_asked_anew(tmp_path: Path, kept: str) -> None:
     (tmp_path / f"{64 * 'a'}.json").write_text(kept)
@@ -121,9 +138,12 @@ def test_a_python_that_could_not_be_asked_is_not_taken_for_none(tmp_path: Path) 
     assert not list(tmp_path.iterdir()), "nothing is remembered"
 
 
-def test_an_image_that_says_nothing_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sh", [Reply(output=b"", exit_code=127), Reply(output=b"program sh\n", exit_code=-9)]
+)
+def test_an_image_that_does_not_say_all_of_it_is_told(tmp_path: Path, sh: Reply) -> None:
     with pytest.raises(RuntimeUnavailable, match="neither a Python nor a shell that says what it has"):
-        asked(tmp_path, Boxes())
+        asked(tmp_path, Boxes(sh=sh))
 
 
 class Here(InlineRuntime):

@@ -116,7 +116,8 @@ class ImageStore:
                 await self._sources.check_found(reference.host)
             begin = partial(self._pull, reference, image.digest)
             return await self._pulls.join(reference.at(image.digest), begin, told=told)
-        if self._settings.pull is Pull.ALWAYS:
+        # What the site means as it is here, by the engine's own id, no registry has to know.
+        if self._settings.pull is Pull.ALWAYS and not (chosen_here and _id_of(found) == image.digest):
             await self._check_given(reference, image.digest)
         await self._check_architecture(reference.at(image.digest), found)
         return _id_of(found)
