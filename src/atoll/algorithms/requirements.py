@@ -15,7 +15,8 @@ from typing import Any
 from atoll.algorithms.sources import read
 from atoll.model.errors import SpecInvalid
 
-#: Where it is looked for, in this order. The first file that is there counts.
+#: Where it is looked for, in this order. The first file that is there counts; a pyproject.toml that only
+#: tells tools what to do, beside a setup.py, doesn't.
 FILES = ("requirements.txt", "pyproject.toml", "setup.py")
 #: The name that a line asks for.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -51,7 +52,8 @@ def read_requirements(folder: Path, file: Path | None = None) -> Requirements:
         SpecInvalid: a file can't be read, or doesn't say it in a way that can be read.
     """
     if file is None:
-        file = next((folder / name for name in FILES if (folder / name).is_file()), None)
+        there = (folder / name for name in FILES if (folder / name).is_file())
+        file = next((one for one in there if one.suffix != ".toml" or _describes_project(one)), None)
     if file is None:
         return Requirements()
     text = read(file, "what an algorithm needs, such as a requirements.txt", _REMEDY)
@@ -85,11 +87,20 @@ def _of_text(text: str, file: Path) -> Requirements:
     return Requirements(lines=lines)
 
 
-def _of_pyproject(text: str, file: Path) -> Requirements:
+def _describes_project(file: Path) -> bool:
+    text = read(file, "what an algorithm needs", _REMEDY)
+    return "project" in _toml(text, file) or not (file.parent / "setup.py").is_file()
+
+
+def _toml(text: str, file: Path) -> dict[str, Any]:
     try:
-        project = tomllib.loads(text).get("project", {})
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SpecInvalid(f"{file} is no TOML: {error}. {_REMEDY}") from None
+
+
+def _of_pyproject(text: str, file: Path) -> Requirements:
+    project = _toml(text, file).get("project", {})
     project = project if isinstance(project, dict) else {}
     found, version = project.get("dependencies", []), project.get("version")
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):

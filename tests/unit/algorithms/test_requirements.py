@@ -40,6 +40,14 @@ def test_a_file_that_is_named_counts_before_those_of_the_folder(tmp_path: Path) 
     assert ("scipy",) == read_requirements(tmp_path, tmp_path / "other.txt").lines
 
 
+def test_a_pyproject_that_is_for_tools_alone_leaves_it_to_the_setup_script(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[build-system]\nrequires = ["setuptools"]\n[tool.black]\n')
+    assert Requirements() == read_requirements(tmp_path)
+
+    (tmp_path / "setup.py").write_text("from setuptools import setup\nsetup(install_requires=['numpy'])\n")
+    assert ("numpy",) == read_requirements(tmp_path).lines
+
+
 def test_who_says_nothing_needs_nothing(tmp_path: Path) -> None:
     assert (Requirements(), "") == (read_requirements(tmp_path), read_version(tmp_path))
 
