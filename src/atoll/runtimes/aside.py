@@ -8,6 +8,7 @@ and the line itself, in which more may lie.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -38,14 +39,16 @@ def leave(connection: socket.socket) -> None:
 
 
 def receive(line: socket.socket, most_bytes: int) -> bytes:
-    """Receive a message that brings no descriptor. What came with it is closed.
+    """Receive a message that brings no descriptor.
 
     Raises:
-        OSError: as receiving does.
+        OSError: as receiving does; or it brought some, which are closed. Whoever sends what nobody asks for may do it
+            again and again, and each may take its time to close: there is nothing more to be heard from him.
     """
-    text, extras, _, _ = line.recvmsg(most_bytes, ROOM, socket.MSG_CMSG_CLOEXEC)
-    if extras:
+    text, extras, flags, _ = line.recvmsg(most_bytes, ROOM, socket.MSG_CMSG_CLOEXEC)
+    if extras or flags & socket.MSG_CTRUNC:
         close_aside(descriptors_of(extras))
+        raise OSError(errno.EPROTO, "a message brought descriptors that nobody had asked for")
     return text
 
 

@@ -15,7 +15,6 @@ from tests.descriptors import descriptors
 from atoll.engine.running import Launch, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
-from atoll.runtimes.aside import receive
 from atoll.runtimes.boxes import Boot, BoxPlace, Plan, _accept, check_readable, hand_over
 from atoll.runtimes.children import Streams
 from atoll.runtimes.places import Inside
@@ -128,7 +127,7 @@ def test_a_cell_that_nobody_waits_for_any_more_is_dropped() -> None:
             making.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await making
-            said = [json.loads(receive(theirs, 1000)) for _ in range(2)]
+            said = [json.loads(theirs.recv(1000)) for _ in range(2)]
             theirs.send(b'{"cell": 1, "error": null}')
             assert parent.alive
             parent.lose()
