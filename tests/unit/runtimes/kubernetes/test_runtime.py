@@ -269,6 +269,9 @@ def test_an_image_that_the_site_doesn_t_run_never_reaches_the_cluster(tmp_path: 
     made = KubernetesRuntime(settings(tmp_path, tmp_path / "none"), tmp_path / "kubernetes", check=refuse)
     with pytest.raises(JobRefused, match="is not signed"):
         asyncio.run(made.start(launch(tmp_path)))
+    # What the site itself has chosen for code gets as far as to the cluster.
+    with pytest.raises(RuntimeUnavailable, match="how the cluster of Kubernetes is reached"):
+        asyncio.run(made.start(replace(launch(tmp_path), chosen_here=True)))
 
 
 def test_a_cluster_that_nobody_describes_is_told(tmp_path: Path) -> None:
