@@ -431,6 +431,8 @@ def hand_over(paths: Sequence[Path], user: tuple[int, int]) -> None:
     opened before what is in it is given, and no link is followed.
     """
     for root in paths:
+        if not os.path.lexists(root):
+            continue  # who shows it says so
         os.chown(root, *user, follow_symlinks=False)
         for _, folders, files, handle in os.fwalk(root):
             for name in (*folders, *files):
@@ -445,7 +447,10 @@ def check_readable(sources: Sequence[Path], user: tuple[int, int]) -> None:
         AlgorithmFailed: with what it may not.
     """
     for source in sources:
-        told = source.stat()
+        try:
+            told = source.stat()
+        except FileNotFoundError:
+            continue  # who shows it says so
         needed = 0o5 if source.is_dir() else 0o4
         shift = 6 if told.st_uid == user[0] else 3 if told.st_gid == user[1] else 0
         if (told.st_mode >> shift) & needed != needed:

@@ -90,7 +90,7 @@ class ChildBox:
         self._child = child
         self._group = group
         self._said = said
-        self._removed = False
+        self._removing: asyncio.Task[None] | None = None
         #: Is set when its first process has ended, with a sentence about why.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         child.ended.add_done_callback(self._hear)
@@ -101,9 +101,12 @@ class ChildBox:
 
     async def remove(self) -> None:
         """End it with everything in it."""
-        if self._removed:
-            return
-        self._removed = True
+        if self._removing is None:
+            self._removing = asyncio.create_task(self._remove())
+        # Whoever is cancelled meanwhile has it removed all the same.
+        await asyncio.shield(self._removing)
+
+    async def _remove(self) -> None:
         if self._group is not None:  # by which all are found, however fast they come and go
             await self._group.sweep()
         self._child.kill()
@@ -113,7 +116,7 @@ class ChildBox:
         os.close(self._said)
 
     def _hear(self, ended: asyncio.Future[int]) -> None:
-        words = "" if self._removed else " ".join(read_paper(self._said).split())
+        words = "" if self._removing is not None else " ".join(read_paper(self._said).split())
         self.ended.set_result(
             f"its first process ended with status {ended.result()}{': ' if words else ''}{words}"
         )

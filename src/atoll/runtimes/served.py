@@ -68,15 +68,16 @@ class _Served(Seated):
         try:
             if self._running is None:
                 await self._start(seed)
-            assert self._running is not None
-            assert self._line is not None
-            assert self._log is not None
-            self._log.mark()
-            self.watch.begin(self._running, self._log)
+            running, line, log = self._running, self._line, self._log
+            assert running is not None
+            assert line is not None
+            assert log is not None
+            log.mark()
+            self.watch.begin(running, log)
             self.place.doors.begin(doorway)
-            reply = await self._exchange(self._line, self._log, self._running, request, doorway)
+            reply = await self._exchange(line, log, running, request, doorway)
             if reply is None:
-                return await self._ended(self._running, kills)
+                return await self._ended(running, log, kills)
             await self.watch.settle()
             return reply
         except BaseException:
@@ -88,10 +89,12 @@ class _Served(Seated):
             self.place.doors.end()
 
     async def close(self) -> None:
-        await self._stop("its session was closed")
-        if self._log is not None:
-            self._log.close()
-        await self.place.close()
+        try:
+            await self._stop("its session was closed")
+        finally:
+            if self._log is not None:
+                self._log.close()
+            await self.place.close()
 
     def _line_of(self, connection: socket.socket, limits: CallLimits) -> Line:
         raise NotImplementedError
@@ -128,15 +131,14 @@ class _Served(Seated):
             if door is not None:
                 door.close()
 
-    async def _ended(self, running: Running, kills: int | None) -> Reply:
+    async def _ended(self, running: Running, log: Log, kills: int | None) -> Reply:
         """The process left without an answer."""
         timer = asyncio.get_running_loop().call_later(_END_SECONDS, running.kill)
         try:
             exit_code = await asyncio.shield(running.ended)
         except ParentLost as error:
-            assert self._log is not None
             await self.watch.settle()
-            self.check_memory(kills, KILLED, self._log.tail())
+            self.check_memory(kills, KILLED, log.tail())
             raise AlgorithmFailed(
                 "the process that this algorithm lived in was lost, and with it what it kept in memory: "
                 "the machine may have run out of memory. Run it again"
@@ -144,8 +146,7 @@ class _Served(Seated):
         finally:
             timer.cancel()
         await self.watch.settle()
-        assert self._log is not None
-        tail = self._log.tail()
+        tail = log.tail()
         self.check_memory(kills, exit_code, tail)
         self._gone = "the algorithm's process has ended; it can't answer another call"
         if exit_code == 0:
@@ -158,13 +159,15 @@ class _Served(Seated):
         if self._gone is None:
             self._gone = f"the algorithm's process can't answer another call: {why}"
         running, self._running = self._running, None
-        if running is not None and not running.ended.done():
-            running.kill()
-            with suppress(ParentLost):
-                await asyncio.shield(running.ended)
-        await self.place.sweep()
-        if self._line is not None:
-            self._line.close()
+        try:
+            if running is not None and not running.ended.done():
+                running.kill()
+                with suppress(ParentLost):
+                    await asyncio.shield(running.ended)
+            await self.place.sweep()
+        finally:
+            if self._line is not None:
+                self._line.close()
 
 
 class ServeSession(_Served):

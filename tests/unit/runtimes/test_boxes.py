@@ -60,6 +60,11 @@ def test_what_the_boxs_user_may_not_read_is_named(tmp_path: Path, mode: int, rea
         check_readable([data], NOBODY)
 
 
+def test_what_is_not_there_is_said_by_who_shows_it(tmp_path: Path) -> None:
+    hand_over([tmp_path / "output"], NOBODY)
+    check_readable([tmp_path / "rows.csv"], NOBODY)
+
+
 def test_a_folder_has_to_be_entered_too(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o744)

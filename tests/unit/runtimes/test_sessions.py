@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,19 +16,34 @@ from atoll.engine.running import Outlet, Request
 from atoll.model.errors import AlgorithmFailed, LimitReached
 from atoll.runtimes.children import Streams
 from atoll.runtimes.doors import Doors
-from atoll.runtimes.sessions import CallSession
+from atoll.runtimes.served import ServeSession
+from atoll.runtimes.sessions import CallSession, Running
 from atoll.runtimes.warm import ParentLost
 
 
 class _Lost:
     """A process whose parent ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: Streams) -> None:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.ended.set_exception(ParentLost())
 
     def kill(self) -> None:
         """It has ended."""
+
+
+class _Stuck:
+    """A process that has answered once, and takes its time to end."""
+
+    def __init__(self, streams: Streams) -> None:
+        assert streams.serve is not None
+        self.line = socket.socket(fileno=os.dup(streams.serve))
+        self.line.sendall((3).to_bytes(8, "big") + b"\x0042")
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.killed = asyncio.Event()
+
+    def kill(self) -> None:
+        self.killed.set()
 
 
 class _Full(Doors):
@@ -39,19 +54,28 @@ class _Full(Doors):
 
 
 class _Place:
-    """Where every process is lost with its parent, and some because of their memory."""
+    """Where processes are lost with their parent, some because of their memory, or whatever else is asked for."""
 
-    def __init__(self, folder: Path, *, kills: int = 0, doors: Doors | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kills: int = 0,
+        doors: Doors | None = None,
+        start: Callable[[Streams], Running] = _Lost,
+    ) -> None:
         self.limits = CallLimits(memory_bytes=1_000_000)
         self.log = folder / "log"
         self.writable: Sequence[Path] = ()
         self.doors = doors or Doors()
         self.started = 0
+        self.closed = False
         self._kills = kills
+        self._start = start
 
-    async def start(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> _Lost:
+    async def start(self, streams: Streams, seed: int | None, environment: Mapping[str, str]) -> Running:
         self.started += 1
-        return _Lost()
+        return self._start(streams)
 
     def memory_kills(self) -> int | None:
         return self._kills if self.started else 0
@@ -75,7 +99,7 @@ class _Place:
         raise NotImplementedError
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        self.closed = True
 
 
 def test_a_call_that_took_its_parent_with_it_for_its_memory_is_told_so_and_not_done_again(
@@ -113,3 +137,29 @@ def test_a_call_that_can_not_be_set_up_leaves_nothing_open(tmp_path: Path) -> No
 
     asyncio.run(go())
     assert place.started == 0
+
+
+def test_a_session_is_closed_with_all_that_it_holds_though_nobody_waits_until_its_process_has_ended(
+    tmp_path: Path,
+) -> None:
+    async def go() -> None:
+        before = descriptors()
+        processes: list[_Stuck] = []
+
+        def start(streams: Streams) -> _Stuck:
+            processes.append(_Stuck(streams))
+            return processes[0]
+
+        place = _Place(tmp_path, start=start)
+        session = ServeSession(place)
+        reply = await session.call(Request(body=b"asked"))
+        closing = asyncio.create_task(session.close())
+        await processes[0].killed.wait()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        processes[0].line.close()
+        assert (reply.output, place.closed) == (b"42", True)
+        assert descriptors() == before
+
+    asyncio.run(go())

@@ -66,10 +66,12 @@ class ServiceSession(Seated):
             self.watch.end()
 
     async def close(self) -> None:
-        await self._stop()
-        if self._log is not None:
-            self._log.close()
-        await self.place.close()
+        try:
+            await self._stop()
+        finally:
+            if self._log is not None:
+                self._log.close()
+            await self.place.close()
 
     async def _call(self, request: Request) -> Reply:
         if self._running is None:
