@@ -315,7 +315,7 @@ def _memberships(pid: str) -> Iterator[_Spot]:
     """The groups that a process is in, and what they bound or could."""
     try:
         memberships = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").split("\n")[:-1]
     except OSError:
         return
     for line in memberships:
@@ -335,7 +335,7 @@ def _folder_of(path: str, mounts: list[str], version: int, named: frozenset[str]
     for line in mounts:
         fields, _, kinds = line.partition(" - ")
         root, point = fields.split()[3:5]
-        kind, _, options = kinds.split()[:3]
+        kind, _, options = kinds.split(" ")[:3]  # what is mounted may have an empty name
         right = kind == "cgroup2" if version == 2 else kind == "cgroup" and named <= set(options.split(","))
         if right and (path == root or path.startswith(root.rstrip("/") + "/")):
             return Path(point, path[len(root.rstrip("/")) :].lstrip("/"))

@@ -282,3 +282,13 @@ def test_groups_that_others_call_alike_are_nobodys_to_remove() -> None:
         assert folder.exists()
     finally:
         folder.rmdir()
+
+
+def test_where_groups_are_is_found_whatever_else_is_mounted() -> None:
+    """What is mounted may have an empty name, and a name in any bytes."""
+    mounts = [
+        "36 25 0:32 / /mnt/\udcff rw shared:1 - tmpfs  rw",
+        "37 25 0:33 / /sys/fs/cgroup rw shared:2 - cgroup2 cgroup rw",
+    ]
+
+    assert groups._folder_of("/system.slice", mounts, 2, frozenset()) == Path("/sys/fs/cgroup/system.slice")

@@ -183,12 +183,14 @@ def _bind(source: Path, target: str, *, writable: bool = False) -> dict[str, Any
 
 def _mounted_within(path: str) -> str | None:
     """A mount below a folder of this machine, if there is one."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            point = line.split(" ")[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
-            if point.startswith(path.rstrip("/") + "/"):
-                return point
-    return None
+    with open("/proc/self/mountinfo", "rb") as file:
+        within = (point for point in map(_point, file) if point.startswith(path.rstrip("/") + "/"))
+        return next(within, None)
+
+
+def _point(line: bytes) -> str:
+    """Where a line of the kernel's list of mounts says that something is mounted. Names are written as in C."""
+    return os.fsdecode(line.split(b" ")[4].decode("unicode_escape").encode("latin-1"))
 
 
 def _rooms(launch: Launch, flags: Flags) -> dict[str, str]:

@@ -12,7 +12,7 @@ from atoll.engine.limits import CallLimits
 from atoll.engine.running import Image, ImageKind, Launch, Mount, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
-from atoll.runtimes.containers.flags import Flags, Owned, body_of
+from atoll.runtimes.containers.flags import Flags, Owned, _point, body_of
 
 OWNED = Owned(owner="a node", user=(65532, 65532), groups=(7,))
 FLAGS = Flags(
@@ -141,6 +141,13 @@ def test_nothing_is_shown_where_no_path_leads(tmp_path: Path, target: str) -> No
 def test_what_is_not_there_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(AlgorithmFailed, match="no such file or folder"):
         body_of(launch(tmp_path, mounts=(Mount(source=tmp_path / "nowhere", target="/data"),)), FLAGS)
+
+
+def test_the_points_of_mounts_have_names_in_any_alphabet() -> None:
+    line = "36 25 0:32 / /mnt/Дані\\040ł rw shared:1 - tmpfs  rw\n".encode()
+
+    assert _point(line) == "/mnt/Дані ł"
+    assert _point(line.replace("ł".encode(), b"\xff")) == "/mnt/Дані \udcff"
 
 
 def test_a_mount_within_a_read_only_folder_is_refused(tmp_path: Path) -> None:
