@@ -47,18 +47,17 @@ class Berth:
 
     async def ending(self) -> JobFailed:
         """Why it has ended, as an error of the call that needed it."""
-        loop = asyncio.get_running_loop()
-        over = loop.time() + _ENDING_SECONDS
         standing = None
-        with suppress(SlurmSilentError):
-            while True:
-                standing = await self.queue.standing(self.job)
-                if standing is None or not (standing.runs or standing.state == "COMPLETING"):
-                    break
-                if loop.time() > over:
-                    break
-                await asyncio.sleep(_LOOK_SECONDS)
-        state = "its connection broke" if standing is None else f"Slurm calls it {standing.state}"
+        with suppress(SlurmSilentError, TimeoutError):
+            async with asyncio.timeout(_ENDING_SECONDS):
+                while (standing := await self.queue.standing(self.job)) is not None:
+                    if not standing.runs and standing.state != "COMPLETING":
+                        break
+                    await asyncio.sleep(_LOOK_SECONDS)
+        if standing is None or standing.runs:
+            state = "its connection broke"
+        else:
+            state = f"Slurm calls it {standing.state}"
         what = f"the algorithm's Slurm job {self.job} ended before its session was closed: {state}"
         match standing and standing.state:
             case "TIMEOUT":
