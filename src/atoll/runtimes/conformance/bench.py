@@ -42,7 +42,9 @@ class Bench:
     @asynccontextmanager
     async def of(cls, subject: Subject, folder: Path) -> AsyncIterator[Self]:
         """A bench whose runtime is closed at the end."""
-        runtime = subject.make(context_of(subject, folder))
+        owner = f"conformance-{folder.name}"
+        context = RuntimeContext(owner=owner, roots=(folder, ACTS), options=dict(subject.options))
+        runtime = subject.make(context)
         try:
             yield cls(subject, folder, runtime)
         finally:
@@ -56,8 +58,25 @@ class Bench:
     def launch(
         self, *, seat: str = "local0", style: Style = Style.CALL, script: str = "act", **fields: Any
     ) -> Launch:
-        """A launch at a seat, in folders of the seat's own."""
-        return launch_of(self.subject, self.folder, seat=seat, style=style, script=script, **fields)
+        """A launch of one of the scripts, with folders for its seat."""
+        own = self.folder / seat
+        for name in ("tmp", "output", "data"):
+            (own / name).mkdir(parents=True, exist_ok=True)
+        launch = Launch(
+            seat=Seat(seat),
+            style=style,
+            code=ACTS,
+            image=self.subject.image,
+            command=("python3", f"/computation/{script}.py"),
+            mounts=(
+                Mount(source=own / "output", target="/output", writable=True),
+                Mount(source=own / "data", target="/databases/data"),
+            ),
+            temporary=own / "tmp",
+            log=own / "log.txt",
+            limits=_LIMITS,
+        )
+        return replace(launch, **fields)
 
     @asynccontextmanager
     async def session(self, launch: Launch) -> AsyncIterator[Session]:
@@ -72,43 +91,6 @@ class Bench:
         """A thread of life for an algorithm of this launch."""
         self._threads += 1
         return Thread(output_of(launch) / f"alive-{self._threads}")
-
-
-def context_of(subject: Subject, folder: Path) -> RuntimeContext:
-    """What the subject is made from, for launches in this folder."""
-    return RuntimeContext(
-        owner=f"conformance-{folder.name}", roots=(folder, ACTS), options=dict(subject.options)
-    )
-
-
-def launch_of(
-    subject: Subject,
-    folder: Path,
-    *,
-    seat: str = "local0",
-    style: Style = Style.CALL,
-    script: str = "act",
-    **fields: Any,
-) -> Launch:
-    """A launch of one of the scripts, with folders for its seat."""
-    own = folder / seat
-    for name in ("tmp", "output", "data"):
-        (own / name).mkdir(parents=True, exist_ok=True)
-    launch = Launch(
-        seat=Seat(seat),
-        style=style,
-        code=ACTS,
-        image=subject.image,
-        command=("python3", f"/computation/{script}.py"),
-        mounts=(
-            Mount(source=own / "output", target="/output", writable=True),
-            Mount(source=own / "data", target="/databases/data"),
-        ),
-        temporary=own / "tmp",
-        log=own / "log.txt",
-        limits=_LIMITS,
-    )
-    return replace(launch, **fields)
 
 
 def output_of(launch: Launch) -> Path:
