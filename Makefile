@@ -44,6 +44,9 @@ demo: setup ## Start a hub and three islands' nodes, and run an example of each 
 compare: setup ## Run two regressions over simulated islands, and compare them with the pooled ones
 	@$(BIN)/python examples/demo.py
 
+# Tests start hundreds of programs, which would each compile the code anew.
+test coverage: export PYTHONDONTWRITEBYTECODE :=
+
 test: setup environments ## Run the tests (under ten minutes; no Docker, Node or database needed)
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 

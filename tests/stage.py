@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from tests import nursery
 
 from atoll.cli.demo import founding
 from atoll.cli.demo.material import ISLANDS, LAGOON
@@ -107,7 +107,7 @@ class Program:
     #: What it prints.
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    process: nursery.Started | None = None
 
     @property
     def is_running(self) -> bool:
@@ -128,9 +128,8 @@ class Program:
     def start(self) -> Self:
         """Start it, in a group of its own."""
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "atoll", *map(str, self.words)],
-                stdin=subprocess.DEVNULL,
+            self.process = nursery.start(
+                *self.words,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

@@ -6,13 +6,13 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
+from tests import nursery
 
 from atoll.model.work import Role, Seat
 from atoll.simulator.arguments import Arguments
@@ -139,11 +139,8 @@ def run(path: Path, tmp_path: Path, *, heard: Heard | None = None, **asked: Any)
 
 
 def atoll(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    command = [sys.executable, "-m", "atoll", *map(str, words)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=cwd, timeout=100, env=environment()
-    )
+    """Run the command as a user does, but for the time that its imports take."""
+    return nursery.run(*words, cwd=cwd, env=environment())
 
 
 def environment() -> dict[str, str]:

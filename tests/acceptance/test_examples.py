@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from sklearn.linear_model import LogisticRegression, Ridge
+from tests import nursery
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "coinstac"
@@ -40,9 +41,8 @@ def simulate(request: pytest.FixtureRequest, tmp_path: Path) -> Simulate:
                 site.update({key: {"value": value} for key, value in change.items()})
             (tmp_path / "inputspec.json").write_text(json.dumps(spec))
             options = ("--inputspec", str(tmp_path / "inputspec.json"), *options)
-        command = [str(Path(sys.executable).with_name("atoll")), "simulate", str(EXAMPLES / name)]
-        command += ["--runtime", request.param, "--json", "--output", str(tmp_path / "run"), *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        given = ["--runtime", request.param, "--json", "--output", tmp_path / "run", *options]
+        done = nursery.run("simulate", EXAMPLES / name, *given, cwd=tmp_path)
         assert status == done.returncode, done.stderr
         document: Document = json.loads(done.stdout)
         return document

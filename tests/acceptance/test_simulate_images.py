@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import sif
+from tests import nursery, sif
 from tests.engines import BOOKWORM, VANTAGE6_4, VANTAGE6_5, Engine, missing
 from tests.images import made
 
@@ -45,14 +43,7 @@ def simulate(*words: str | Path, engine: Engine | None = None, folder: Path) -> 
     environment = {**os.environ, "XDG_CACHE_HOME": str(sif.ROOTS.parent)}
     if engine is not None:
         environment["DOCKER_HOST"] = engine.url
-    done = subprocess.run(
-        [sys.executable, "-m", "atoll", "simulate", *map(str, words), "--json", "--output", "run"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = nursery.run("simulate", *words, "--json", "--output", "run", cwd=folder, env=environment)
     document = json.loads(done.stdout)
     assert document["status"] == "done", (document["error"], done.stderr)
     return dict(document)
@@ -160,13 +151,7 @@ def test_a_computation_in_a_file_runs_without_any_engine(tmp_path: Path) -> None
 
 
 def test_an_image_that_is_not_there_is_named(engine: Engine, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "atoll", "simulate", "docker:atoll-test/nowhere", "--json"],
-        cwd=tmp_path,
-        env={**os.environ, "DOCKER_HOST": engine.url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ("simulate", "docker:atoll-test/nowhere", "--json")
+    done = nursery.run(*words, cwd=tmp_path, env={**os.environ, "DOCKER_HOST": engine.url})
     assert done.returncode == 2
     assert "atoll-test/nowhere is not on this machine" in json.loads(done.stdout)["error"]["message"]
