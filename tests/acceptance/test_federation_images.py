@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.acceptance.computations import atoll
 from tests.acceptance.pooling import COLUMN, ISLANDS, asked, mean_of, pooling
-from tests.engines import BOOKWORM, VANTAGE6_4, Engine
+from tests.engines import BOOKWORM, VANTAGE6_4, VANTAGE6_5, Engine
 from tests.images import made
 from tests.sif import make_image
 from tests.stage import EXAMPLES, Federation, federation, hub_program, until
@@ -100,20 +100,28 @@ def test_a_computation_in_an_image_runs_at_all_sites(
     assert {"mean": pytest.approx(mean_of(), rel=EXACTLY), "sites": list(ISLANDS)} == result
 
 
+# Generation 5 takes a container more at each site, and so one site is enough.
+@pytest.mark.parametrize(
+    ("generation", "base", "sites"), [(4, VANTAGE6_4, ISLANDS), (5, VANTAGE6_5, ["Dream"])]
+)
 @of_docker
-def test_a_vantage6_image_asks_all_sites(contained: Federation, engine: Engine) -> None:
-    folder = EXAMPLES / "vantage6" / "average-4" / "averages"
+def test_a_vantage6_image_asks_all_sites(
+    contained: Federation, engine: Engine, generation: int, base: str, sites: Sequence[str]
+) -> None:
+    folder = EXAMPLES / "vantage6" / f"average-{generation}" / "averages"
     files = {f"/app/averages/{path.name}": path.read_text() for path in folder.glob("*.py")}
     lines = (
         "ENV PKG_NAME=averages PYTHONPATH=/app",
-        'CMD ["python", "-c", "from vantage6.algorithm.tools.wrap import wrap_algorithm; wrap_algorithm()"]',
+        'CMD ["python3", "-c", "from vantage6.algorithm.tools.wrap import wrap_algorithm; wrap_algorithm()"]',
     )
 
-    with image_of(engine, f"{LISTED}-averages", VANTAGE6_4, files, *lines) as image:
-        run = submitted(contained, image, args={"column": COLUMN}, databases=["penguins"])
+    with image_of(engine, f"{LISTED}-averages-{generation}", base, files, *lines) as image:
+        # That of generation 5 counts rows, also those without a value: every row has a year.
+        asked_for = {"args": {"column": "year"}, "databases": ["penguins"], "sites": sites}
+        run = submitted(contained, image, function="average", **asked_for)
         result = run.wait(WAIT).result
 
-    assert pytest.approx(mean_of(), rel=EXACTLY) == result["average"]
+    assert pytest.approx(mean_of(*sites, column="year"), rel=EXACTLY) == result["average"]
 
 
 @of_docker
