@@ -133,10 +133,11 @@ def words_of(line: view.Line, texts: list[int]) -> list[str]:
     kind, source, target = line
     if kind in ("text", "blank"):
         return ["--perms", "0444", "--ro-bind-data", str(_file_of(source.encode(), texts)), target]
+    if kind == "proc":
+        return ["--proc", target, *_proc_words(target)]
     return {
         "folder": ["--dir", target],
         "link": ["--symlink", source, target],
-        "proc": ["--proc", target, *_proc_words(target)],
         "memory": ["--perms", source.partition("=")[2], "--tmpfs", target],
         "cover": ["--tmpfs", target],
         "read": ["--ro-bind", source, target],
