@@ -61,7 +61,14 @@ class Site:
 @asynccontextmanager
 async def listening(answer: Answering) -> AsyncIterator[Port]:
     """An algorithm that listens."""
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await answer(reader, writer)
+        finally:
+            writer.close()  # also where the test ends before it
+
+    server = await asyncio.start_server(closing, "127.0.0.1", 0)
     try:
         yield Port(number=server.sockets[0].getsockname()[1], label="exchange")
     finally:
@@ -71,7 +78,6 @@ async def listening(answer: Answering) -> AsyncIterator[Port]:
 async def digest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Read to the end, and answer with what it was; then as much again."""
     writer.write(hashlib.sha256(await reader.read()).digest() + MEGABYTES)
-    writer.close()
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -79,7 +85,6 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     with suppress(OSError):
         writer.write(b"here")
         await reader.read()
-    writer.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +164,6 @@ def test_megabytes_go_both_ways_and_each_direction_ends_by_itself(tmp_path: Path
 def test_many_connections_go_side_by_side(tmp_path: Path) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.read())
-        writer.close()
 
     async def work(scene: Scene) -> list[bytes]:
         address = await scene.address()
