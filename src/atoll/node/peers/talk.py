@@ -144,7 +144,11 @@ class Talk:
             self._known.set()
             try:
                 while True:
-                    self._go_on(partial(self._answer, announced, await announced.knock()))
+                    knock = await announced.knock()
+                    if len(self._tasks) > STREAMS_PER_NODE_MAX:  # more than a hub lets others begin
+                        await announced.refuse(knock.stream, "there are too many connections")
+                        continue
+                    self._go_on(partial(self._answer, announced, knock))
             except HubUnreachable:
                 await asyncio.sleep(pause)
             except AtollError:

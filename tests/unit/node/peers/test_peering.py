@@ -483,3 +483,58 @@ def test_a_job_whose_hub_was_lost_is_announced_anew(tmp_path: Path, monkeypatch:
 
     assert [b"here"] * 3 == play(tmp_path, work, answer=silent, changed=Flaky)
     assert "it is tried again: the hub is away" in (tmp_path / LOCAL1).read_text()
+
+
+class Knocking(Meddling):
+    """A hub that lets one call ten times at once, whatever it bounds."""
+
+    def __init__(self, link: PeerLink) -> None:
+        super().__init__(link, lambda _: None)
+        self.refused: list[str] = []
+        self.knocked = asyncio.Event()
+
+    async def announce(self, standing: Standing, ports: Sequence[Port]) -> Announced:
+        return ManyCalls(await super().announce(standing, ports), self, ports[0])
+
+
+class ManyCalls:
+    """What others do with an announced job, ten times."""
+
+    def __init__(self, announced: Announced, hub: Knocking, port: Port) -> None:
+        self._announced = announced
+        self._hub = hub
+        self._port = port
+        self._count = 0
+
+    async def knock(self) -> Knock:
+        if self._count == 10:
+            self._hub.knocked.set()
+            await asyncio.Event().wait()
+        self._count += 1
+        return Knock(stream=str(self._count), port=self._port.number, job_id=JobId("x.1.1"), key=bytes(32))
+
+    async def refuse(self, stream: str, sentence: str) -> None:
+        assert sentence == "there are too many connections"
+        self._hub.refused.append(stream)
+
+    async def close(self) -> None:
+        await self._announced.close()
+
+
+def test_a_hub_that_lets_others_call_without_end_is_answered_so_often_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atoll.node.peers.talk.STREAMS_PER_NODE_MAX", 3)
+
+    async def never(_port: int) -> int:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def work(scene: Scene) -> list[str]:
+        hub = cast("Knocking", scene.second.link)
+        monkeypatch.setattr(scene.second.session, "reach", never)
+        async with scene.second.calling():
+            await hub.knocked.wait()
+        return hub.refused
+
+    assert play(tmp_path, work, answer=silent, changed=Knocking) == [str(number) for number in range(4, 11)]
