@@ -63,10 +63,12 @@ class Started:
         self._line = line
         self._said = b""
         self.returncode: int | None = None
-        line.settimeout(60)
         self._listen(lines=1)
+        if not self._said.startswith(b"began "):
+            line.close()
+            raise OSError(f"{' '.join(words)} can't be started with this folder and these files")
         #: Its number.
-        self.pid = int(self._said.split()[0])
+        self.pid = int(self._said.split()[1])
 
     def poll(self) -> int | None:
         """Its exit status, if it has ended."""
@@ -86,7 +88,7 @@ class Started:
                 self._listen(lines=2)
             except (TimeoutError, BlockingIOError):  # the second where it is asked to wait no time
                 raise subprocess.TimeoutExpired(self._words, timeout or 0) from None
-            self.returncode = int(self._said.split()[1])
+            self.returncode = int(self._said.split()[3])
             self._line.close()
         return self.returncode
 
@@ -230,7 +232,6 @@ class _Nursery:
             self._leave(asked, files)
             return True
         self._lines[pid] = socket.socket(fileno=files.pop())
-        self._lines[pid].send(b"%d\n" % pid)
         for file in files:
             os.close(file)
         return False
@@ -241,7 +242,7 @@ class _Nursery:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number, file in enumerate(files[:3]):
             os.dup2(file, number)
-        for file in (*files, self._awake, self._wakeup):
+        for file in (*files[:3], self._awake, self._wakeup):
             os.close(file)
         for line in (self._control, *self._lines.values()):
             line.close()
@@ -252,6 +253,9 @@ class _Nursery:
         os.environ.update(asked["env"])
         # Or all would draw the same.
         random.seed()
+        # Only now, as whoever hears it may look at the process.
+        with socket.socket(fileno=files[3]) as line:
+            line.send(b"began %d\n" % os.getpid())
 
     def _reap(self) -> None:
         try:
@@ -263,7 +267,7 @@ class _Nursery:
             if found:
                 # Whoever started it may be gone.
                 with self._lines.pop(pid) as line, suppress(OSError):
-                    line.send(b"%d\n" % os.waitstatus_to_exitcode(status))
+                    line.send(b"ended %d\n" % os.waitstatus_to_exitcode(status))
 
 
 def _load(modules: tuple[str, ...]) -> None:

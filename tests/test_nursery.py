@@ -60,3 +60,8 @@ def test_it_ends_by_a_signal(tmp_path: Path) -> None:
     assert -signal.SIGKILL == started.wait()
     assert not Path(f"/proc/{started.pid}").exists()
     started.kill()  # It has ended: nobody else is meant.
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="can't be started with this folder"):
+        nursery.start("--version", cwd=tmp_path / "nowhere")
