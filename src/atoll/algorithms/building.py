@@ -20,6 +20,7 @@ from atoll.algorithms.archive import Member
 from atoll.algorithms.bundle import CODE
 from atoll.algorithms.contents import files_of
 from atoll.algorithms.describing import Described, describe
+from atoll.algorithms.ignored import ignored
 from atoll.algorithms.images import LABEL
 from atoll.algorithms.installing import sdk
 from atoll.algorithms.manifest import Manifest, decode, is_image_name, programs
@@ -120,13 +121,15 @@ def plan(path: Path, asked: Asked) -> Recipe:
 
 def _with_dockerfile(described: Described, folder: Path, name: str, dockerfile: Path) -> Recipe:
     text = read(dockerfile, "a Dockerfile", "Leave --dockerfile out, and one is written")
+    names, left_out = files_of(folder), ignored(folder, dockerfile)
     return Recipe(
         manifest=described.manifest,
         name=name,
         base=None,
         dockerfile=text,
         labels=_labels(described.manifest, folder, None),
-        files={file: folder / file for file in files_of(folder)},
+        files={file: folder / file for file in names if not left_out(file)},
+        notes=tuple(_left_out(sum(map(left_out, names)))),
     )
 
 
@@ -138,7 +141,11 @@ def _generated(described: Described, folder: Path, name: str, asked: Asked) -> R
     base = asked.base or (BASE_OF_VANTAGE6_5 if manifest.generation == 5 else BASE)
     if not (_ID.match(base) or is_image_name(base.partition("@")[0])):
         raise SpecInvalid(f"the base {base[:80]!r} is no name of an image: expected one such as {BASE}")
-    files: dict[str, bytes | Path] = dict(described.placed())
+    left_out, placed = ignored(folder), dict(described.placed())
+    files: dict[str, bytes | Path] = {
+        name: file for name, file in placed.items() if not left_out(_within(folder, file))
+    }
+    kept_out = len(placed) - len(files)
     if manifest.dialect == "functions":
         files |= _sdk()
     if lines:
@@ -150,7 +157,7 @@ def _generated(described: Described, folder: Path, name: str, asked: Asked) -> R
         dockerfile=_dockerfile(manifest, base, installs=bool(lines)),
         labels=_labels(manifest, folder, base),
         files=files,
-        notes=tuple(_notes(manifest, folder, lines, asked)),
+        notes=(*_notes(manifest, folder, lines, asked), *_left_out(kept_out)),
     )
 
 
@@ -191,6 +198,16 @@ def _notes(manifest: Manifest, folder: Path, lines: tuple[str, ...], asked: Aske
             "Atoll brings the module coinstac along. Where the image should run elsewhere, name coinstac in its "
             "requirements"
         )
+
+
+def _left_out(count: int) -> Iterator[str]:
+    if count:
+        yield f"{count} {'file is' if count == 1 else 'files are'} left out, as .dockerignore says"
+
+
+def _within(folder: Path, file: Path) -> str:
+    """The path of a file from a folder, which has no links in it."""
+    return os.path.relpath(file.parent.resolve() / file.name, folder)
 
 
 def _imports(manifest: Manifest) -> list[str]:

@@ -67,6 +67,32 @@ def test_an_image_holds_what_a_bundle_would(tmp_path: Path) -> None:
     assert [DOCKERFILE, *(f"code/{name}" for name in files)] == names
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_an_image_holds_nothing_that_a_dockerignore_names(tmp_path: Path, *, written: bool) -> None:
+    shutil.copytree(SUM, tmp_path / "sum")
+    (tmp_path / "sum" / "secret.json").write_text("{}")
+    (tmp_path / "sum" / ".dockerignore").write_text("*.json\n!compspec.json\n")
+    dockerfile = None
+    if written:
+        dockerfile = tmp_path / "own.dockerfile"
+        dockerfile.write_text("FROM scratch\nCOPY . /computation\n")
+
+    recipe = plan(tmp_path / "sum", Asked(base="example/base:1", dockerfile=dockerfile))
+
+    assert {name.rpartition("/")[2] for name in recipe.files} >= {"compspec.json", "local.py"}
+    assert not [name for name in recipe.files if "secret" in name]
+    assert "1 file is left out, as .dockerignore says" in recipe.notes
+
+
+def test_a_package_is_kept_as_a_dockerignore_beside_it_says(tmp_path: Path) -> None:
+    shutil.copytree(AVERAGE_4, tmp_path / "average")
+    (tmp_path / "average/averages/secret.py").write_text("")
+    (tmp_path / "average/.dockerignore").write_text("averages/secret.py\n")
+    (tmp_path / "link").symlink_to("average")
+
+    assert ["code/averages/__init__.py"] == list(plan(tmp_path / "link", CHOSEN).files)
+
+
 def test_databases_beside_a_module_stay_where_they_are(tmp_path: Path) -> None:
     shutil.copy(MEAN / "mean.py", tmp_path)
     (tmp_path / "alpha.csv").write_text("a\n1\n")
