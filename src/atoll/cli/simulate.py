@@ -119,6 +119,13 @@ def command(
             help="The image that the code runs in, or sif:FILE. Default: what the specification names.",
         ),
     ] = None,
+    helper_image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="An image with Python, which an image without it needs to speak with its node.",
+        ),
+    ] = None,
     python: Annotated[
         Path | None, typer.Option(help="The interpreter for the algorithm's code. Default: Atoll's own.")
     ] = None,
@@ -190,6 +197,7 @@ def command(
         asked = Arguments(
             path=where,
             image=inside,
+            helper_image=helper_image,
             packed=where != path,
             dialect=dialect.value,
             federation=federation,

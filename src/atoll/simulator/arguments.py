@@ -39,6 +39,8 @@ class Arguments:
     pipeline: Path | None = None
     #: The image that it runs in: a name, or ``sif:`` and a file's path. None: as its specification says.
     image: str | None = None
+    #: An image with Python, for what an image without it needs beside it.
+    helper_image: str | None = None
     #: Whether the image is all that was named: what is called, and how, is in it.
     packed: bool = False
     #: ``auto``, or the name of a runtime.

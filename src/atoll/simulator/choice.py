@@ -142,7 +142,8 @@ def _image_runtime(name: str, asked: Arguments) -> ImageRuntime:
             ) from None
         # Whoever says docker means an image of an engine's, whichever engine that is.
         engine = "auto" if name == "docker" else name
-        return DockerRuntime(ContainerSettings(engine=engine), passing_owner())
+        settings = ContainerSettings(engine=engine, helper_image=asked.helper_image)
+        return DockerRuntime(settings, passing_owner())
     # Late, as above.
     from atoll.runtimes.apptainer import ApptainerRuntime
     from atoll.runtimes.rootfs import RootfsRuntime

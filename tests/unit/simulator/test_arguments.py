@@ -26,6 +26,7 @@ ALL = Arguments(
     directory=Path("/code/test"),
     pipeline=Path("/code/pipelinespec.json"),
     image="example/mean:1",
+    helper_image="python:3.11-slim",
     packed=True,
     runtime="process",
     python=Path("/venv/bin/python"),

@@ -157,8 +157,9 @@ class DockerRuntime:
         helper = None if name is None else await self.engine.facts(name)
         if helper is None:
             raise RuntimeUnavailable(
-                f"the image {facts.name} has no Python, and what it needs of its node takes one beside it: expected an "
-                f"image with Python as helper_image{'' if name is None else f' ({name} is not here)'}"
+                f"the image {facts.name} has no Python, and what it needs of its node takes one beside it: name an "
+                "image with Python as containers.helper_image in node.yaml, or with --helper-image"
+                f"{'' if name is None else f' ({name} is not here)'}"
             )
         maker = self._maker(helper)
         return lambda launch: BoxPlace(plan_of(launch, helper, self._user()), maker)
