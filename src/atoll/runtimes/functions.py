@@ -93,7 +93,14 @@ class Loaded:
 
 
 class NoWayIn:
-    """What a session can't do that has no network of its own."""
+    """What all sessions of this process have in common: they see what it sees, and have no network of their own."""
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        return None
+
+    def inside(self, path: Path) -> str:
+        return str(path)
 
     async def offer(self, outlet: Outlet) -> None:
         raise RuntimeUnavailable(
@@ -115,13 +122,6 @@ class FunctionSession(NoWayIn):
         self._reply_bytes_max = launch.limits.reply_bytes
         self._loaded = loaded
         loaded.join(self._seat, launch.log)
-
-    @property
-    def address(self) -> tuple[str, int] | None:
-        return None
-
-    def inside(self, path: Path) -> str:
-        return str(path)
 
     async def call(
         self, request: Request, *, seed: int | None = None, doorway: Doorway | None = None

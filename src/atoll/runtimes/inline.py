@@ -20,9 +20,10 @@ from typing import Any
 
 from atoll.engine.limits import LOG_TAIL_BYTES
 from atoll.engine.running import Doorway, Launch, Reply, Request, Session, Style, whole
-from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
+from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes.command import code_of
 from atoll.runtimes.functions import FunctionSession, Loaded, NoWayIn, let_others, reseed, target_of
+from atoll.runtimes.streams import too_large
 
 Function = Callable[[Any], Any]
 
@@ -100,13 +101,6 @@ class _InlineSession(NoWayIn):
         self._functions = {"local": local, "remote": remote}
         self.folder = str(_script(launch).parent)
 
-    @property
-    def address(self) -> tuple[str, int] | None:
-        return None
-
-    def inside(self, path: Path) -> str:
-        return str(path)
-
     async def call(
         self, request: Request, *, seed: int | None = None, doorway: Doorway | None = None
     ) -> Reply:
@@ -120,10 +114,7 @@ class _InlineSession(NoWayIn):
             return self._broken(traceback.format_exc())
         await let_others()
         if len(output) > self._launch.limits.reply_bytes:
-            raise LimitReached(
-                f"the answer has {len(output)} bytes: the most that one call may answer is "
-                f"{self._launch.limits.reply_bytes}. Write large results to the output directory"
-            )
+            raise too_large(self._launch.limits.reply_bytes)
         return Reply(output=output)
 
     async def close(self) -> None:
