@@ -136,15 +136,15 @@ class _Process(Place):
         self._linked = _link(launch)
         self._cwd = self._linked or code_of(launch)
         command = rewrite(launch.command, self._cwd)
+        inside = replace(inside, code=str(self._cwd))
         try:
             file = _find(command[0], inside.environment["PATH"], launch, self._cwd, interpreter)
-        except AlgorithmFailed:
+            # Another command than Python's is started just as quickly cold.
+            parents = ways(launch, interpreter, inside, command, any_command=False)
+            doors = LoopbackDoors() if launch.speaks_http else Doors()
+        except BaseException:
             self._unlink()
             raise
-        inside = replace(inside, code=str(self._cwd))
-        doors = LoopbackDoors() if launch.speaks_http else Doors()
-        # Another command than Python's is started just as quickly cold.
-        parents = ways(launch, interpreter, inside, command, any_command=False)
         super().__init__(launch, inside, command, file, pool, parents, doors)
 
     async def sweep(self) -> None:

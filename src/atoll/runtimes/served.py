@@ -18,7 +18,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, ClassVar
 
 from atoll.engine.limits import LOG_TAIL_BYTES, CallLimits
@@ -107,29 +107,28 @@ class _Served(Seated):
 
     async def _start(self, seed: int | None) -> None:
         ours, theirs = socket.socketpair()
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        door = self.place.doors.offer()
         try:
-            self._log = Log(self.open_log())
-            descriptor = self._log.descriptor
-            streams = Streams(
-                stdin=nothing,
-                stdout=descriptor,
-                stderr=descriptor,
-                serve=theirs.fileno(),
-                door=None if door is None else door.fileno(),
-            )
-            self._running = await self.place.start(streams, seed, {})
-            self._line = self._line_of(ours, self.place.limits)
-            self._running.ended.add_done_callback(self._line.finish)
+            with ExitStack() as given:  # all that is the process's own once it was started
+                given.enter_context(theirs)
+                nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                given.callback(os.close, nothing)
+                door = self.place.doors.offer()
+                if door is not None:
+                    given.enter_context(door)
+                self._log = Log(self.open_log())
+                streams = Streams(
+                    stdin=nothing,
+                    stdout=self._log.descriptor,
+                    stderr=self._log.descriptor,
+                    serve=theirs.fileno(),
+                    door=None if door is None else door.fileno(),
+                )
+                self._running = await self.place.start(streams, seed, {})
         except BaseException:
             ours.close()
             raise
-        finally:
-            theirs.close()
-            os.close(nothing)
-            if door is not None:
-                door.close()
+        self._line = self._line_of(ours, self.place.limits)
+        self._running.ended.add_done_callback(self._line.finish)
 
     async def _ended(self, running: Running, log: Log, kills: int | None) -> Reply:
         """The process left without an answer."""

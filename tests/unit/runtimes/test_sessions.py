@@ -126,13 +126,16 @@ def test_a_call_whose_parent_is_lost_for_another_reason_is_done_once_more(tmp_pa
     assert place.started == 2
 
 
-def test_a_call_that_can_not_be_set_up_leaves_nothing_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [CallSession, ServeSession])
+def test_a_call_that_can_not_be_set_up_leaves_nothing_open(
+    tmp_path: Path, kind: type[CallSession | ServeSession]
+) -> None:
     place = _Place(tmp_path, doors=_Full())
 
     async def go() -> None:
         before = descriptors()
         with pytest.raises(OSError, match="Too many open files"):
-            await CallSession(place).call(Request(body=b"asked"))
+            await kind(place).call(Request(body=b"asked"))
         assert descriptors() == before
 
     asyncio.run(go())

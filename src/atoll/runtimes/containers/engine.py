@@ -42,6 +42,11 @@ _PODMAN = ("/run/podman/podman.sock",)
 _API_VERSION = (1, 44)
 #: Seconds that an engine may take to say who it is.
 _SECONDS_MAX = 30.0
+#: Seconds that an engine may take to do what isn't expected to last, such as to make a container or to remove it; it
+#: takes tenths, and minutes where it copies a large image. Nobody waits for ever for one that is stuck.
+_ANSWER_SECONDS = 600.0
+#: The status that the library gives to an engine which it can't reach.
+_NO_ANSWER = 900
 #: How often an engine is asked to remove a container that it doesn't remove.
 _TRIES = 3
 #: Bytes of a file that is read out of an image. A specification, or a module.
@@ -93,6 +98,12 @@ def find_socket(settings: ContainerSettings) -> Path:
 
 class _Client(aiodocker.Docker):
     """The library's client, whose own leaves the connection open where an answer is not read to its end."""
+
+    async def _do_query(self, *args: Any, **options: Any) -> aiohttp.ClientResponse:
+        try:
+            return await super()._do_query(*args, **options)
+        except TimeoutError:
+            raise DockerError(_NO_ANSWER, f"it did not answer within {_ANSWER_SECONDS:g} seconds") from None
 
     @asynccontextmanager
     async def _query(self, *args: Any, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -170,7 +181,8 @@ class Engine:
             await connector.close()
             raise
         self._connector = connector
-        return _Client(url="unix://localhost", connector=connector, api_version=version)
+        bound = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
+        return _Client(url="unix://localhost", connector=connector, api_version=version, timeout=bound)
 
     async def close(self) -> None:
         """Hang up."""
@@ -181,7 +193,12 @@ class Engine:
             await self._connector.close()
 
     async def facts(self, name: str) -> ImageFacts | None:
-        """What an image says of itself; None where the engine has none of that name or id."""
+        """What an image says of itself; None where the engine has none of that name or id.
+
+        Raises:
+            RuntimeUnavailable: no engine answers.
+            AlgorithmFailed: it refuses, or doesn't answer any more.
+        """
         client = await self.open()
         try:
             told = await client.images.inspect(name)

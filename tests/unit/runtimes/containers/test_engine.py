@@ -11,7 +11,7 @@ from typing import Any
 import aiodocker
 import pytest
 
-from atoll.model.errors import RuntimeUnavailable
+from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
 from atoll.runtimes.containers.engine import Engine, find_socket, sockets, spoken, talking
 from atoll.runtimes.containers.settings import ContainerSettings
 
@@ -151,3 +151,26 @@ def test_a_container_that_nobody_waits_for_any_more_is_removed_when_it_is_made(t
     asked = asyncio.run(scenario())
 
     assert asked[-1].startswith(b"DELETE /v1.44/containers/" + b"0" * 64)
+
+
+def test_an_engine_that_is_stuck_is_waited_for_no_longer_than_some_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atoll.runtimes.containers.engine._ANSWER_SECONDS", 0.1)
+
+    async def scenario() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"/_ping")
+            writer.write(b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK")
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, tmp_path / "engine.sock")
+        engine = Engine(tmp_path / "engine.sock")
+        with pytest.raises(AlgorithmFailed, match=r"did not answer within 0\.1 seconds"):
+            await engine.facts("example/mean")
+        await engine.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(scenario())
