@@ -10,8 +10,6 @@ import hmac
 from collections.abc import Sequence
 from typing import Any
 
-import jwt
-
 from atoll.dialects.vantage6 import identity
 from atoll.model.work import Ticket
 
@@ -25,6 +23,9 @@ def issue(ticket: Ticket, *, generation: int, secret: str, databases: Sequence[A
         secret: known to this call's node alone; at least 32 bytes.
         databases: what the call was asked for: what its own tasks get, too.
     """
+    # Imported here: with the cryptography that it knows it takes a tenth of a second to load.
+    import jwt
+
     here = identity.organization_of(ticket, ticket.job.seat)
     claims = {
         "client_type" if generation == 4 else "vantage6_client_type": "container",
