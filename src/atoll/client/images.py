@@ -6,10 +6,11 @@ one, whoever submits has to.
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -19,11 +20,14 @@ from atoll.algorithms.manifest import ImageNamed, Manifest
 from atoll.algorithms.sources import read
 from atoll.engine.running import ImageKind
 from atoll.model.errors import RuntimeUnavailable, SpecInvalid
-from atoll.runtimes.containers.settings import ContainerSettings
+from atoll.runtimes.containers.reference import read_reference
+from atoll.runtimes.containers.settings import ContainerSettings, Registry
 from atoll.runtimes.facts import ImageFacts, ImageFiles
 
 #: What asks for the images that a compspec.json names.
 AS_NAMED = "compspec"
+#: Seconds that a registry may take to say what it has.
+_ASKED_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +37,15 @@ class Looked:
     image: ImageNamed
     #: None where no engine here has it.
     facts: ImageFacts | None
+    #: Whether its registry has it by this digest, as that says itself; None where it wasn't asked.
+    is_pushed: bool | None = None
 
     def warnings(self) -> tuple[str, ...]:
         """What may go wrong with it elsewhere."""
-        if self.facts is None or any(one.endswith(f"@{self.image.digest}") for one in self.facts.digests):
+        if self.facts is None or self.is_pushed:
+            return ()
+        named = any(one.endswith(f"@{self.image.digest}") for one in self.facts.digests)
+        if named and self.is_pushed is None:
             return ()
         warning = (
             f"{self.image.name} was never pushed to a registry: only nodes whose engine has this very image "
@@ -47,6 +56,11 @@ class Looked:
 
 class Engine(Protocol):
     """What keeps images on this machine."""
+
+    @property
+    def is_podman(self) -> bool:
+        """Whether it names digests that it has worked out itself."""
+        ...
 
     async def facts(self, name: str) -> ImageFacts | None:
         """What an image says of itself; None where it isn't here."""
@@ -84,8 +98,10 @@ class Looker:
                 if facts is None and digest is not None:  # An engine's own id may be meant.
                     facts = await engine.facts(digest)
                 if facts is not None:
-                    pinned = images.pinned(facts) if digest is None else ImageNamed(name=name, digest=digest)
-                    return Looked(image=pinned, facts=facts)
+                    if digest is not None:
+                        return Looked(image=ImageNamed(name=name, digest=digest), facts=facts)
+                    looked = Looked(image=images.pinned(facts), facts=facts)
+                    return await _as_pushed(looked) if engine.is_podman else looked
                 why = "the container engine here hasn't got it"
         if digest is None:
             raise SpecInvalid(
@@ -166,3 +182,32 @@ class Looker:
             yield opened
         finally:
             await opened.close()
+
+
+async def _as_pushed(looked: Looked) -> Looked:
+    """An image, by the digest that its registry has for it.
+
+    Podman names one for whatever has a registry's name, pushed or not; and the registry may have another, since
+    layers are compressed when they are pushed. Where nobody answers, Podman's word is taken.
+    """
+    image, facts = looked.image, looked.facts
+    assert facts is not None
+    if image.digest == facts.id:
+        return looked
+    # Late: it needs an extra, which Podman's images need, too.
+    from atoll.runtimes.containers.registry import Repository
+
+    reference = read_reference(image.name)
+    host = reference.host.partition(":")[0]
+    known = Registry(
+        plain=host in ("127.0.0.1", "localhost")
+    )  # as engines speak to a registry on this machine
+    try:
+        async with asyncio.timeout(_ASKED_SECONDS), Repository(reference, known) as repository:
+            if await repository.has(image.digest):
+                return replace(looked, is_pushed=True)
+            digest = await repository.pushed(reference.tag or "latest", facts.id)
+    except (RuntimeUnavailable, TimeoutError):
+        return looked
+    # Without a registry's digest, other engines know it by its id.
+    return replace(looked, image=replace(image, digest=digest or facts.id), is_pushed=digest is not None)

@@ -19,6 +19,8 @@ from atoll.runtimes.containers.engine import Engine
 from atoll.runtimes.containers.pulling import Arrived, pull
 from atoll.runtimes.containers.reference import read_reference
 
+#: Who pushes without a name. What the library says for nobody is no answer to Podman.
+_NOBODY = {"username": "", "password": ""}
 #: Lines of a build's log that an error ends with.
 _LINES_TOLD = 20
 #: How both engines say, at the end, what a registry calls an image. Podman's own inspection says another.
@@ -119,7 +121,7 @@ async def push_image(engine: Engine, name: str, *, credentials: Mapping[str, str
     answer = client.images.push(
         reference.repository,
         tag=reference.tag or "latest",
-        auth=dict(credentials) if credentials else None,
+        auth=dict(credentials or (_NOBODY if engine.is_podman else {})) or None,
         stream=True,
     )
     failed = f"the image {name} could not be pushed"

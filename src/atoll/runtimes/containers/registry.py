@@ -195,6 +195,23 @@ class Repository:
             f"{VOLUMES_MAX} volumes at most"
         )
 
+    async def pushed(self, tag: str, image_id: str) -> str | None:
+        """The digest of what lies under a tag; None where that isn't the image with an engine's id.
+
+        An engine may name another: one that it has worked out itself, of what nobody has pushed.
+
+        Raises:
+            RuntimeUnavailable: the registry doesn't answer, or refuses.
+        """
+        async with self._asked("GET", self._root / "manifests" / tag, headers=_ANY_IMAGE) as answer:
+            if answer.status == 404:
+                return None
+            self._granted(answer)
+            content = await self._read(answer)
+        described = _read_json(content).get("config")
+        is_it = isinstance(described, dict) and described.get("digest") == image_id
+        return f"sha256:{hashlib.sha256(content).hexdigest()}" if is_it else None
+
     async def publish(self, digest: str, signed: Signed) -> None:
         """Bring a signature to the others that an image has there.
 
