@@ -10,17 +10,21 @@ from pathlib import Path
 import pytest
 from tests.acceptance.computations import atoll
 from tests.acceptance.pooling import COLUMN, asked, mean_of, pooling
-from tests.engines import BOOKWORM, VANTAGE6_4, Engine
+from tests.engines import BOOKWORM, BUSYBOX, VANTAGE6_4, Engine
 from tests.sif import from_container, make_image
 from tests.stage import EXAMPLES, Federation, federation, hub_program
 from tests.stations import SITES as STATIONS
 from tests.stations import federation as station_federation
 
 from atoll.dialects.functions.body import plain
-from atoll.engine.running import ImageKind
+from atoll.engine.running import Image, ImageKind
 from atoll.model.errors import RunFailed
 from atoll.node.environment import Environment, NamedImage
+from atoll.node.inventory import Inventory, ask
 from atoll.node.settings import Limits, Policies
+from atoll.runtimes.containers.docker import DockerRuntime
+from atoll.runtimes.containers.owners import passing_owner
+from atoll.runtimes.containers.settings import ContainerSettings, Service
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
@@ -118,6 +122,30 @@ def test_the_doctor_says_what_python_an_image_has(contained: Federation) -> None
     found = {one["subject"]: one for one in json.loads(done.stdout)["findings"]}
     assert "Python 3.11" in found["environment stats"]["words"]
     assert "ok" == found["environment stats"]["level"]
+
+
+def test_an_engine_s_images_say_what_they_have(engine: Engine, tmp_path: Path) -> None:
+    """However the site speaks to computations in images: this is none."""
+    settings = ContainerSettings(engine=engine.name, socket=engine.socket, service=Service.WEBSOCKET)
+
+    async def look() -> list[Inventory]:
+        runtime = DockerRuntime(settings, passing_owner())
+        found = []
+        try:
+            for name in (VANTAGE6_4, BUSYBOX):
+                facts = await runtime.facts(name)
+                assert facts is not None
+                image = Image(kind=ImageKind.OCI, name=name, digest=facts.id)
+                found.append(await ask(image, runtime, tmp_path))
+        finally:
+            await runtime.close()
+        return found
+
+    tools, shell = asyncio.run(look())
+
+    assert (tools.python, tools.tools, "pandas" in tools.modules) == ((3, 11), 4, True)
+    assert (shell.python, shell.modules, "sh" in shell.programs) == (None, frozenset(), True)
+    assert not list(tmp_path.iterdir()), "nothing is left of it"
 
 
 ONLY_HERE = """\

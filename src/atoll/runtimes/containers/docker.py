@@ -97,9 +97,8 @@ class DockerRuntime:
             shown = [mount.source for mount in launch.mounts if not mount.writable]
             check_readable([*shown, *([launch.code] if launch.code else [])], user)
         plan = plan_of(launch, facts, user)
-        service = self._settings.service
         # Functions can be spoken to in no other way.
-        by_engine = service is Service.EXEC and launch.style is not Style.TALK
+        by_engine = self._service(launch) is Service.EXEC and launch.style is not Style.TALK
         if not by_engine and self._pythons.get(facts.id, "") is not None:
             place = BoxPlace(plan, self._maker(facts))
             try:
@@ -116,8 +115,8 @@ class DockerRuntime:
 
     def _seat(self, place: BoxPlace, launch: Launch, facts: ImageFacts) -> Session:
         """A session in a box whose first process is Atoll's."""
-        coinstac = launch.style is not Style.TALK and not launch.speaks_http and not launch.chosen_here
-        asked = self._settings.service is Service.WEBSOCKET and coinstac
+        coinstac = launch.style is not Style.TALK and not launch.speaks_http
+        asked = self._service(launch) is Service.WEBSOCKET and coinstac
         # A computation of protocol 2 that imports `coinstac` gets Atoll's, which needs no port.
         alien = launch.style is Style.SERVE and not launch.command and "coinstac" not in place.found
         if asked or alien:
@@ -131,8 +130,7 @@ class DockerRuntime:
             raise RuntimeUnavailable(
                 f"the image {facts.name} has no Python 3.8 or later, which functions need: put one in it"
             )
-        # What the site has chosen for code serves no computation of its own.
-        may_serve = self._settings.service is not Service.EXEC and not launch.chosen_here
+        may_serve = self._service(launch) is not Service.EXEC and not launch.chosen_here
         served = launch.style is Style.SERVE or (may_serve and _has_service(facts) and not launch.speaks_http)
         helped = None
         if served or launch.speaks_http or launch.outlets:
@@ -179,6 +177,10 @@ class DockerRuntime:
         """Hang up."""
         if self._engine is not None:
             await self._engine.close()
+
+    def _service(self, launch: Launch) -> Service:
+        """How an image is spoken to. One that the site has chosen for code serves no computation of its own."""
+        return Service.AUTO if launch.chosen_here else self._settings.service
 
     def _user(self) -> tuple[int, int] | None:
         """The user of boxes, where it isn't this process's."""
