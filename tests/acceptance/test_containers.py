@@ -18,8 +18,11 @@ from atoll.engine.limits import CallLimits
 from atoll.engine.running import Image, ImageKind, Launch, Mount, Outlet, Reply, Request, Session, Style
 from atoll.model.errors import AlgorithmFailed, LimitReached, RuntimeUnavailable
 from atoll.model.work import Seat
+from atoll.runtimes.containers.cold import ServicePlace
 from atoll.runtimes.containers.docker import DockerRuntime
+from atoll.runtimes.containers.service import ServiceSession
 from atoll.runtimes.containers.settings import ContainerSettings, Service
+from atoll.runtimes.outlets import streams
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
@@ -104,6 +107,14 @@ def images(engine: Engine) -> Iterator[Mapping[str, str]]:
             {"/prepare.sh": PREPARE},
             'ENTRYPOINT ["/prepare.sh"]',
         ) as prepared,
+        made(
+            engine,
+            "atoll-test-ways-hidden",
+            BOOKWORM,
+            {"/server/service.py": SERVICE, "/server/start.sh": "exec /usr/bin/python3 /server/service.py 2"},
+            "ENV PATH=/nowhere",
+            'CMD ["/bin/sh", "/server/start.sh"]',
+        ) as hidden,
     ):
         yield {
             "script": script,
@@ -112,6 +123,7 @@ def images(engine: Engine) -> Iterator[Mapping[str, str]]:
             "persistent": persistent,
             "shell": shell,
             "prepared": prepared,
+            "hidden": hidden,
         }
 
 
@@ -247,6 +259,48 @@ def test_names_of_outlets_are_known_in_a_container(
         ) as started:
             reply = await started.call(body())
         assert bytes(reply.output) == b"127.0.0.1 127.0.0.2\n"  # type: ignore[arg-type]  # small ones are bytes
+
+    asyncio.run(work())
+
+
+def test_a_service_beside_no_python_that_is_found_is_reached_through_another_container(
+    engine: Engine, images: Mapping[str, str], tmp_path: Path
+) -> None:
+    async def work() -> None:
+        async with session(engine, images["hidden"], tmp_path, style=Style.SERVE) as started:
+            request = Request(body=b'{"mode": "local", "data": {"input": {}}}')
+            outputs = [output_of(await started.call(request)) for _ in range(2)]
+            assert isinstance(started, ServiceSession)
+            assert isinstance(started.place, ServicePlace)
+        assert outputs[-1] == {"calls": 2, "mode": "local"}
+
+    asyncio.run(work())
+
+
+def test_an_image_without_python_reaches_what_it_is_offered(
+    engine: Engine, images: Mapping[str, str], tmp_path: Path
+) -> None:
+    async def work() -> None:
+        answering: list[asyncio.Task[None]] = []
+
+        async def answer(connection: int) -> None:
+            reader, writer = await streams(connection)
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.0 200 OK\r\n\r\nrows\n")
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        def take(connection: int) -> None:
+            answering.append(asyncio.create_task(answer(connection)))
+
+        command = ("sh", "-c", "wget -q -O - http://omop:5432/; wget -q -O - http://127.0.0.3:5432/")
+        outlet = Outlet(host="127.0.0.2", port=5432, alias="omop", take=take)
+        async with session(engine, images["shell"], tmp_path, command, outlets=(outlet,)) as started:
+            await started.offer(Outlet(host="127.0.0.3", port=5432, take=take))
+            reply = await started.call(body())
+            await asyncio.gather(*answering)
+        assert bytes(reply.output) == b"rows\nrows\n"  # type: ignore[arg-type]  # small ones are bytes
 
     asyncio.run(work())
 
