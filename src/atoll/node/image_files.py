@@ -5,13 +5,13 @@ An image that the site itself has chosen for code may lie anywhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from atoll.engine.running import Image, Launch, Runtime, Session
-from atoll.model.errors import JobRefused, RuntimeUnavailable
-from atoll.runtimes.sif.naming import find_image
+from atoll.model.errors import JobRefused
 
 
 class FileRuntime:
@@ -78,11 +78,10 @@ class FileRuntime:
                 f"this site takes no images that are files, and so not {launch.image.name!r}: its node.yaml names no "
                 "folder of such files ('image_files')"
             )
-        try:
-            path = find_image(self._folder, launch.image.name)
-        except RuntimeUnavailable:
-            # What else lies there is the site's own business.
-            raise JobRefused(
-                f"this site has no image {launch.image.name!r} among its files: ask its people for it"
-            ) from None
+        # By the whole of its name: what the site says of a file must not be passed by with a part of that. What else
+        # lies there is the site's own business.
+        name = launch.image.name
+        path = self._folder / name
+        if "/" in name or name in ("", ".", "..") or not os.path.exists(path):
+            raise JobRefused(f"this site has no image {name!r} among its files: ask its people for it")
         return replace(launch, image=replace(launch.image, name=str(path)))

@@ -204,6 +204,24 @@ def test_images_that_are_files_lie_in_a_folder_of_the_site(
     asyncio.run(runtimes.close())
 
 
+@pytest.mark.parametrize(
+    "name", ["mean", "ean.sif", "../images/mean.sif", "a/mean.sif", ".", "..", "", "mean.sif\0", 300 * "x"]
+)
+def test_a_file_is_meant_by_the_whole_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What its signers' pattern says of ``mean.sif`` would else not count for a part of the name."""
+    monkeypatch.setattr(PROBE, lambda: None)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "mean.sif").write_bytes(b"hsqs")
+    asked = replace(settings(tmp_path, "bubblewrap"), image_files=folder)
+    launch = replace(_launch(tmp_path), image=replace(FILE, name=name))
+
+    with pytest.raises(JobRefused, match=r"has no image .* among its files"):
+        asyncio.run(Runtimes(asked, []).for_image(FILE).start(launch))
+
+
 def test_a_file_that_is_not_signed_as_the_site_wants_it_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
