@@ -72,7 +72,7 @@ def _here(word: str, copied: str) -> str:
 def _words(rest: str) -> tuple[str, ...]:
     try:
         words = json.loads(rest)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         try:
             return tuple(shlex.split(rest))
         except ValueError:

@@ -122,9 +122,8 @@ def error_of(status: int, body: bytes) -> AtollError:
     A class that this version doesn't know is `Refused`; so is a sentence without a class.
     An answer that is no hub's is `HubUnreachable`.
     """
-    try:
-        problem = _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    problem = _read(body)
+    if problem is None:
         return HubUnreachable(
             f"what answered with status {status} is no Atoll hub, or a proxy before it: expected an answer that "
             "says why. Check the address, and what stands between"
@@ -146,8 +145,12 @@ def error_of(status: int, body: bytes) -> AtollError:
 
 def refusal_of(text: bytes) -> AtollError | None:
     """The error that a text tells; None where it tells none."""
+    told = _read(text)
+    return error_of(told.status, text) if told is not None and told.code else None
+
+
+def _read(text: bytes) -> Problem | None:
     try:
-        told = _decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return error_of(told.status, text) if told.code else None

@@ -22,7 +22,10 @@ FUNCTION = "from atoll_algorithm import partial\n\n\n@partial\ndef count() -> in
 
 @pytest.mark.parametrize(
     "text",
-    ["\n" * 300_000, "ENV\n" * 100_000, "CMD x" + " " * 300_000 + "y", "ENV PKG_NAME" + "=\t" * 100_000],
+    [
+        *("\n" * 300_000, "ENV\n" * 100_000, "CMD x" + " " * 300_000 + "y", "ENV PKG_NAME" + "=\t" * 100_000),
+        "CMD " + "[" * 100_000,
+    ],
 )
 def test_a_dockerfile_is_read_in_proportion_to_its_length(text: str, tmp_path: Path) -> None:
     """Blanks are many ways to find nothing."""

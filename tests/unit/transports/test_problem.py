@@ -66,11 +66,13 @@ def test_no_other_name_of_the_module_is_taken_for_a_class(name: str) -> None:
     assert Refused is type(problem.error_of(400, msgspec.json.encode({"code": name})))
 
 
-def test_what_no_hub_said_is_no_refusal_of_one() -> None:
-    arrived = problem.error_of(502, b"<html>Bad Gateway</html>")
+@pytest.mark.parametrize("said", [b"<html>Bad Gateway</html>", b'{"a":' * 100_000], ids=["HTML", "nested"])
+def test_what_no_hub_said_is_no_refusal_of_one(said: bytes) -> None:
+    arrived = problem.error_of(502, said)
 
     assert isinstance(arrived, HubUnreachable)
     assert "502" in str(arrived)
+    assert problem.refusal_of(said) is None
 
 
 @pytest.mark.parametrize(
