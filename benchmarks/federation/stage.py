@@ -8,13 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 import atoll
 from atoll import Client
 from atoll.cli.demo.founding import Office
+from atoll.cli.demo.processes import start, stop
+from atoll.cli.demo.stage import LOGS, read_state, write_state
+from atoll.cli.demo.stage import atoll as atoll_words
 from benchmarks.command import ROOT, CommandFailed
 
 #: One client asks for all that a hospital's people and a thousand nodes at a thousand addresses would.
@@ -69,7 +74,7 @@ class Federation:
         """The hub's."""
         return int(self.url.rpartition(":")[2])
 
-    def run(self, algorithm: Path, **asked: Any) -> atoll.Run:
+    def run(self, algorithm: Path | str, **asked: Any) -> atoll.Run:
         """Run something, and wait for its end."""
         run = self.client.runs.submit(collaboration=self.collaboration, algorithm=algorithm, **asked)
         return run.wait(timeout=600)
@@ -101,8 +106,15 @@ class Federation:
 
 
 @contextmanager
-def federation(folder: Path, *, sites: int) -> Iterator[Federation]:
+def federation(
+    folder: Path, *, sites: int, settings: Mapping[str, object] | None = None
+) -> Iterator[Federation]:
     """Start a hub and nodes, and end them.
+
+    Args:
+        folder: where they work.
+        sites: nodes with data.
+        settings: of the nodes, instead of those that the demo's have.
 
     Raises:
         CommandFailed: they don't come up.
@@ -110,6 +122,8 @@ def federation(folder: Path, *, sites: int) -> Iterator[Federation]:
     home = folder / "federation"
     document = json.loads(_demo("--detach", "--sites", str(sites), dir=home))
     try:
+        if settings is not None:
+            _change_nodes(home, settings)
         children = json.loads((home / "demo.json").read_text())["children"]
         processes = {child["name"]: Process(name=child["name"], pid=child["pid"]) for child in children}
         hub = processes.pop("hub")
@@ -125,6 +139,23 @@ def federation(folder: Path, *, sites: int) -> Iterator[Federation]:
             )
     finally:
         _demo("--stop", dir=home)
+
+
+def _change_nodes(home: Path, settings: Mapping[str, object]) -> None:
+    """Start the nodes anew, with other settings. What is asked of them waits for them."""
+    state = read_state(home)
+    assert state is not None
+    children = []
+    for child in state.children:
+        if child.name == "hub":
+            children.append(child)
+            continue
+        stop([child])
+        path = home / "nodes" / child.name / "node.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **settings}))
+        log = home / LOGS / f"{child.name}.log"
+        children.append(start(child.name, [*atoll_words(), "node", "start", "--config", path], log=log))
+    write_state(home, replace(state, children=tuple(children)))
 
 
 def _demo(*words: str, dir: Path) -> str:  # noqa: A002  # the option's name

@@ -20,6 +20,7 @@ from benchmarks.measures import (
     start,
     subtasks,
     sums,
+    tasks,
     vectors,
 )
 
@@ -42,6 +43,7 @@ MEASURES: Sequence[Measure] = (
     files.ANSWER,
     federated.SUBMIT,
     federated.FANOUT,
+    tasks.TASKS,
     carried.CARRIED,
     crowds.IDLE,
     crowds.READS,
