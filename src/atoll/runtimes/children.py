@@ -121,7 +121,12 @@ def spawn(
         )
     except OSError as error:
         raise AlgorithmFailed(f"{command[0]!r} can't be started: {error.strerror}") from error
-    return Child(process, sandboxed=sandboxed)
+    try:
+        return Child(process, sandboxed=sandboxed)
+    except BaseException:  # of whose end nobody would hear
+        kill_tree(process.pid)
+        process.wait()
+        raise
 
 
 def _prelude(bounds: Bounds, *, ends_itself: bool) -> list[str]:

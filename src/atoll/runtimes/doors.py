@@ -136,18 +136,18 @@ class HeldDoors(_Listening):
         return [*([self.address] if self.address is not None else []), *self._outlets.addresses]
 
     def hold(self, listeners: Sequence[int]) -> None:
-        """Take over what listens at all addresses, in their order."""
+        """Take over what listens at the addresses, in their order. Others may have been added since."""
         if self.address is not None:
             self._listener = listening(listeners[0], self.address)
         self._outlets.serve(listeners[0 if self.address is None else 1 :])
 
     def add(self, outlet: Outlet, listener: int) -> None:
         try:
-            self._outlets.add(outlet)
+            number = self._outlets.add(outlet)
         except BaseException:
             close_aside([listener])
             raise
-        self._outlets.serve([listener])
+        self._outlets.serve([listener], first=number)
 
     def close(self) -> None:
         super().close()

@@ -57,8 +57,8 @@ class Outlets:
         """Where they are, in their order."""
         return [(outlet.host, outlet.port) for outlet in self._outlets]
 
-    def add(self, outlet: Outlet) -> None:
-        """A further outlet, for the processes that start from now on.
+    def add(self, outlet: Outlet) -> int:
+        """A further outlet, for the processes that start from now on; which of all it is.
 
         Raises:
             RuntimeUnavailable: there are too many.
@@ -68,10 +68,11 @@ class Outlets:
                 f"an algorithm can't have another outlet: it has {OUTLETS_MAX}, the most that there may be"
             )
         self._outlets.append(outlet)
+        return len(self._outlets) - 1
 
-    def serve(self, listeners: Sequence[int]) -> None:
-        """Take what a process has opened: all outlets in their order, or the last of them."""
-        outlets = self._outlets[len(self._outlets) - len(listeners) :] if listeners else []
+    def serve(self, listeners: Sequence[int], *, first: int = 0) -> None:
+        """Take what a process has opened: the outlets from this one on. Others may have been added since."""
+        outlets = self._outlets[first : first + len(listeners)]
         for outlet, descriptor in zip(outlets, listeners, strict=True):
             listener = listening(descriptor, (outlet.host, outlet.port))
             if listener is not None:

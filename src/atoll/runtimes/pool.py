@@ -61,6 +61,8 @@ class Pool:
         task = self._parents.get(kind)
         if task is None or _is_over(task):
             task = self._parents[kind] = asyncio.create_task(self._start(kind))
+            # Who has stopped waiting for it needs no word of how it ended.
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(task)
 
     async def close(self) -> None:

@@ -11,13 +11,16 @@ import threading
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from atoll.engine.running import Outlet
+from atoll.engine.running import Launch, Outlet, Style
 from atoll.model.errors import RuntimeUnavailable
+from atoll.model.work import Seat
 from atoll.runtimes import outlets
+from atoll.runtimes.doors import SandboxDoors
 from atoll.runtimes.guest import ports
 from atoll.runtimes.outlets import Delivery, Outlets, Shared, accept, connected, listening
 from atoll.runtimes.warm import Parent
@@ -304,6 +307,51 @@ def test_a_socket_that_nobody_asked_for_holds_nobody_up(heard: bool) -> None:
         end_it()
 
     asyncio.run(go())
+
+
+def test_what_is_added_while_a_process_starts_takes_no_address_of_the_others(tmp_path: Path) -> None:
+    async def go() -> dict[str, bytes]:
+        heard: dict[str, bytes] = {}
+        all_heard = asyncio.Event()
+
+        def outlet(name: str, listener: socket.socket) -> Outlet:
+            def take(connection: int) -> None:
+                with socket.socket(fileno=connection) as made:
+                    made.setblocking(True)
+                    heard[name] = made.recv(100)
+                if len(heard) == 3:
+                    all_heard.set()
+
+            host, port = listener.getsockname()
+            return Outlet(host=host, port=port, take=take)
+
+        listeners = ports.listen([("127.0.0.1", 0)] * 3)
+        names = [each.getsockname() for each in listeners]
+        first, second, added = map(outlet, ("first", "second", "added"), listeners)
+        launch = Launch(
+            seat=Seat("local0"),
+            style=Style.CALL,
+            code=None,
+            command=(),
+            temporary=tmp_path,
+            log=tmp_path / "log",
+            outlets=(first, second),
+        )
+        doors = SandboxDoors(launch)
+        line = doors.offer()
+        assert line is not None
+        with line:
+            doors.add(added, os.dup(listeners[2].fileno()))
+            ports.send(line.fileno(), listeners[:2])
+        ports.close(listeners)
+        for number, name in enumerate(names):
+            with socket.create_connection(name) as connection:
+                connection.sendall(b"to %d" % number)
+        await all_heard.wait()
+        doors.close()
+        return heard
+
+    assert asyncio.run(go()) == {"first": b"to 0", "second": b"to 1", "added": b"to 2"}
 
 
 class _Scarce(socket.socket):
