@@ -227,10 +227,7 @@ def _find(launch: Launch, interpreter: Interpreter) -> str:
         source = source_of(launch, word)
         found: str | None = word if source is not None and source.exists() else None
     else:
-        programs = (
-            f"{interpreter.executable.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        )
-        found = shutil.which(word, path=programs)
+        found = shutil.which(word, path=f"{interpreter.executable.parent}:{environment.SYSTEM_PATH}")
     if found is None:
         raise AlgorithmFailed(
             f"the command {word!r} can't be started: there is no such program in the sandbox; "

@@ -15,14 +15,15 @@ _READ_AT_IMPORT = (
     *("PYTHON", "LANG", "LC_", "LD_", "GOTO_", "BLIS_", "KMP_", "GOMP_", "NUMBA_", "MPL", "JOBLIB_"),
     *("TF_", "CUDA_", "NVIDIA_", "TORCH_", "PYTORCH_", "JAX_", "XLA_"),
 )
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: Where a system's programs lie.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def isolated(python: Path, extra: Mapping[str, str]) -> dict[str, str]:
     """The environment inside a sandbox."""
     return {
         **numeric(),
-        "PATH": f"{python.parent}:{_SYSTEM_PATH}",
+        "PATH": f"{python.parent}:{SYSTEM_PATH}",
         "HOME": "/tmp",  # noqa: S108 -- the sandbox's own
         "LANG": os.environ.get("LANG") or "C.UTF-8",
         "TMPDIR": "/tmp",  # noqa: S108 -- the sandbox's own
@@ -35,7 +36,7 @@ def shared(python: Path, temporary: Path | None, extra: Mapping[str, str]) -> di
     folder = str(temporary or "/tmp")  # noqa: S108 -- nothing is kept there
     return {
         **numeric(),
-        "PATH": f"{python.parent}:{os.environ.get('PATH') or _SYSTEM_PATH}",
+        "PATH": f"{python.parent}:{os.environ.get('PATH') or SYSTEM_PATH}",
         "HOME": os.environ.get("HOME") or folder,
         "LANG": os.environ.get("LANG") or "C.UTF-8",
         "TMPDIR": folder,

@@ -104,7 +104,7 @@ def served_plan(plan: Plan, facts: ImageFacts) -> Plan:
 def variables(launch: Launch, facts: ImageFacts) -> dict[str, str]:
     """The environment of a launch's calls: the image's own, and what Atoll and the site set."""
     return {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": environment.SYSTEM_PATH,
         "LANG": "C.UTF-8",
         **environment.numeric(),
         **facts.environment,
