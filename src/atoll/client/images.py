@@ -115,12 +115,16 @@ class Looker:
 
         Raises:
             SpecInvalid: it holds no algorithm, or nobody says what it holds.
+            RuntimeUnavailable: the engine that has it answers no more.
         """
         if looked.facts is None:
             return images.assumed(looked.image.name, looked.image, dialect)
         facts = looked.facts
         async with self._opened() as engine:
-            assert engine is not None  # It has just told the facts.
+            if engine is None:
+                raise RuntimeUnavailable(
+                    f"the container engine that has {looked.image.name} answers no more: start it, and try again"
+                )
             async with engine.files(facts.id) as files:
                 return await images.describe(facts, files, image=looked.image, dialect=dialect)
 
