@@ -142,8 +142,11 @@ def _telling(waits: Callable[[str], None]) -> Callable[[Arrived], None]:
         else:
             part = arrived.layers_done
             words = f"{arrived.layers_done} of {arrived.layers_total} layers"
+        if arrived.bytes_total and arrived.bytes_done >= arrived.bytes_total:
+            words += " are here, and are unpacked"
         if part != last:
             last = part
-            waits(f"the image {arrived.name} is fetched: {words}")
+            # Which image it is stands in the run, with its digest, which would fill a line.
+            waits(f"the image {arrived.name.partition('@')[0]} is fetched: {words}")
 
     return tell

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from atoll.transports.forms import Log
 _log = logging.getLogger(__name__)
 #: Remarks that wait to be told. Whoever makes more loses the later ones: they are in this node's log.
 _WAITING_MAX = 1_000
+#: Seconds after which it is written down again what a job waits for, where only a number has changed.
+_WAIT_SECONDS = 10.0
+_NUMBERS = re.compile(r"\d+")
 
 
 class Notebook:
@@ -23,6 +28,7 @@ class Notebook:
         progressed: is told how far a job is, with the next heartbeat.
         log_of: the file with what a ticket's algorithm prints.
         sends: whether the hub is told the end of that file when a job fails.
+        now: the time, in seconds.
     """
 
     def __init__(
@@ -31,10 +37,14 @@ class Notebook:
         log_of: Callable[[Ticket], Path],
         *,
         sends: bool = False,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._progressed = progressed
         self._log_of = log_of
         self._sends = sends
+        self._now = now
+        #: What was last written down that jobs wait for, without its numbers, and when.
+        self._waiting: dict[JobId, tuple[str, float]] = {}
         #: Jobs whose failure is written down, and whose end is still to come.
         self._broken: set[JobId] = set()
         self._remarks: asyncio.Queue[Log] = asyncio.Queue(_WAITING_MAX)
@@ -55,9 +65,13 @@ class Notebook:
         self._progressed(ticket.job.id, fraction, text)
 
     def waits(self, ticket: Ticket, text: str) -> None:
-        """Write down what it waits for, and tell it as how far it is."""
-        _log.info("job %s: %s", ticket.job.id, text)
-        self._progressed(ticket.job.id, None, text)
+        """Write down what it waits for, now and then where only a number changes; tell it as how far it is."""
+        job_id, now = ticket.job.id, self._now()
+        words, at = self._waiting.get(job_id, ("", now))
+        if words != (words := _NUMBERS.sub("", text)) or now - at >= _WAIT_SECONDS:
+            self._waiting[job_id] = (words, now)
+            _log.info("job %s: %s", job_id, text)
+        self._progressed(job_id, None, text)
 
     def refused(self, ticket: Ticket, sentence: str) -> None:
         """Tell what an algorithm asked for that it may not have."""
@@ -83,6 +97,7 @@ class Notebook:
         job_id = ticket.job.id
         failed = job_id in self._broken
         self._broken.discard(job_id)
+        self._waiting.pop(job_id, None)
         how = "ended" if message is not None else "failed" if failed else "been given up"
         _log.info("job %s has %s after %.3f s", job_id, how, seconds)
         if failed and self._sends and (end := _end_of(self._log_of(ticket))):

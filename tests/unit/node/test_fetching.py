@@ -123,7 +123,14 @@ def launch(root: Path, image: Image | None, waits: Callable[[str], None] | None 
 
 @pytest.mark.parametrize(
     ("counted", "expected", "last"),
-    [(True, 21, "is fetched: 1000 of 1000 MB"), (False, 3, "is fetched: 2 of 2 layers")],
+    [
+        (
+            True,
+            21,
+            "the image registry.example/mean:1 is fetched: 1000 of 1000 MB are here, and are unpacked",
+        ),
+        (False, 3, "is fetched: 2 of 2 layers"),
+    ],
 )
 def test_what_starts_is_the_very_image_that_was_fetched(
     tmp_path: Path,

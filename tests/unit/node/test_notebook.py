@@ -61,6 +61,23 @@ def test_what_a_job_waits_for_is_written_down_and_told(caplog: pytest.LogCapture
     assert caplog.messages == [f"job {ticket.job.id}: queued"]
 
 
+def test_numbers_that_change_are_written_down_now_and_then_and_told_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: list[Any] = []
+    times = iter([0.0, 1.0, 9.0, 11.0, 12.0])
+    ticket = make_ticket()
+    notebook = Notebook(lambda *said: heard.append(said[2]), lambda _: Path("nowhere"), now=times.__next__)
+    texts = ["1 of 9 MB", "2 of 9 MB", "3 of 9 MB", "4 of 9 MB", "all is here"]
+
+    with caplog.at_level(logging.INFO):
+        for text in texts:
+            notebook.waits(ticket, text)
+
+    assert heard == texts
+    assert caplog.messages == [f"job {ticket.job.id}: {text}" for text in ("1 of 9 MB", *texts[3:])]
+
+
 def test_what_an_algorithm_says_of_its_progress_is_not_written_down(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         made().progressed(make_ticket(), 0.5, "Jane Doe is read")
