@@ -418,7 +418,10 @@ async def _accept(listener: socket.socket, box: Box) -> socket.socket:
         arriving.cancel()
         await asyncio.wait({arriving})
     if arriving.cancelled():
-        raise AlgorithmFailed(f"the algorithm's box ended before its first call: {box.ended.result()}")
+        said = box.ended.result()
+        foreign = "exec format error" in said.lower()
+        hint = ". Is the image for another kind of processor than this machine's?" if foreign else ""
+        raise AlgorithmFailed(f"the algorithm's box ended before its first call: {said}{hint}")
     # Only now: what was accepted meanwhile would be lost with whoever stops waiting.
     line, _ = listener.accept()
     return line

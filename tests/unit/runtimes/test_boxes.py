@@ -15,7 +15,7 @@ from tests.descriptors import descriptors
 from atoll.engine.running import Launch, Style
 from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
-from atoll.runtimes.boxes import Boot, BoxPlace, Plan, _accept, check_readable, hand_over
+from atoll.runtimes.boxes import Boot, BoxPlace, Plan, _accept, _listener, check_readable, hand_over
 from atoll.runtimes.children import Streams
 from atoll.runtimes.places import Inside
 from atoll.runtimes.points import Points
@@ -216,3 +216,24 @@ def test_an_image_whose_python_can_start_nothing_is_said_to_be_so(tmp_path: Path
         assert descriptors() == before
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [("exec /usr/bin/python3: exec format error", True), ("it ended with status 5: no libraries", False)],
+)
+def test_a_program_of_another_kind_of_processor_is_told_as_that(
+    tmp_path: Path, said: str, *, hint: bool
+) -> None:
+    async def go() -> None:
+        box = _Waiting()
+        box.ended.set_result(said)
+        listener = _listener(tmp_path, None)
+        try:
+            await _accept(listener, box)
+        finally:
+            listener.close()
+
+    with pytest.raises(AlgorithmFailed, match=f"before its first call: {said}") as refused:
+        asyncio.run(go())
+    assert ("for another kind of processor" in str(refused.value)) is hint
