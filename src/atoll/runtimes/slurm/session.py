@@ -106,7 +106,7 @@ class SlurmSession:
         #: Whether a call has failed there.
         self._troubled = False
         self._over = asyncio.Event()
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._tell_closed: Callable[[], None] = lambda: None
         self._tasks: set[asyncio.Task[None]] = set()
         pace = spec.pace
@@ -181,10 +181,13 @@ class SlurmSession:
         return ours.detach()
 
     async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self._gone = "the algorithm can't answer another call: its session was closed"
+        if self._closing is None:
+            self._gone = "the algorithm can't answer another call: its session was closed"
+            self._closing = asyncio.create_task(self._close())
+        # Whoever is cancelled meanwhile has it closed all the same.
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         pace = self._spec.pace
         try:
             async with asyncio.timeout(pace.end_seconds):

@@ -139,6 +139,26 @@ def test_who_waits_for_a_connection_is_told_when_the_session_is_closed(slurm: Sl
     asyncio.run(go())
 
 
+def test_a_session_is_closed_whole_though_who_closes_it_is_called_away(slurm: Slurm) -> None:
+    async def go() -> list[Path]:
+        async with a_job(slurm, slurm.runtime()) as (starting, job):
+            await job.send(READY)
+            session = await starting
+            closing = asyncio.create_task(session.close())
+            await hear(job, "close")
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            again = asyncio.create_task(session.close())
+            await asyncio.sleep(0)
+            assert not again.done()
+            await job.send({"say": "closed"})
+            await again
+            return list((slurm.folder / "spool" / "sessions").iterdir())
+
+    assert [] == asyncio.run(go())
+
+
 def test_a_connection_that_nobody_waits_for_any_more_is_ended_where_it_was_made(slurm: Slurm) -> None:
     async def go() -> None:
         async with a_job(slurm, slurm.runtime()) as (starting, job):
