@@ -241,14 +241,6 @@ class BoxPlace(Place):
         return self._box
 
     def network(self, what: str) -> tuple[Parent, int | None]:
-        """Who opens ports in the box, and connects to such.
-
-        Raises:
-            RuntimeUnavailable: it isn't open, and so there is none of what was wanted.
-        """
-        return self._network(what)
-
-    def _network(self, what: str) -> tuple[Parent, int | None]:
         if self._parent is not None and self._parent.alive:
             return self._parent, None
         raise RuntimeUnavailable(f"{what}: its box isn't there yet, or has ended")

@@ -162,7 +162,7 @@ class _Sandbox(Place):
                 raise
         return self._cell[1]
 
-    def _network(self, what: str) -> tuple[Parent, int | None]:
+    def network(self, what: str) -> tuple[Parent, int | None]:
         if self._cell is not None and self._cell[0].alive:
             return self._cell
         raise RuntimeUnavailable(

@@ -154,7 +154,7 @@ class Place:
         Raises:
             RuntimeUnavailable: there is no inside, or an address is taken; with `what` can't be done then.
         """
-        parent, cell = self._network(what)
+        parent, cell = self.network(what)
         try:
             return await parent.listen(addresses, cell=cell)
         except ParentLost:
@@ -170,13 +170,13 @@ class Place:
             ConnectionRefusedError: nobody listens there.
         """
         what = f"the algorithm can't be reached at port {port}"
-        parent, cell = self._network(what)
+        parent, cell = self.network(what)
         try:
             return await connected(await parent.connect(port, cell=cell), port)
         except ParentLost:
             raise RuntimeUnavailable(f"{what}: its processes have ended") from None
 
-    def _network(self, what: str) -> tuple[Parent, int | None]:
+    def network(self, what: str) -> tuple[Parent, int | None]:
         """The parent that knows the network of these processes, and its name for their sandbox.
 
         Raises:

@@ -217,7 +217,7 @@ class Parent:
 
     async def close(self) -> None:
         """End the parent with everything that it forked."""
-        self._lose()
+        self.lose()
         if self._child is None:
             return
         try:
@@ -226,10 +226,6 @@ class Parent:
         except TimeoutError:
             self._child.kill()
             await self._child.ended
-
-    def lose(self) -> None:
-        """Give up a parent that somebody else ends: nothing of it is waited for any more."""
-        self._lose()
 
     def _send(self, message: Mapping[str, Any], files: Sequence[int]) -> None:
         if not self.alive:
@@ -241,7 +237,7 @@ class Parent:
             except BlockingIOError:
                 self._loop.add_writer(self._line, self._send_waiting)
             except OSError:
-                self._lose()
+                self.lose()
                 raise ParentLost from None
             else:
                 return
@@ -255,7 +251,7 @@ class Parent:
             except BlockingIOError:
                 return
             except OSError:
-                self._lose()
+                self.lose()
                 return
             self._waiting.popleft()
             for file in files:
@@ -273,7 +269,7 @@ class Parent:
             except OSError:
                 text = b""
             if not text:
-                self._lose()
+                self.lose()
                 return
             try:
                 self._understand(json.loads(text))
@@ -287,7 +283,7 @@ class Parent:
             ) as error:
                 # Who is in a box with an algorithm may say anything.
                 _log.debug("a warm parent said what none says: %s", type(error).__name__)
-                self._lose()
+                self.lose()
 
     def _understand(self, message: Mapping[str, Any]) -> None:
         if "started" in message:
@@ -313,8 +309,8 @@ class Parent:
             else:
                 answer.set_exception(CellRefused(error))
 
-    def _lose(self) -> None:
-        """The parent has ended, or is to end."""
+    def lose(self) -> None:
+        """Give up a parent that has ended, or that is to end: nothing of it is waited for any more."""
         if not self.alive:
             return
         self.alive = False

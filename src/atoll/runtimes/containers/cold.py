@@ -145,7 +145,7 @@ class ColdPlace(Place):
         box = None if self._helper is None else self._helper.place.box
         return box.container.id if isinstance(box, Container) else None
 
-    def _network(self, what: str) -> tuple[Parent, int | None]:
+    def network(self, what: str) -> tuple[Parent, int | None]:
         if self._helper is None:
             raise RuntimeUnavailable(f"{what}: the image has no Python, and no helper image is set")
         return self._helper.place.network(what)
