@@ -126,21 +126,25 @@ class SlurmRuntime:
             raise RuntimeUnavailable(reason)
         queue = self._queue()
         folder = self._spool.new()
-        job: int | None = None
+        submitting: asyncio.Task[int] | None = None
         arriving: asyncio.Task[_Arrival] | None = None
         try:
             told, arrival = await self._prepare(launch, folder)
             arriving = asyncio.create_task(arrival)
-            job = await queue.submit(_script(folder), self._options.words(launch.limits), folder.output)
+            submitting = asyncio.create_task(
+                queue.submit(_script(folder), self._options.words(launch.limits), folder.output)
+            )
+            job = await asyncio.shield(submitting)
             berth = Berth(job=job, queue=queue, folder=folder)
             frames, ready = await self._arrived(arriving, berth, launch)
         except BaseException:
             self._listener.forget(folder.name)  # Before: nobody takes up who would come now.
             if arriving is not None:
                 await _give_up(arriving)
-            if job is not None:
-                with suppress(SlurmSilentError):
-                    await queue.cancel(job)
+            if submitting is not None:
+                # Slurm may just be taking it.
+                with suppress(RuntimeUnavailable, SlurmSilentError):
+                    await queue.cancel(await submitting)
             folder.remove(failed=True)
             raise
         if launch.waits is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -120,6 +121,28 @@ def test_a_job_whose_start_nobody_waits_for_any_more_is_hung_up_on(slurm: Slurm)
                 await hear(job, "nothing of this kind")
 
     asyncio.run(go())
+
+
+def test_a_job_that_slurm_was_just_taking_is_taken_back(slurm: Slurm) -> None:
+    taking, go_on = slurm.folder / "taking", slurm.folder / "go-on"
+    os.mkfifo(taking)
+    os.mkfifo(go_on)
+    slurm.says("sbatch", f"echo > {taking}", f"read _ < {go_on}", "echo 1")
+    slurm.says("scancel", f'echo "$@" > {slurm.folder}/taken-back')
+
+    async def go() -> None:
+        runtime = slurm.runtime()
+        starting = asyncio.create_task(runtime.start(launch_in(slurm.folder)))
+        await asyncio.to_thread(taking.read_text)
+        starting.cancel()
+        await asyncio.to_thread(go_on.write_text, "\n")
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await runtime.close()
+
+    asyncio.run(go())
+
+    assert (slurm.folder / "taken-back").read_text() == "--quiet 1\n"
 
 
 def test_who_waits_for_a_connection_is_told_when_the_session_is_closed(slurm: Slurm) -> None:
