@@ -57,7 +57,7 @@ for folder in sys.path:
             tools = int(name.split("-")[1].split(".")[0])
         if name.endswith((".py", ".so")):
             modules.add(name.split(".")[0])
-        elif name.isidentifier() and os.path.isdir(os.path.join(folder, name)):
+        elif name.isidentifier() and name != "__pycache__" and os.path.isdir(os.path.join(folder, name)):
             modules.add(name)
 programs = set()
 for folder in os.environ.get("PATH", "").split(":"):
