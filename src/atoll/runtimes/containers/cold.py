@@ -189,14 +189,15 @@ class ServicePlace(ColdPlace):
         self._container = await self._maker.make(
             self._plan.launch, command, self._inside.code, line=None, network_of=self._network_of()
         )
-        return ContainerRun(self._container, streams.stdout)
+        return ContainerRun(self._container, streams.stdout, self._kills)
 
 
 class _Work:
     """What an engine does for a call, in the background."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, kills: Kills) -> None:
         self._container = container
+        self._kills = kills
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         #: Its exit status, or minus the signal that ended it.
@@ -225,8 +226,8 @@ class _Work:
 class ContainerRun(_Work):
     """What an image starts by itself, in a container of its own."""
 
-    def __init__(self, container: Container, log: int) -> None:
-        super().__init__(container)
+    def __init__(self, container: Container, log: int, kills: Kills) -> None:
+        super().__init__(container, kills)
         self._do(self._follow(os.dup(log)))
 
     async def _follow(self, log: int) -> None:
@@ -239,6 +240,10 @@ class ContainerRun(_Work):
         finally:
             os.close(log)
         await asyncio.wait({self._container.ended})
+        if self._container.status:
+            with suppress(*BREAKS):  # it may have been removed
+                if await self._container.memory_ran_out():
+                    self._kills.note(1)
         self._end(self._container.status)
 
 
@@ -254,8 +259,7 @@ class EngineCall(_Work):
         streams: Streams,
         kills: Kills,
     ) -> None:
-        super().__init__(container)
-        self._kills = kills
+        super().__init__(container, kills)
         # Whoever gave them closes them when this returns.
         descriptors = tuple(os.dup(each) for each in (streams.stdin, streams.stdout, streams.stderr))
         self._working = self._loop.create_task(self._work(command, environment, folder, descriptors))
