@@ -48,6 +48,12 @@ def _why_missing(name: str) -> str | None:
     return None if shutil.which(name) else f"{name} is not installed: there is no program of that name"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many workers as half again the processors: for some 40 % of their time tests wait for what others do."""
+    return max(1, (os.cpu_count() or 1) * 3 // 2)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs an engine that this machine lacks; fail it where real engines are a must."""
     for mark in item.iter_markers("needs"):
