@@ -85,6 +85,19 @@ async def describe(
     )
 
 
+async def describe_as(manifest: Manifest, facts: ImageFacts, read: ImageFiles) -> Manifest:
+    """What an image holds, in the dialect of what somebody says of it.
+
+    Raises:
+        SpecInvalid: it says nothing that is known here.
+    """
+    asked = manifest.dialect
+    if asked == "vantage6":
+        asked = f"vantage6-{manifest.generation}"
+    named = ImageNamed(kind=facts.kind, name=facts.name, digest=facts.id)
+    return await describe(facts, read, image=named, dialect=asked)
+
+
 def describe_compspec(
     text: str, origin: str, image: ImageNamed, aggregator_image: ImageNamed | None = None
 ) -> Manifest:

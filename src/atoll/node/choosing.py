@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from atoll.algorithms.manifest import Manifest
 from atoll.engine.running import Image, ImageKind, Runtime
-from atoll.model.errors import JobRefused, RuntimeUnavailable
+from atoll.model.errors import JobRefused, RuntimeUnavailable, SpecInvalid
 from atoll.node.environment import IMAGES_ALONE, OF_FILES, NamedImage, no_image
 from atoll.node.image_files import FileRuntime
 from atoll.node.inventory import Inventories, Inventory
@@ -78,6 +79,12 @@ class _Contained(Runtime, Protocol):
 
     async def digest_of(self, name: str) -> str:
         """The digest of the image that has a name here."""
+        ...
+
+    async def described(
+        self, image: Image, manifest: Manifest, waits: Callable[[str], None] | None
+    ) -> Manifest:
+        """What an image says of itself."""
         ...
 
 
@@ -163,6 +170,31 @@ class Runtimes:
             AtollError: it can't be had, or can't be asked.
         """
         return await self._inventories.of(image, self.for_image(image, chosen_here=True), waits)
+
+    async def described(
+        self, image: Image, manifest: Manifest, waits: Callable[[str], None] | None
+    ) -> Manifest | None:
+        """What an image says of itself, in a dialect; None where it says nothing that is known here.
+
+        Raises:
+            JobRefused: it can't be had here, or not be looked into.
+            RuntimeUnavailable: it can't be had at this time.
+        """
+        runtime = self.for_image(image)
+        if isinstance(runtime, FileRuntime):
+            told = runtime.described(image, manifest)
+        elif self._contained is not None and runtime is self._contained:
+            told = self._contained.described(image, manifest, waits)
+        else:
+            raise JobRefused(
+                f"the image {image.name} ({image.digest}) is one that this site allows, and what is started in it is "
+                f"said by whoever submits it: under runtime {self._settings.runtime} nobody can look whether the image "
+                "says so, too. Ask the site's people to list the algorithm by its own digest"
+            )
+        try:
+            return await told
+        except SpecInvalid:
+            return None
 
     async def recover(self) -> None:
         """Remove what an earlier life of this node has left in the engine and elsewhere.

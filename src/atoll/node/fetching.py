@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from atoll.engine.running import Launch, Session
+from atoll.algorithms.images import describe_as
+from atoll.algorithms.manifest import Manifest
+from atoll.engine.running import Image, Launch, Session
 from atoll.model.errors import RuntimeUnavailable
 from atoll.runtimes.containers.docker import DockerRuntime
 from atoll.runtimes.containers.pulling import Arrived
@@ -110,6 +112,25 @@ class FetchingRuntime:
                 "digest (@sha256:…), by which the node fetches it"
             )
         return facts.id
+
+    async def described(
+        self, image: Image, manifest: Manifest, waits: Callable[[str], None] | None
+    ) -> Manifest:
+        """What an image says of itself, which is fetched where it isn't here.
+
+        Raises:
+            SpecInvalid: it says nothing that is known here.
+            JobRefused: the site's rules forbid the image, or it has no signature that counts.
+            RuntimeUnavailable: it can't be had, or no engine answers.
+            BlobMismatch: what arrived is something else.
+        """
+        images = await self._images()
+        found = await images.ensure(image, told=None if waits is None else _telling(waits))
+        facts = await self._runtime.facts(found)
+        if facts is None:
+            raise RuntimeUnavailable(f"the image {image.name} was removed while it was looked at: try again")
+        async with self._runtime.files(facts) as read:
+            return await describe_as(manifest, replace(facts, name=image.name), read)
 
     async def close(self) -> None:
         """Hang up."""

@@ -14,16 +14,17 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from atoll.algorithms.installed import Installed
 from atoll.algorithms.manifest import Manifest
 from atoll.engine.limits import BUNDLE_BYTES_MAX, LIBRARY_BYTES_MAX, LIBRARY_SECONDS_MAX
+from atoll.engine.running import Image
 from atoll.model.errors import BlobMismatch, JobRefused, LimitReached
-from atoll.model.work import Algorithm, RunId, Ticket
-from atoll.node import environments
+from atoll.model.work import Algorithm, Role, RunId, Ticket
+from atoll.node import environments, vetting
 from atoll.node.at_hand import AtHand
 from atoll.node.choosing import Runtimes
 from atoll.node.environment import Environment
@@ -53,6 +54,8 @@ class _Known:
     installed: Installed
     #: None: Atoll's own, or that of the image.
     python: Path | None = None
+    #: The roles in which its image is started as that says itself.
+    vetted: set[Role] = field(default_factory=set)
 
 
 class BundleLibrary:
@@ -64,6 +67,7 @@ class BundleLibrary:
         named: the environments of this node.
         runtimes: run them.
         admit: refuses those that this node doesn't take, as their bundle describes them.
+        by_image: says of which images this node has to see that they are started as they say themselves.
         now: the time, in seconds.
     """
 
@@ -75,6 +79,7 @@ class BundleLibrary:
         runtimes: Runtimes,
         *,
         admit: Callable[[Algorithm, Manifest], None] = lambda *_: None,
+        by_image: Callable[[Algorithm, Manifest], bool] = lambda *_: False,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
@@ -82,6 +87,7 @@ class BundleLibrary:
         self._environments = named
         self._runtimes = runtimes
         self._admit = admit
+        self._by_image = by_image
         self._now = now
         self._known: dict[str, _Known] = {}
         self._getting: dict[str, asyncio.Lock] = {}
@@ -109,6 +115,9 @@ class BundleLibrary:
         if image is None:
             return AtHand(installed=installed, runtime=self._runtimes.of(known.python))
         chosen_here = installed.environment is not None
+        if self._by_image(ticket.algorithm, known.manifest) and ticket.role not in known.vetted:
+            await self._vet(ticket, known.manifest, image, waits)
+            known.vetted.add(ticket.role)
         return AtHand(installed=installed, runtime=self._runtimes.for_image(image, chosen_here=chosen_here))
 
     def described(self, digest: str) -> Manifest | None:
@@ -119,6 +128,18 @@ class BundleLibrary:
     def release(self, run_id: RunId) -> None:
         """A run has ended: its algorithms may be removed when there is too much."""
         self._used.pop(run_id, None)
+
+    async def _vet(
+        self, ticket: Ticket, manifest: Manifest, image: Image, waits: Callable[[str], None] | None
+    ) -> None:
+        """See that an image is started as it says itself.
+
+        Raises:
+            JobRefused: it isn't, or can't be asked.
+        """
+        if vetting.chooses(manifest, ticket.role):
+            told = await self._runtimes.described(image, manifest, waits)
+            vetting.check(ticket.algorithm, manifest, ticket.role, told)
 
     async def _get(self, ticket: Ticket, waits: Callable[[str], None] | None) -> _Known:
         # Imported here: reading bundles takes more memory than an idle node has use for.

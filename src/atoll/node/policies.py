@@ -57,6 +57,19 @@ def admission(policies: Policies) -> Callable[[Algorithm, Manifest], None]:
     return admit
 
 
+def by_image(policies: Policies) -> Callable[[Algorithm, Manifest], bool]:
+    """Says whether a site takes an algorithm for what its image is: then the image must say itself how it starts.
+
+    Where the site takes any image from anybody, nothing is kept off by that.
+    """
+
+    def rule(algorithm: Algorithm, manifest: Manifest) -> bool:
+        takes_any = policies.images == "allow" and not policies.algorithms and not policies.signers
+        return manifest.kind == "image" and algorithm.digest not in policies.algorithms and not takes_any
+
+    return rule
+
+
 def installed() -> Iterator[Policy]:
     """The policies that installed packages bring: each entry point is called with every ticket.
 

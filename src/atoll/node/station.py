@@ -62,6 +62,7 @@ class Station:
             settings.environments,
             self._runtimes,
             admit=policies.admission(settings.policies),
+            by_image=policies.by_image(settings.policies),
         )
 
     async def serve(self, stop: asyncio.Event, ready: Callable[[str], None] = lambda _: None) -> None:
