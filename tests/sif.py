@@ -21,10 +21,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests import apptainer_stand_in
 
-from atoll.engine.running import Image, ImageKind
+from atoll.engine.running import Image, ImageKind, Launch, Style
+from atoll.model.work import Seat
 from atoll.runtimes.apptainer import ApptainerRuntime
 from atoll.runtimes.conformance import Subject
 from atoll.runtimes.outside import RuntimeContext
@@ -173,6 +175,26 @@ def make_image(
     squashed.unlink()
     shutil.rmtree(added)
     return write_sif(path, *parts)
+
+
+def described(path: Path, home: Path) -> Image:
+    """What a file is called, and its digest; noted in the home's cache."""
+    digest = asyncio.run(Roots(home / "cache").digest_of(path))
+    return Image(kind=ImageKind.SIF, name=str(path), digest=digest)
+
+
+def launch_of(folder: Path, image: Image | None, **fields: Any) -> Launch:
+    """A launch in an image, with folders of its own."""
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    defaults: dict[str, Any] = {
+        "seat": Seat("local0"),
+        "style": Style.CALL,
+        "code": None,
+        "command": (),
+        "temporary": folder / "tmp",
+        "log": folder / "log",
+    }
+    return Launch(image=image, **(defaults | fields))
 
 
 def from_container(

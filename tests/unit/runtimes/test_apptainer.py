@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests import apptainer_stand_in
-from tests.sif import from_container, make_image, write_tree
+from tests.sif import described, from_container, launch_of, make_image, write_tree
 
 from atoll.engine.limits import CallLimits
 from atoll.engine.running import (
@@ -23,15 +23,12 @@ from atoll.engine.running import (
     Reply,
     Request,
     Session,
-    Style,
     whole,
 )
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
-from atoll.model.work import Seat
 from atoll.runtimes import groups
 from atoll.runtimes.apptainer import ApptainerRuntime
 from atoll.runtimes.apptainer_words import Shown, Version, read_version, words_of
-from atoll.runtimes.sif.kept import Roots
 
 # Where many tests run at once, making the first image takes its time.
 pytestmark = pytest.mark.timeout(60)
@@ -167,27 +164,9 @@ def image(home: Path) -> Image:
     return described(make_image(home / "image.sif", {**started, "/computation/entry.py": ENTRY}), home)
 
 
-def described(path: Path, home: Path) -> Image:
-    digest = asyncio.run(Roots(home / "cache").digest_of(path))
-    return Image(kind=ImageKind.SIF, name=str(path), digest=digest)
-
-
 @pytest.fixture
 def program(home: Path, tmp_path: Path) -> str:
     return str(apptainer_stand_in.install(tmp_path, home / "cache"))
-
-
-def launch_of(folder: Path, image: Image | None, **fields: Any) -> Launch:
-    (folder / "tmp").mkdir(parents=True, exist_ok=True)
-    defaults: dict[str, Any] = {
-        "seat": Seat("local0"),
-        "style": Style.CALL,
-        "code": None,
-        "command": (),
-        "temporary": folder / "tmp",
-        "log": folder / "log",
-    }
-    return Launch(image=image, **(defaults | fields))
 
 
 def with_session(

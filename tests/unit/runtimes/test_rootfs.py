@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sif import Part, from_container, make_image, squash, write_sif, write_tree
+from tests.sif import (
+    Part,
+    described,
+    from_container,
+    launch_of,
+    make_image,
+    squash,
+    write_sif,
+    write_tree,
+)
 
 from atoll.engine.running import (
     Image,
@@ -27,10 +36,8 @@ from atoll.engine.running import (
     whole,
 )
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
-from atoll.model.work import Seat
 from atoll.runtimes import bwrap
 from atoll.runtimes.rootfs import RootfsRuntime, find_python
-from atoll.runtimes.sif.kept import Roots
 
 pytestmark = [
     pytest.mark.needs("mksquashfs"),
@@ -93,24 +100,6 @@ def image(home: Path) -> Image:
         },
     )
     return described(path, home)
-
-
-def described(path: Path, home: Path) -> Image:
-    digest = asyncio.run(Roots(home / "cache").digest_of(path))
-    return Image(kind=ImageKind.SIF, name=str(path), digest=digest)
-
-
-def launch_of(folder: Path, image: Image | None, **fields: Any) -> Launch:
-    (folder / "tmp").mkdir(parents=True, exist_ok=True)
-    defaults: dict[str, Any] = {
-        "seat": Seat("local0"),
-        "style": Style.CALL,
-        "code": None,
-        "command": (),
-        "temporary": folder / "tmp",
-        "log": folder / "log",
-    }
-    return Launch(image=image, **(defaults | fields))
 
 
 def with_session(home: Path, launch: Launch, work: Callable[[Session], Coroutine[Any, Any, Any]]) -> Any:
