@@ -49,6 +49,8 @@ _ANSWER_SECONDS = 600.0
 _NO_ANSWER = 900
 #: How often an engine is asked to remove a container that it doesn't remove.
 _TRIES = 3
+#: How an engine says that it removes a container for somebody else.
+_IN_PROGRESS = "already in progress"
 #: Bytes of a file that is read out of an image. A specification, or a module.
 _FILE_BYTES_MAX = 4 * 1024 * 1024
 #: What stands around a file in the archive that it comes in.
@@ -246,7 +248,8 @@ class Engine:
                     await container.kill()
             else:
                 return
-        _log.warning("the container %s was not removed, and may still run: %s", container.id[:12], why)
+        if _IN_PROGRESS not in why:
+            _log.warning("the container %s was not removed, and may still run: %s", container.id[:12], why)
 
     async def ours(self) -> list[tuple[DockerContainer, str]]:
         """The containers that Atoll has made here and not removed, each with its owner."""

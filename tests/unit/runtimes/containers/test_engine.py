@@ -174,3 +174,39 @@ def test_an_engine_that_is_stuck_is_waited_for_no_longer_than_some_minutes(
         await server.wait_closed()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "warned"),
+    [
+        (404, "No such container", False),
+        (409, "removal of container 1 is already in progress", False),
+        (500, "driver failed to remove it", True),
+    ],
+)
+def test_a_container_that_an_engine_does_not_remove_is_told_to_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int, said: str, warned: bool
+) -> None:
+    async def scenario() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.IncompleteReadError):
+                while request := await reader.readuntil(b"\r\n\r\n"):
+                    is_ping = b"/_ping" in request
+                    told = b"OK" if is_ping else b'{"message": "%s"}' % said.encode()
+                    writer.write(
+                        b"HTTP/1.1 %d So\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                        % (200 if is_ping else status, len(told), told)
+                    )
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, tmp_path / "engine.sock")
+        engine = Engine(tmp_path / "engine.sock")
+        client = await engine.open()
+        await engine.remove(client.containers.container("1" * 64))
+        await engine.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(scenario())
+
+    assert ("111111111111 was not removed, and may still run" in caplog.text) == warned
