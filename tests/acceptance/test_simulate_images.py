@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests import nursery, sif
-from tests.engines import BOOKWORM, VANTAGE6_4, VANTAGE6_5, Engine, missing
+from tests.engines import BOOKWORM, BUSYBOX, VANTAGE6_4, VANTAGE6_5, Engine, missing
 from tests.images import made
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
@@ -155,3 +155,47 @@ def test_an_image_that_is_not_there_is_named(engine: Engine, tmp_path: Path) -> 
     done = nursery.run(*words, cwd=tmp_path, env={**os.environ, "DOCKER_HOST": engine.url})
     assert done.returncode == 2
     assert "atoll-test/nowhere is not on this machine" in json.loads(done.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize("engine", ["docker"], indirect=True)
+def test_an_iteration_is_repeated_in_its_image_and_another_image_is_told(
+    engine: Engine, tmp_path: Path
+) -> None:
+    files = files_of(SUM, "/computation")
+
+    def again() -> dict[str, Any]:
+        done = nursery.run(
+            *("simulate", "--resume", "run", "--from", "2", "--json"),
+            cwd=tmp_path,
+            env={**os.environ, "DOCKER_HOST": engine.url},
+        )
+        assert "Unclosed" not in done.stderr
+        return dict(json.loads(done.stdout))
+
+    with made(engine, "atoll-test-simulate-again", BOOKWORM, files, "WORKDIR /computation") as name:
+        simulate(
+            f"docker:{name}", "-c", "2", "-i", SUM / "test" / "inputspec.json", engine=engine, folder=tmp_path
+        )
+        first = again()
+        files["/computation/local.py"] += "\n# It was looked at again.\n"
+        with made(engine, "atoll-test-simulate-again", BOOKWORM, files, "WORKDIR /computation"):
+            second = again()
+    gone = again()
+
+    assert (first["status"], first["result"], first["warnings"]) == ("done", {"sum": 2}, [])
+    assert second["status"] == "done"
+    assert "it was made anew meanwhile" in " ".join(second["warnings"])
+    assert "is not on this machine" in gone["error"]["message"]
+
+
+@pytest.mark.parametrize("engine", ["docker"], indirect=True)
+def test_an_image_without_python_speaks_with_its_node_by_a_helper(engine: Engine, tmp_path: Path) -> None:
+    """It ends without an answer, but it was started: what it needs beside it was there."""
+    words = ("simulate", f"docker:{BUSYBOX}", "--dialect", "vantage6", "--function", "mean", "--json")
+    env = {**os.environ, "DOCKER_HOST": engine.url}
+
+    without = json.loads(nursery.run(*words, "--output", "one", cwd=tmp_path, env=env).stdout)
+    helped = nursery.run(*words, "--helper-image", BOOKWORM, "--output", "two", cwd=tmp_path, env=env)
+
+    assert "or with --helper-image" in without["error"]["message"]
+    assert "left no output" in json.loads(helped.stdout)["error"]["message"]

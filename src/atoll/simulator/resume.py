@@ -54,6 +54,8 @@ class Kept:
     arguments: Arguments
     iteration: int
     calls: tuple[Call, ...]
+    #: The algorithm's digest, as the run had it; empty where its record doesn't say it.
+    digest: str = ""
 
     @property
     def step(self) -> int:
@@ -100,7 +102,9 @@ def find(folder: Path, iteration: int) -> Kept:
         raise SpecInvalid(f"the run in {folder} kept no iteration {iteration}: it has 1 to {there}")
     wanted = tuple(call for call in calls if call.step == step and call.iteration <= iteration)
     arguments = Arguments.from_document(record["arguments"])
-    return Kept(folder=folder, arguments=arguments, iteration=iteration, calls=wanted)
+    steps = record.get("steps") or []
+    digest = str(steps[step].get("algorithm_digest") or "") if step < len(steps) else ""
+    return Kept(folder=folder, arguments=arguments, iteration=iteration, calls=wanted, digest=digest)
 
 
 async def repeat(kept: Kept, asked: Arguments, watcher: Watcher) -> tuple[Prepared, Report]:
@@ -114,16 +118,30 @@ async def repeat(kept: Kept, asked: Arguments, watcher: Watcher) -> tuple[Prepar
     started = time.perf_counter()
     chosen, remarks = choose(asked)
     early = make_runtime(chosen, asked, []) if asked.image or chosen in IMAGE_RUNTIMES else None
-    prepared = prepare(asked, None if early is None else await look_into(early, asked))
-    check(chosen, prepared)
+    try:
+        prepared = prepare(asked, None if early is None else await look_into(early, asked))
+        check(chosen, prepared)
+    except BaseException:
+        if early is not None:
+            await early.close()
+        raise
     folder = _new_folder(kept)
     runtime = early or make_runtime(chosen, asked, [folder.path, *prepared.sources])
     sites = prepared.plan.run.sites
     again = _Again(kept, prepared, asked, runtime, folder, watcher)
-    report = Report(run=folder.path.name, status="failed", sites=sites, results={}, output=folder.path)
+    changed = () if early is None else _changed(kept, prepared)
+    remarks = (*prepared.warnings, *remarks, *told_of(runtime, asked), *changed, *_missing(kept))
+    report = Report(
+        run=folder.path.name,
+        status="failed",
+        sites=sites,
+        results={},
+        output=folder.path,
+        warnings=tuple(dict.fromkeys(remarks)),
+    )
     try:
         watcher.begun(sites=sites, steps=[prepared.steps[kept.step].name], runtime=runtime.name)
-        for remark in (*prepared.warnings, *remarks, *told_of(runtime, asked), *_missing(kept)):
+        for remark in report.warnings:
             watcher.warned(remark)
         await again.all()
         report = replace(report, status="failed" if again.error else "done", error=again.error)
@@ -278,6 +296,14 @@ def _ticket(call: Call, algorithm: Algorithm) -> Ticket:
         inbox=(),
         readers=(),
     )
+
+
+def _changed(kept: Kept, prepared: Prepared) -> Sequence[str]:
+    """An image may have been made anew under its name. Code of a folder is changed on purpose."""
+    digest = prepared.plan.run.steps[kept.step].algorithm.digest
+    if digest == kept.digest:
+        return ()
+    return ("the image is another one than that of the run, under the same name: it was made anew meanwhile",)
 
 
 def _missing(kept: Kept) -> Sequence[str]:
