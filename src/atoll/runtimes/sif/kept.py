@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 
 from atoll.engine.limits import ROOTS_BYTES_MAX, ROOTS_SECONDS_MAX
 from atoll.model.errors import RuntimeUnavailable
@@ -153,6 +154,12 @@ class Roots:
         try:
             with path.open("rb") as file:
                 before = _print_of(os.fstat(file.fileno()))
+                # What is kept under a digest is of that one, also where another file has its name by now.
+                known = await self.digest_of(path), _print_of(path.stat())
+                if known != (digest, before):
+                    raise RuntimeUnavailable(
+                        f"the image {path} was replaced before it was unpacked. Try again"
+                    )
                 layout = read_layout(file, str(path))
                 measure = await unsquashing.measure(file.fileno(), layout, str(path), folder)
                 unsquashing.check_space(folder, measure.size_bytes, str(path))
@@ -200,7 +207,8 @@ class Roots:
             digest = f"sha256:{read(path)}"
         except OSError as error:
             raise RuntimeUnavailable(f"the image {path} can't be read: {error.strerror}") from error
-        written = note.with_suffix(f".{os.getpid()}")
+        # Another thread, or another program, may find the same out at the same time.
+        written = note.with_suffix(f".{os.getpid()}-{get_ident()}")
         written.write_text(json.dumps({"print": seen, "digest": digest}))
         written.rename(note)
         return digest

@@ -225,6 +225,26 @@ def test_an_unpacking_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: 
         unpack(image, tmp_path / "cache")
 
 
+def test_another_file_of_the_name_is_not_kept_under_the_digest(tmp_path: Path) -> None:
+    """It took its place after the digest was found out."""
+    image, other = make(tmp_path), make(tmp_path / "other", {"/usr/share/other": "words"})
+
+    class Replaced(Roots):
+        def collect(self) -> None:
+            other.rename(image)
+
+    async def go() -> None:
+        roots = Replaced(tmp_path / "cache")
+        try:
+            await roots.open(image)
+        finally:
+            await roots.close()
+
+    with pytest.raises(RuntimeUnavailable, match="was replaced before it was unpacked"):
+        asyncio.run(go())
+    assert list((tmp_path / "cache/roots").iterdir()) == []
+
+
 def test_without_the_program_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = make(tmp_path)
     monkeypatch.setattr(unsquashing, "why_not", lambda: "squashfs-tools is not installed")
