@@ -35,10 +35,11 @@ def probe() -> str | None:
     if program is None:
         return "bubblewrap is not installed: there is no program named bwrap"
     texts: list[int] = []
-    command = [program, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", *_filter_words(texts)]
     try:
+        # What every sandbox is shown, and not all of the machine: somebody may take a file system away meanwhile.
+        shown = [word for line in view.base() for word in words_of(line, texts)]
         tried = subprocess.run(
-            [*command, "--", "/bin/true"],
+            [program, *_NAMESPACES, *shown, *_filter_words(texts), "--", "/bin/true"],
             capture_output=True,
             timeout=_PROBE_SECONDS,
             check=False,
