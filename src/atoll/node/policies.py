@@ -57,14 +57,19 @@ def admission(policies: Policies) -> Callable[[Algorithm, Manifest], None]:
     return admit
 
 
-def by_image(policies: Policies) -> Callable[[Algorithm, Manifest], bool]:
+def by_image(policies: Policies, *, gives_more: bool = False) -> Callable[[Algorithm, Manifest], bool]:
     """Says whether a site takes an algorithm for what its image is: then the image must say itself how it starts.
 
-    Where the site takes any image from anybody, nothing is kept off by that.
+    Where the site takes any image from anybody, and gives the same to all, nothing is kept off by that.
+
+    Args:
+        policies: of the site.
+        gives_more: whether the site gives some algorithms what it doesn't give to others.
     """
+    named = (policies.algorithms, policies.signers, policies.databases, policies.peers_for)
+    takes_any = policies.images == "allow" and not any(named) and not gives_more
 
     def rule(algorithm: Algorithm, manifest: Manifest) -> bool:
-        takes_any = policies.images == "allow" and not policies.algorithms and not policies.signers
         return manifest.kind == "image" and algorithm.digest not in policies.algorithms and not takes_any
 
     return rule

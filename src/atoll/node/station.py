@@ -62,7 +62,9 @@ class Station:
             settings.environments,
             self._runtimes,
             admit=policies.admission(settings.policies),
-            by_image=policies.by_image(settings.policies),
+            by_image=policies.by_image(
+                settings.policies, gives_more=bool(settings.env_for or settings.network.for_)
+            ),
         )
 
     async def serve(self, stop: asyncio.Event, ready: Callable[[str], None] = lambda _: None) -> None:

@@ -104,11 +104,17 @@ def test_each_role_is_looked_at_by_itself() -> None:
         (Policies(images="allow"), False),
         (Policies(images="allow", algorithms=("*",)), True),
         (Policies(images="allow", signers={"*": ()}), True),
+        (Policies(images="allow", databases={IMAGE.name: ("patients",)}), True),
+        (Policies(images="allow", peers="listed", peers_for=(IMAGE.name,)), True),
     ],
 )
 def test_a_site_that_has_listed_the_algorithm_itself_means_all_of_it(rules: Policies, *, asked: bool) -> None:
     assert by_image(rules)(ALGORITHM, COMPUTATION) is asked
     assert not by_image(rules)(ALGORITHM, replace(COMPUTATION, kind="bundle"))
+
+
+def test_what_a_site_gives_to_an_image_is_for_what_that_starts_itself() -> None:
+    assert by_image(Policies(images="allow"), gives_more=True)(ALGORITHM, COMPUTATION)
 
 
 class Hub:
