@@ -250,6 +250,16 @@ def test_what_the_site_means_as_it_is_here_no_registry_has_to_know(site: Site) -
     assert here.digest == site.run(lambda store, _: store.ensure(here, chosen_here=True))
 
 
+@once
+def test_what_the_site_means_may_have_lost_its_name_since(site: Site) -> None:
+    image = site.push()
+    lost = replace(image, name="atoll-test-store/lost:1", digest=site.ensure(image))
+    site.settings = replace(site.settings, pull=Pull.NEVER)
+
+    assert "isn't on this machine under this name" in site.refusal(lost, JobRefused)
+    assert lost.digest == site.run(lambda store, _: store.ensure(lost, chosen_here=True))
+
+
 def test_who_asks_at_the_same_time_gets_the_same_image_and_hears_of_it(site: Site) -> None:
     image = site.push(size_bytes=3_000_000)
     heard: list[Arrived] = []

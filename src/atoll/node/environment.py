@@ -35,7 +35,7 @@ class NamedImage:
     kind: ImageKind
     #: As a container engine and a registry call it; of a file its path.
     name: str
-    #: What it must be. None: whatever has that name on this machine when it is first needed.
+    #: What it must be. None: whatever has that name on this machine when a run first needs it.
     digest: str | None = None
 
 

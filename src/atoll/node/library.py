@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.algorithms.installed import Installed
-from atoll.algorithms.manifest import Manifest
+from atoll.algorithms.manifest import Manifest, needs_python, programs
 from atoll.engine.limits import BUNDLE_BYTES_MAX, LIBRARY_BYTES_MAX, LIBRARY_SECONDS_MAX
 from atoll.engine.running import Image
 from atoll.model.errors import BlobMismatch, JobRefused, LimitReached
@@ -28,7 +28,7 @@ from atoll.node import environments, vetting
 from atoll.node.at_hand import AtHand
 from atoll.node.choosing import Runtimes
 from atoll.node.environment import Environment
-from atoll.node.environments import Needs
+from atoll.node.environments import Chosen, Needs
 
 _log = logging.getLogger(__name__)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
@@ -48,12 +48,10 @@ class BundleSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """An algorithm that is laid out, and the interpreter that runs it, if no image does."""
+    """An algorithm that is laid out."""
 
     manifest: Manifest
     installed: Installed
-    #: None: Atoll's own, or that of the image.
-    python: Path | None = None
     #: The roles in which its image is started as that says itself.
     vetted: set[Role] = field(default_factory=set)
 
@@ -91,7 +89,8 @@ class BundleLibrary:
         self._now = now
         self._known: dict[str, _Known] = {}
         self._getting: dict[str, asyncio.Lock] = {}
-        self._used: dict[RunId, set[str]] = {}
+        #: By their digests, with what their code runs in: a run stays with that, whatever has its name later.
+        self._used: dict[RunId, dict[str, Chosen | None]] = {}
 
     async def at_hand(self, ticket: Ticket, waits: Callable[[str], None] | None = None) -> AtHand:
         """The algorithm of a ticket, fetched if it isn't there.
@@ -102,18 +101,22 @@ class BundleLibrary:
             BlobMismatch: what arrived is not what was asked for.
         """
         digest = ticket.algorithm.digest
-        self._used.setdefault(ticket.job.run_id, set()).add(digest)
+        used = self._used.setdefault(ticket.job.run_id, {})
+        used.setdefault(digest, None)
         known = self._known.get(digest)
         if known is None:
             async with self._getting.setdefault(digest, asyncio.Lock()):
-                known = self._known.get(digest) or await self._get(ticket, waits)
+                known = self._known.get(digest) or await self._get(ticket)
                 self._known[digest] = known
         # Again, since another ticket may call the same algorithm by another name.
         self._admit(ticket.algorithm, known.manifest)
-        installed = known.installed
+        async with self._getting.setdefault(digest, asyncio.Lock()):
+            chosen = used[digest] or await self._choose(known.manifest, waits)
+            used[digest] = chosen
+        installed = replace(known.installed, environment=chosen.image)
         image = installed.image_for(ticket.role)
         if image is None:
-            return AtHand(installed=installed, runtime=self._runtimes.of(known.python))
+            return AtHand(installed=installed, runtime=self._runtimes.of(chosen.python))
         chosen_here = installed.environment is not None
         if self._by_image(ticket.algorithm, known.manifest) and ticket.role not in known.vetted:
             await self._vet(ticket, known.manifest, image, waits)
@@ -141,10 +144,9 @@ class BundleLibrary:
             told = await self._runtimes.described(image, manifest, waits)
             vetting.check(ticket.algorithm, manifest, ticket.role, told)
 
-    async def _get(self, ticket: Ticket, waits: Callable[[str], None] | None) -> _Known:
+    async def _get(self, ticket: Ticket) -> _Known:
         # Imported here: reading bundles takes more memory than an idle node has use for.
         from atoll.algorithms import installing
-        from atoll.algorithms.manifest import needs_python, programs
 
         found = _DIGEST.match(ticket.algorithm.digest)
         if found is None:
@@ -164,9 +166,17 @@ class BundleLibrary:
                 f"{ticket.algorithm.name!r} is asked for as {ticket.algorithm.dialect}, and its bundle is in "
                 f"the dialect {manifest.dialect}"
             )
-        known = _Known(manifest=manifest, installed=installing.install(manifest, folder))
+        return _Known(manifest=manifest, installed=installing.install(manifest, folder))
+
+    async def _choose(self, manifest: Manifest, waits: Callable[[str], None] | None) -> Chosen:
+        """What code runs in.
+
+        Raises:
+            JobRefused: this node doesn't have what it requires.
+            RuntimeUnavailable: an environment that may have it can't be looked at.
+        """
         if manifest.image is not None:
-            return known  # It has all that it requires.
+            return Chosen()  # It has all that it requires.
         needs = Needs(
             name=manifest.name,
             requires=manifest.requires,
@@ -178,8 +188,7 @@ class BundleLibrary:
             _log.info(
                 "code of %s runs in the image %s (%s)", manifest.name, chosen.image.name, chosen.image.digest
             )
-        installed = replace(known.installed, environment=chosen.image)
-        return replace(known, python=chosen.python, installed=installed)
+        return chosen
 
     async def _laid_out(self, digest: str, folder: Path) -> Manifest:
         # Late, as above.

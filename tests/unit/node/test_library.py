@@ -25,6 +25,7 @@ from atoll.node import library
 from atoll.node.at_hand import AtHand
 from atoll.node.choosing import Runtimes
 from atoll.node.environment import Environment, NamedImage
+from atoll.node.fetching import FetchingRuntime
 from atoll.node.library import BundleLibrary
 from atoll.node.policies import admission
 from atoll.node.settings import NodeSettings, Policies
@@ -164,6 +165,35 @@ def test_code_runs_in_an_image_that_node_yaml_names_where_images_alone_run(tmp_p
     assert found.installed.image_for(Role.SITE) == Image(
         kind=ImageKind.OCI, name="registry.example/stats", digest="sha256:" + 64 * "b"
     )
+
+
+def test_a_run_stays_with_the_image_that_had_the_name_when_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bundle_of(tmp_path)
+    made = iter(["sha256:" + 64 * "b", "sha256:" + 64 * "c"])
+
+    async def digest_of(_: FetchingRuntime, name: str) -> str:
+        assert name == "stats"
+        return next(made)
+
+    monkeypatch.setattr(FetchingRuntime, "digest_of", digest_of)
+    named = NamedImage(kind=ImageKind.OCI, name="stats")
+    stats = Environment(name="stats", image=named, provides=("python",))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "engine"))
+        node = Node(
+            tmp_path,
+            bundle,
+            containers=ContainerSettings(socket=tmp_path / "engine"),
+            environments=[stats],
+            runtime="docker",
+        )
+
+        found = node.get(*(ticket(bundle.digest, run_id=run_id) for run_id in ("run", "run", "other")))
+
+    images = [each.installed.image_for(Role.SITE) for each in found]
+    assert [image and image.digest[-1] for image in images] == ["b", "b", "c"]
 
 
 def test_a_node_without_containers_takes_no_image(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class ImageStore:
         reference = read_reference(image.name)
         if not chosen_here:
             await self._signatures.check(image)
-        found = await self._used(reference, image.digest)
+        found = await self._used(reference, image.digest, chosen_here=chosen_here)
         if found is None and self._settings.pull is Pull.NEVER:
             raise JobRefused(
                 f"the image {reference.at(image.digest)} isn't on this machine under this name, and this site pulls "
@@ -146,16 +146,24 @@ class ImageStore:
 
     # --- What is there ------------------------------------------------------------------------
 
-    async def _used(self, reference: Reference, digest: str) -> dict[str, Any] | None:
+    async def _used(
+        self, reference: Reference, digest: str, *, chosen_here: bool = False
+    ) -> dict[str, Any] | None:
         """An image that is there, and from now on in use; None for none."""
         async with self._looking:
             try:
-                found = await self._find(reference, digest)
+                # What had the site's name when a run began may have lost it to another since.
+                found = await self._of_id(digest) if chosen_here else None
+                found = found or await self._find(reference, digest)
             except (DockerError, *_UNREACHED) as error:
                 raise _unanswered(error) from None
             if found is not None:
                 self._ledger.use(_id_of(found))
             return found
+
+    async def _of_id(self, digest: str) -> dict[str, Any] | None:
+        found = await self._inspect(digest)
+        return found if found is not None and _id_of(found) == digest else None
 
     async def _find(self, reference: Reference, digest: str) -> dict[str, Any] | None:
         for name in (digest, reference.at(digest)):
