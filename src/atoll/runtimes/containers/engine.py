@@ -40,6 +40,8 @@ _PODMAN = ("/run/podman/podman.sock",)
 #: The newest version of Docker's API that Atoll speaks. Docker 29 speaks none that is older; what speaks none so
 #: new, such as Docker 20.10 (1.41) and Podman, is spoken to in its own.
 _API_VERSION = (1, 44)
+#: Where Podman 4 and later have an API of their own, and how often it looks whether a container has ended.
+_LIBPOD, _LOOK = "v4.0.0/libpod", "50ms"
 #: Seconds that an engine may take to say who it is.
 _SECONDS_MAX = 30.0
 #: Seconds that an engine may take to do what isn't expected to last, such as to make a container or to remove it; it
@@ -115,6 +117,13 @@ class _Client(aiodocker.Docker):
         finally:
             answer.close()  # what was read to its end is kept for the next question
 
+    async def wait(self, container: DockerContainer) -> int:
+        """Podman's own way to wait for the end of a container; the exit status of its first process."""
+        path = f"{_LIBPOD}/containers/{container.id}/wait"
+        timeout = aiohttp.ClientTimeout()
+        asked = {"interval": _LOOK}
+        return int(await self._query_json(path, "POST", params=asked, timeout=timeout, versioned_api=False))
+
 
 @asynccontextmanager
 async def talking(process: Exec) -> AsyncIterator[Stream]:
@@ -142,7 +151,7 @@ class Engine:
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
-        self.client: aiodocker.Docker | None = None
+        self.client: _Client | None = None
         self.is_podman = False
         self._opening = asyncio.Lock()
         self._connector: aiohttp.UnixConnector | None = None
@@ -163,7 +172,7 @@ class Engine:
                 self.client = await self._connect()
         return self.client
 
-    async def _connect(self) -> aiodocker.Docker:
+    async def _connect(self) -> _Client:
         connector = aiohttp.UnixConnector(path=str(self.socket), limit=_CONNECTIONS_MAX)
         try:
             async with (
@@ -230,6 +239,19 @@ class Engine:
             elif making.exception() is None:
                 await self.remove(making.result())
             raise
+
+    async def wait(self, container: DockerContainer) -> int:
+        """Wait until the first process of a container has ended; its exit status.
+
+        Raises:
+            DockerError: the engine knows no such container any more.
+        """
+        if self.is_podman:
+            # In Docker's way it would look without a pause, with all of a processor, for as long as a session lives.
+            assert self.client is not None
+            return await self.client.wait(container)
+        told = await container.wait(timeout=None)
+        return int(told.get("StatusCode") or 0)
 
     async def remove(self, container: DockerContainer) -> None:
         """End a container at once, and remove it. It may be gone already.

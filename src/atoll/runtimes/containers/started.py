@@ -112,8 +112,7 @@ class Container:
 
     async def _wait(self) -> None:
         try:
-            told = await self.container.wait(timeout=None)
-            self.status = int(told.get("StatusCode") or 0)
+            self.status = await self._engine.wait(self.container)
             said = "".join(await self.container.log(stdout=True, stderr=True))[-_SHOWN_BYTES:].strip()
         except (DockerError, OSError, aiohttp.ClientError) as error:
             self._tell(f"the engine lost it ({type(error).__name__})")

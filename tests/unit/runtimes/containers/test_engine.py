@@ -210,3 +210,42 @@ def test_a_container_that_an_engine_does_not_remove_is_told_to_the_log(
     asyncio.run(scenario())
 
     assert ("111111111111 was not removed, and may still run" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("header", "told", "asked"),
+    [
+        (b"", b'{"StatusCode": 137}', "/v1.41/containers/{}/wait"),
+        (b"Libpod-API-Version: 4.3.1\r\n", b"137", "/v4.0.0/libpod/containers/{}/wait?interval=50ms"),
+    ],
+)
+def test_the_end_of_a_container_is_waited_for_in_its_engines_own_way(
+    tmp_path: Path, header: bytes, told: bytes, asked: str
+) -> None:
+    """Asked in Docker's way, Podman looks without a pause, with all of a processor."""
+    seen = []
+
+    async def scenario() -> int:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.IncompleteReadError):
+                while request := await reader.readuntil(b"\r\n\r\n"):
+                    if b"/wait" in request:
+                        seen.append(request.split()[:2])
+                    body = told if b"/wait" in request else b"OK"
+                    writer.write(
+                        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nApi-Version: 1.41\r\n"
+                        b"%sContent-Length: %d\r\n\r\n%s" % (header, len(body), body)
+                    )
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, tmp_path / "engine.sock")
+        engine = Engine(tmp_path / "engine.sock")
+        client = await engine.open()
+        status = await engine.wait(client.containers.container("1" * 64))
+        await engine.close()
+        server.close()
+        await server.wait_closed()
+        return status
+
+    assert 137 == asyncio.run(scenario())
+    assert [[b"POST", asked.format("1" * 64).encode()]] == seen
