@@ -104,11 +104,12 @@ class Log:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._start = self.size()
+        #: The bytes that were there when the current call began.
+        self.start = self.size()
 
     def mark(self) -> None:
         """A call begins here."""
-        self._start = self.size()
+        self.start = self.size()
 
     def size(self) -> int:
         """The bytes of the whole log."""
@@ -121,7 +122,7 @@ class Log:
     def tail(self) -> str:
         """The end of what was written since the mark."""
         size = self.size()
-        start = max(self._start, size - LOG_TAIL_BYTES)
+        start = max(self.start, size - LOG_TAIL_BYTES)
         return os.pread(self.descriptor, max(size - start, 0), start).decode("utf-8", "replace")
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class Watch:
         """A call of this process begins, which prints to this log."""
         self._running, self._log = running, log
         if self._log_end < 0:
-            self._log_end = log.size() + self._limits.log_bytes
+            self._log_end = log.start + self._limits.log_bytes  # it may have printed since
         self.reached = None
         if self._refused:  # what was ended then may have been refused one more since
             self._refused = self._place.refusals() or 0

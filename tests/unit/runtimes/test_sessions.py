@@ -46,6 +46,18 @@ class _Stuck:
         self.killed.set()
 
 
+class _Quick:
+    """A process that has printed and ended before anybody looks."""
+
+    def __init__(self, streams: Streams) -> None:
+        os.write(streams.stderr, b"x" * 600)
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.ended.set_result(0)
+
+    def kill(self) -> None:
+        """It has ended."""
+
+
 class _Full(Doors):
     """Doors on a machine that has no descriptor left."""
 
@@ -64,7 +76,7 @@ class _Place:
         doors: Doors | None = None,
         start: Callable[[Streams], Running] = _Lost,
     ) -> None:
-        self.limits = CallLimits(memory_bytes=1_000_000)
+        self.limits = CallLimits(memory_bytes=1_000_000, log_bytes=1_000)
         self.log = folder / "log"
         self.writable: Sequence[Path] = ()
         self.doors = doors or Doors()
@@ -166,3 +178,14 @@ def test_a_session_is_closed_with_all_that_it_holds_though_nobody_waits_until_it
         assert descriptors() == before
 
     asyncio.run(go())
+
+
+def test_what_a_process_prints_before_it_is_watched_counts(tmp_path: Path) -> None:
+    async def go() -> None:
+        session = CallSession(_Place(tmp_path, start=_Quick))
+        await session.call(Request())
+        with pytest.raises(LimitReached, match="printed more than 1000 bytes"):
+            await session.call(Request())
+
+    asyncio.run(go())
+    assert (tmp_path / "log").stat().st_size == 1000
