@@ -58,6 +58,9 @@ PREPARE = """\
 export PREPARED="with care"
 exec "$@"
 """
+#: A service whose Python nobody else finds.
+HIDDEN = {"/server/service.py": SERVICE, "/server/start.sh": "exec /usr/bin/python3 /server/service.py 2"}
+HIDING = ("ENV PATH=/nowhere", 'CMD ["/bin/sh", "/server/start.sh"]')
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +110,7 @@ def images(engine: Engine) -> Iterator[Mapping[str, str]]:
             {"/prepare.sh": PREPARE},
             'ENTRYPOINT ["/prepare.sh"]',
         ) as prepared,
-        made(
-            engine,
-            "atoll-test-ways-hidden",
-            BOOKWORM,
-            {"/server/service.py": SERVICE, "/server/start.sh": "exec /usr/bin/python3 /server/service.py 2"},
-            "ENV PATH=/nowhere",
-            'CMD ["/bin/sh", "/server/start.sh"]',
-        ) as hidden,
+        made(engine, "atoll-test-ways-hidden", BOOKWORM, HIDDEN, *HIDING) as hidden,
     ):
         yield {
             "script": script,
