@@ -274,9 +274,19 @@ class Engine:
             _log.warning("the container %s was not removed, and may still run: %s", container.id[:12], why)
 
     async def ours(self) -> list[tuple[DockerContainer, str]]:
-        """The containers that Atoll has made here and not removed, each with its owner."""
+        """The containers that Atoll has made here and not removed, each with its owner.
+
+        Raises:
+            RuntimeUnavailable: no engine answers.
+        """
         client = await self.open()
-        found = await client.containers.list(all=True, filters={"label": [OWNER]})
+        try:
+            found = await client.containers.list(all=True, filters={"label": [OWNER]})
+        except BREAKS as error:
+            raise RuntimeUnavailable(
+                f"the container engine at {self.socket} can't say which containers it has ({type(error).__name__}): "
+                "is it running?"
+            ) from None
         # An image may have any label, and then its containers have it, whoever makes them. No image names them.
         made = [one for one in found if any(map(_OURS.fullmatch, one["Names"] or ()))]
         return [(container, str((container["Labels"] or {}).get(OWNER, ""))) for container in made]

@@ -15,7 +15,7 @@ from aiodocker.exceptions import DockerError
 
 from atoll.engine.limits import PULL_SECONDS_MAX
 from atoll.model.errors import BuildFailed, RuntimeUnavailable
-from atoll.runtimes.containers.engine import Engine
+from atoll.runtimes.containers.engine import BREAKS, Engine
 from atoll.runtimes.containers.pulling import Arrived, pull
 from atoll.runtimes.containers.reference import read_reference
 
@@ -95,7 +95,12 @@ async def make_image(
         stream=True,
     )
     await _heard(answer, f"the image {name} could not be built", hear)
-    told = await client.images.inspect(name)
+    try:
+        told = await client.images.inspect(name)
+    except BREAKS as error:
+        raise BuildFailed(
+            f"the image {name} was built, and the engine can't say what it is ({type(error).__name__}): is it running?"
+        ) from None
     identity = str(told["Id"])
     return Made(
         id=identity if identity.startswith("sha256:") else f"sha256:{identity}",

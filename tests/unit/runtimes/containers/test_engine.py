@@ -249,3 +249,22 @@ def test_the_end_of_a_container_is_waited_for_in_its_engines_own_way(
 
     assert 137 == asyncio.run(scenario())
     assert [[b"POST", asked.format("1" * 64).encode()]] == seen
+
+
+def test_an_engine_that_breaks_off_is_told_in_a_sentence(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.IncompleteReadError):
+                while b"/_ping" in await reader.readuntil(b"\r\n\r\n"):
+                    writer.write(b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK")
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, tmp_path / "engine.sock")
+        engine = Engine(tmp_path / "engine.sock")
+        with pytest.raises(RuntimeUnavailable, match="can't say which containers it has .*is it running"):
+            await engine.ours()
+        await engine.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(scenario())
