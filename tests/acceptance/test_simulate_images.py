@@ -172,14 +172,19 @@ def test_an_iteration_is_repeated_in_its_image_and_another_image_is_told(
         assert "Unclosed" not in done.stderr
         return dict(json.loads(done.stdout))
 
-    with made(engine, "atoll-test-simulate-again", BOOKWORM, files, "WORKDIR /computation") as name:
-        simulate(
-            f"docker:{name}", "-c", "2", "-i", SUM / "test" / "inputspec.json", engine=engine, folder=tmp_path
-        )
+    changed = {**files, "/computation/local.py": f"{files['/computation/local.py']}\n# Looked at again.\n"}
+    name = f"atoll-test-simulate-again-{os.getpid()}"
+    inputs = SUM / "test" / "inputspec.json"
+    with (
+        made(engine, "atoll-test-simulate-one", BOOKWORM, files, "WORKDIR /computation") as one,
+        made(engine, "atoll-test-simulate-other", BOOKWORM, changed, "WORKDIR /computation") as other,
+    ):
+        engine.ask(f"/images/{one}/tag?repo={name}", "POST")
+        simulate(f"docker:{name}", "-c", "2", "-i", inputs, engine=engine, folder=tmp_path)
         first = again()
-        files["/computation/local.py"] += "\n# It was looked at again.\n"
-        with made(engine, "atoll-test-simulate-again", BOOKWORM, files, "WORKDIR /computation"):
-            second = again()
+        engine.ask(f"/images/{other}/tag?repo={name}", "POST")
+        second = again()
+        engine.ask(f"/images/{name}", "DELETE")
     gone = again()
 
     assert (first["status"], first["result"], first["warnings"]) == ("done", {"sum": 2}, [])
