@@ -261,7 +261,7 @@ def test_an_engine_that_breaks_off_is_told_in_a_sentence(tmp_path: Path) -> None
 
         server = await asyncio.start_unix_server(serve, tmp_path / "engine.sock")
         engine = Engine(tmp_path / "engine.sock")
-        with pytest.raises(RuntimeUnavailable, match="can't say which containers it has .*is it running"):
+        with pytest.raises(RuntimeUnavailable, match=r"can't say which containers it has .*is it running"):
             await engine.ours()
         await engine.close()
         server.close()
