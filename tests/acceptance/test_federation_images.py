@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from tests.images import made
 from tests.sif import make_image
 from tests.stage import EXAMPLES, Federation, federation, hub_program, until
 
+from atoll.algorithms.bundle import Bundle
+from atoll.algorithms.manifest import Manifest
+from atoll.algorithms.packing import pack_image
 from atoll.client.runs import Run
 from atoll.model.errors import RunFailed
 
@@ -129,6 +133,20 @@ def test_an_image_that_no_site_lists_runs_nowhere(contained: Federation, engine:
     with image_of(engine, "atoll-test-others-averages", VANTAGE6_4, {}, "ENV PKG_NAME=averages") as image:
         run = submitted(contained, image, function="average", args={"column": COLUMN})
         with pytest.raises(RunFailed, match="is not among the images that this site allows"):
+            run.wait(WAIT)
+
+
+@of_docker
+def test_an_image_that_a_site_lists_is_started_with_no_command_of_a_stranger(
+    contained: Federation, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def harmful(manifest: Manifest, folder: Path) -> Bundle:
+        return pack_image(replace(manifest, command=("python3", "-c", "import sys; sys.exit(3)")), folder)
+
+    monkeypatch.setattr("atoll.client.algorithms.pack_image", harmful)
+    with image_of(engine, f"{LISTED}-harmless", VANTAGE6_4, {}, "ENV PKG_NAME=averages") as image:
+        run = submitted(contained, image, function="average", args={"column": COLUMN})
+        with pytest.raises(RunFailed, match="start something that the image doesn't name itself"):
             run.wait(WAIT)
 
 

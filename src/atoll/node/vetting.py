@@ -53,4 +53,6 @@ def check(algorithm: Algorithm, asked: Manifest, role: Role, told: Manifest | No
 
 
 def _command(manifest: Manifest, role: Role) -> tuple[str, ...]:
-    return manifest.aggregator_command if role is Role.AGGREGATOR else manifest.command
+    """What is started in a role. A central function is an aggregator, too, and is started as all of them are."""
+    combines = role is Role.AGGREGATOR and manifest.dialect == "coinstac"
+    return manifest.aggregator_command if combines else manifest.command

@@ -84,6 +84,7 @@ def test_an_image_may_be_started_as_it_says_itself(asked: Manifest, told: Manife
 )
 def test_an_image_is_started_in_no_other_way(asked: Manifest, told: Manifest | None) -> None:
     assert refused(asked, Role.SITE, told)
+    assert refused(asked, Role.AGGREGATOR, told)
 
 
 def test_each_role_is_looked_at_by_itself() -> None:
