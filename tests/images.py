@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import aiodocker
 import aiohttp
 from tests.engines import Engine
+from tests.stage import until
+
+#: Seconds that a container may take to be removed which is being removed.
+_PATIENCE = 10.0
 
 
 @contextmanager
@@ -28,10 +33,22 @@ def made(engine: Engine, name: str, base: str, files: Mapping[str, str], *lines:
     # Another process of tests may make, and remove, the same at this moment.
     name = f"{name}-{os.getpid()}"
     asyncio.run(_make(engine, name, base, files, lines))
+    own = json.loads(engine.ask(f"/images/{name}/json")[1])["Id"]
     try:
         yield name
     finally:
         engine.ask(f"/images/{name}?force=true", "DELETE")
+        # What a container runs on keeps its content, without a name, for as long as that.
+        with suppress(TimeoutError):
+            until(lambda: _is_gone(engine, own), f"{name} is removed", _PATIENCE)
+
+
+def _is_gone(engine: Engine, own: str) -> bool:
+    """Remove an image that has no name any more; whether it is gone, or somebody else's, too."""
+    status, told = engine.ask(f"/images/{own}/json")
+    if status != 200 or json.loads(told).get("RepoTags"):
+        return True
+    return engine.ask(f"/images/{own}", "DELETE")[0] != 409
 
 
 async def _make(
