@@ -108,6 +108,11 @@ class _Client(aiodocker.Docker):
             return await super()._do_query(*args, **options)
         except TimeoutError:
             raise DockerError(_NO_ANSWER, f"it did not answer within {_ANSWER_SECONDS:g} seconds") from None
+        except DockerError as error:
+            if error.status != _NO_ANSWER:
+                raise
+            # The library's own words are about addresses that nobody has given.
+            raise DockerError(_NO_ANSWER, "it can't be reached at its socket") from None
 
     @asynccontextmanager
     async def _query(self, *args: Any, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -264,14 +269,16 @@ class Engine:
             except BREAKS as error:
                 if isinstance(error, DockerError) and error.status == 404:
                     return
-                why = str(error)
+                why = error.message if isinstance(error, DockerError) else str(error)
                 # Somebody is removing it already, or it is just being started.
                 with suppress(*BREAKS):
                     await container.kill()
             else:
                 return
         if _IN_PROGRESS not in why:
-            _log.warning("the container %s was not removed, and may still run: %s", container.id[:12], why)
+            _log.warning(
+                "the engine has not removed the container %s, which may still run: %s", container.id[:12], why
+            )
 
     async def ours(self) -> list[tuple[DockerContainer, str]]:
         """The containers that Atoll has made here and not removed, each with its owner.

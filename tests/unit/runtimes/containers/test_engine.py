@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import aiodocker
+import aiohttp
 import pytest
+from aiodocker.exceptions import DockerError
 
 from atoll.model.errors import AlgorithmFailed, RuntimeUnavailable
-from atoll.runtimes.containers.engine import Engine, find_socket, sockets, spoken, talking
+from atoll.runtimes.containers.engine import Engine, _Client, find_socket, sockets, spoken, talking
 from atoll.runtimes.containers.settings import ContainerSettings
 
 
@@ -268,3 +270,18 @@ def test_an_engine_that_breaks_off_is_told_in_a_sentence(tmp_path: Path) -> None
         await server.wait_closed()
 
     asyncio.run(scenario())
+
+
+def test_an_engine_that_is_gone_is_told_in_a_few_words(tmp_path: Path) -> None:
+    async def ask() -> None:
+        connector = aiohttp.UnixConnector(path=str(tmp_path / "gone"))
+        client = _Client(url="unix://localhost", connector=connector, api_version="v1.41")
+        try:
+            await client.containers.list()
+        finally:
+            await client.close()
+            await connector.close()
+
+    with pytest.raises(DockerError) as refused:
+        asyncio.run(ask())
+    assert refused.value.message == "it can't be reached at its socket"
