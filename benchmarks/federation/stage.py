@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from benchmarks.command import ROOT, CommandFailed
 
 #: One client asks for all that a hospital's people and a thousand nodes at a thousand addresses would.
 _UNBOUNDED = {f"ATOLL_HUB_{name}": "0" for name in ("PERSON_RATE", "NODE_RATE", "ADDRESS_RATE")}
+#: Seconds that nodes have to come up.
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +145,14 @@ def federation(
 
 
 def _change_nodes(home: Path, settings: Mapping[str, object]) -> None:
-    """Start the nodes anew, with other settings. What is asked of them waits for them."""
+    """Start the nodes anew, with other settings.
+
+    Raises:
+        CommandFailed: one doesn't come up.
+    """
     state = read_state(home)
     assert state is not None
-    children = []
+    children, logs = [], []
     for child in state.children:
         if child.name == "hub":
             children.append(child)
@@ -154,8 +161,16 @@ def _change_nodes(home: Path, settings: Mapping[str, object]) -> None:
         path = home / "nodes" / child.name / "node.yaml"
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **settings}))
         log = home / LOGS / f"{child.name}.log"
+        log.unlink()
+        logs.append(log)
         children.append(start(child.name, [*atoll_words(), "node", "start", "--config", path], log=log))
     write_state(home, replace(state, children=tuple(children)))
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while not all("is at work" in log.read_text() for log in logs):
+        if time.monotonic() > until or not all(child.is_running for child in children):
+            said = "\n".join(log.read_text()[-500:] for log in logs)
+            raise CommandFailed(f"nodes don't come up with {settings}:\n{said}")
+        time.sleep(0.05)
 
 
 def _demo(*words: str, dir: Path) -> str:  # noqa: A002  # the option's name

@@ -62,7 +62,12 @@ def take(workshop: Workshop) -> Sequence[Figure]:
     floor = Floor(what=fork.what, value=1000 * fork.value)
     _docker("build", "--quiet", "--tag", _TAG, str(image))
     try:
-        settings = {"runtime": "docker", "containers": {"pull": "never"}, "policies": {"algorithms": [_TAG]}}
+        settings = {
+            "runtime": "docker",
+            "containers": {"pull": "never"},
+            "environments": {},  # those of the demo are for code that runs without an image
+            "policies": {"algorithms": [_TAG]},
+        }
         with federation(workshop.folder / "docker", sites=_SITES, settings=settings) as here:
             figures = _figures(workshop, here, f"docker:{_TAG}", "docker", floor)
     finally:
