@@ -276,9 +276,7 @@ class Engine:
             else:
                 return
         if _IN_PROGRESS not in why:
-            _log.warning(
-                "the engine has not removed the container %s, which may still run: %s", container.id[:12], why
-            )
+            _log.warning("the container %s was not removed, and may still run: %s", container.id[:12], why)
 
     async def ours(self) -> list[tuple[DockerContainer, str]]:
         """The containers that Atoll has made here and not removed, each with its owner.
