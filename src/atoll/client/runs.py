@@ -34,6 +34,8 @@ class Runs:
         sites: Sequence[str] | None = None,
         at: str | None = None,
         inputs: Any = None,
+        extract: str | None = None,
+        preprocess: Sequence[str] | None = None,
         image: str | None = None,
         dialect: str = "auto",
         study: str | None = None,
@@ -57,6 +59,9 @@ class Runs:
             sites: names of nodes, in the order that the run has them. None: all of the collaboration.
             at: where the function runs: ``central``, ``all``, or names with commas. None: as its decorator says.
             inputs: a COINSTAC inputspec.
+            extract: of vantage6 5: the function that makes a dataframe of a database.
+            preprocess: of vantage6 5: functions that change it before it is used, in their order; each with
+                its arguments, if it has any: ``complete:{"column": "age"}``.
             image: what the code at a local path runs in: an image, or ``compspec`` for the one that its
                 compspec.json names.
             dialect: how the algorithm is written. Default: as its files say. Of an image that no engine
@@ -84,11 +89,15 @@ class Runs:
                 databases=databases,
                 at=at,
                 inputs=inputs,
+                extract=extract,
+                preprocess=preprocess or (),
                 image=image,
                 dialect=dialect,
             )
             steps = [only]
-        elif any(one is not None for one in (function, args, databases, at, inputs, image)):
+        elif any(
+            one is not None for one in (function, args, databases, at, inputs, extract, preprocess, image)
+        ):
             raise SpecInvalid(
                 "what is asked of an algorithm is said with its step: leave it out beside steps"
             )

@@ -266,3 +266,6 @@ def _check(wanted: Wanted) -> None:
             raise SpecInvalid(f"{name} is {value!r}: expected one of {', '.join(_LOSSES)}")
     if isinstance(wanted.sites, str):
         raise SpecInvalid(f"sites is the text {wanted.sites!r}: expected a list of names")
+    for step in wanted.steps:
+        if isinstance(step.preprocess, str):
+            raise SpecInvalid(f"preprocess is the text {step.preprocess!r}: expected a list of functions")

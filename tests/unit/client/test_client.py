@@ -310,6 +310,19 @@ def test_steps_of_two_dialects_make_one_run(client: atoll.Client) -> None:
     run.cancel()
 
 
+def test_what_is_done_with_data_first_is_a_step_of_the_run(client: atoll.Client) -> None:
+    run = _mean(
+        client,
+        algorithm=EXAMPLES / "vantage6/average-5",
+        function="average",
+        extract="read",
+        preprocess=['complete:{"column": "x"}'],
+    )
+
+    assert len(run.form["steps"]) == 3
+    run.cancel()
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -322,6 +335,7 @@ def test_steps_of_two_dialects_make_one_run(client: atoll.Client) -> None:
         ({"algorithm": "median"}, "no path here, and no algorithm"),
         ({"args": {}}, "give args={'column': …}"),
         ({"sites": "Biscoe"}, "expected a list of names"),
+        ({"preprocess": "complete"}, "expected a list of functions"),
         ({"on_failure": "panic"}, "expected one of fail, drop, ask"),
         ({"algorithm": None}, "expected one of the two"),
         ({"algorithm": None, "steps": [Step(algorithm=MEAN)]}, "said with its step"),
