@@ -40,7 +40,8 @@ def average(client, column):
 @federated
 @dataframe(1)
 def sums(df, column):
-    """The number of rows here, and the sum of a column."""
-    if len(df) < ROWS_MIN:
-        raise PrivacyThresholdViolation(f"fewer than {ROWS_MIN} rows")
-    return {"n": len(df), "sum": float(df[column].sum())}
+    """The number of values here, and their sum."""
+    values = df[column].dropna()
+    if len(values) < ROWS_MIN:
+        raise PrivacyThresholdViolation(f"fewer than {ROWS_MIN} values")
+    return {"n": len(values), "sum": float(values.sum())}
