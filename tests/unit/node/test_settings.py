@@ -242,7 +242,9 @@ def test_a_cluster_of_kubernetes_is_named_where_it_is_the_runtime(tmp_path: Path
         "kubernetes: claim",
         "kubernetes: mounted_at",
     ]
-    asked = read(tmp_path, f"{said}kubernetes: {{{named}, volumes: left, registries: {{R.example:443: {{}}}}}}\n")
+    asked = read(
+        tmp_path, f"{said}kubernetes: {{{named}, volumes: left, registries: {{R.example:443: {{}}}}}}\n"
+    )
     assert (asked.kubernetes.volumes, asked.kubernetes.registries) == ("left", {"r.example": Registry()})
     (fault,) = faults(tmp_path, f"{said}kubernetes: {{{named.replace('[{key: gpu}]', 'gpu')}}}\n")
     assert fault == "kubernetes: tolerations is no list: expected one, of tolerations as Kubernetes has them"
