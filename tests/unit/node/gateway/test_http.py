@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.descriptors import descriptors
 
 from atoll.engine.running import HttpRequest, HttpResponse
 from atoll.node.gateway.http import Bounds, HttpServer
@@ -245,6 +246,7 @@ def test_it_listens_where_it_is_told_to_and_closes_that() -> None:
 
         assert await line.ended()
         await line.close()
+        descriptors()  # once all is closed that is being closed
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
 
