@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -180,12 +182,31 @@ class HubApp:
         return Caller(app=self.app)
 
 
+#: A file with a hub's tables, as it is when nothing is in them: to make them takes longer than a test.
+_EMPTY: list[bytes] = []
+
+
+async def _empty() -> bytes:
+    if not _EMPTY:
+        with tempfile.TemporaryDirectory() as folder:
+            database = Database(f"sqlite:///{folder}/hub.db")
+            await database.make(metadata)
+            await database.close()
+            with closing(sqlite3.connect(f"{folder}/hub.db")) as connection:
+                _EMPTY.append(connection.serialize())
+    return _EMPTY[0]
+
+
 @asynccontextmanager
 async def hub_app(folder: Path, database_url: str | None = None, **settings: Any) -> AsyncIterator[HubApp]:
     """A hub whose database is new: a file in a folder, or what an address names."""
-    database = Database(database_url or f"sqlite:///{folder}/hub.db")
     logins.HASHER = QUICK
-    await database.make(metadata)
+    file = folder / "hub.db"
+    if database_url is None and not file.exists():
+        file.write_bytes(await _empty())
+    database = Database(database_url or f"sqlite:///{file}")
+    if database_url is not None:
+        await database.make(metadata)
     clock = Clock()
     runs, blobs = SqlRunStore(database, now=clock), ObjectBlobStore(str(folder / "blobs"))
     parts = Parts(
