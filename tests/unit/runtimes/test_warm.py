@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from atoll.model.errors import AlgorithmFailed
 from atoll.model.work import Seat
 from atoll.runtimes import process
 from atoll.runtimes.children import Child
+from atoll.runtimes.guest import warm
 from atoll.runtimes.pool import HERE, SERVED, Kind, Pool
 from atoll.runtimes.process import ProcessRuntime
 
@@ -124,6 +126,16 @@ def test_more_addresses_are_listened_at_than_travel_with_one_message() -> None:
             await pool.close()
 
     assert asyncio.run(go()) == 300
+
+
+def test_a_host_that_ended_without_reading_has_ended() -> None:
+    """Else a parent breaks off where it would have ended what it forked."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        theirs.send(b'{"started": 1}')
+        ours.close()
+
+        assert warm._receive(theirs) == (b"", [])
 
 
 def test_coinstac_says_who_should_start_it() -> None:

@@ -40,6 +40,8 @@ from . import door, ports, program, script  # noqa: TID252 -- the package has an
 _MESSAGE_BYTES_MAX = 65536
 _FILES_MAX = 12
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
+#: Until it is looked again who is left of those that are to end.
+_LOOK_AGAIN_SECONDS = 0.005
 
 
 class _Call:
@@ -107,7 +109,9 @@ class _Parent:
             for pid in _children():
                 os.kill(pid, signal.SIGKILL)
             try:
-                os.waitpid(-1, 0)
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    # Not until one ends: the kernel may leave one out of its list while others end.
+                    select.select([], [], [], _LOOK_AGAIN_SECONDS)
             except ChildProcessError:
                 break
         os._exit(0)  # and with it the namespace that all cells are in
@@ -395,7 +399,10 @@ def _fork() -> int:
 def _receive(control: socket.socket) -> Tuple[bytes, List[int]]:
     """A message and its files; empty where the host has closed."""
     space = socket.CMSG_SPACE(_FILES_MAX * array.array("i").itemsize)
-    text, extras, _, _ = control.recvmsg(_MESSAGE_BYTES_MAX, space)
+    try:
+        text, extras, _, _ = control.recvmsg(_MESSAGE_BYTES_MAX, space)
+    except ConnectionResetError:  # it ended without having read what it was told last
+        return b"", []
     files = array.array("i")
     for _, _, content in extras:
         files.frombytes(content[: len(content) - len(content) % files.itemsize])
