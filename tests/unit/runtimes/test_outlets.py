@@ -38,11 +38,11 @@ def hand_over(*files: int, text: bytes = b"+") -> socket.socket:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_open() -> Any:
+    others = set(threading.enumerate())
     before = len(os.listdir("/proc/self/fd"))
     yield
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread():
-            thread.join(10)
+    for thread in set(threading.enumerate()) - others:
+        thread.join(10)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
